@@ -1,0 +1,33 @@
+// Weights: the packed matrices and vectors of a model, by layer. Next in the flow: model/model.h.
+#pragma once
+
+#include <vector>
+
+#include "fathom/core/tensor.h"
+#include "fathom/ops/linear.h"
+
+namespace fathom {
+
+/// One block's weights. Vectors are f32; those a family lacks are null.
+struct LayerWeights {
+  Linear q, k, v, o;            // [heads * head_dim, d], [kv_heads * head_dim, d] twice, [d, heads * head_dim]
+  Linear gate, up, down;        // [ff, d] twice, [d, ff]
+  const float* attention_norm = nullptr;          // [d]
+  const float* attention_after_norm = nullptr;    // [d]
+  const float* feed_forward_norm = nullptr;       // [d]
+  const float* feed_forward_after_norm = nullptr; // [d]
+  const float* q_norm = nullptr;                  // [head_dim]
+  const float* k_norm = nullptr;                  // [head_dim]
+};
+
+/// A model's weights. Vectors that are not f32 in the file are converted into `vectors`.
+struct Weights {
+  Tensor embedding;             // [vocab, d] in the file's type, mapped; rows are unpacked one at a time
+  std::vector<LayerWeights> layers;
+  const float* final_norm = nullptr;  // [d]
+  Linear head;                  // [vocab, d]
+  std::vector<Buffer> vectors;
+  size_t packed_bytes = 0;      // of all matrices
+};
+
+}  // namespace fathom

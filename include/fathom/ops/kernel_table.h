@@ -1,0 +1,240 @@
+// KernelTable: the line between engine and backend. Plain structs of pointers and sizes, plain function pointers,
+// a null entry where a backend has nothing; no std:: type crosses it, so a device compiler can read this file.
+// Next in the flow: ops/linear.h and ops/attention.h, which call it.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fathom/core/dtype.h"
+
+namespace fathom {
+
+inline constexpr uint32_t kKernelTableVersion = 1;
+
+/// How products are rounded; part of every fingerprint.
+enum class Numerics : uint8_t {
+  fast,   ///< activations in 8 bits, blocks of 32 inputs with one scale; integer sums inside a block
+  exact,  ///< f32 activations and f32 weights (four bytes a weight): the yardstick, not for production
+};
+
+// ---- products ----------------------------------------------------------------------------------------------------
+
+inline constexpr int kQuantBlock = 32;  // inputs that share one activation scale
+inline constexpr int kSumBlock = 16;    // inputs that share one precomputed sum of quantised values
+
+/// What a product reads on its left side.
+enum class Activation : uint8_t { f32, q8 };
+
+/// Rows of activations quantised in blocks of 32: value[i] ~ scales[i / 32] * values[i], |values[i]| <= 127.
+struct Q8Rows {
+  int8_t* values;   // [rows, cols], cols padded to a multiple of 32 with zeros
+  float* scales;    // [rows, cols / 32]
+  int32_t* sums;    // [rows, cols / 16]  sum of each 16 values, for weights with a zero point
+  int64_t cols;     // padded
+};
+
+/// A weight matrix in the file's layout.
+struct MatrixDesc {
+  DType type;
+  int64_t rows;  // outputs
+  int64_t cols;  // inputs
+};
+
+/// dst[r, o] = sum_i src[r, i] * weight[o, i] + bias[o]
+struct LinearArgs {
+  MatrixDesc matrix;
+  const void* packed;   // by the same kernel's pack()
+  const float* src;     // [n, cols]   when the kernel reads f32
+  Q8Rows src_q8;        // [n, cols]   when the kernel reads q8
+  int64_t n;            // rows, 1 and up
+  const float* bias;    // [rows] or null
+  float* dst;           // [n, dst_stride]
+  int64_t dst_stride;
+};
+
+/// One way to store and multiply by a matrix. Work is split over panels of `panel_rows` outputs and never over the
+/// reduction; for each output and row the float operations and their order are fixed, whatever n and the split.
+struct LinearKernel {
+  const char* name;  // backend/target/type, for example "cpu/avx512vnni/q5_0"
+  Activation activation;
+  int32_t panel_rows;
+  /// Bytes of the packed matrix; 0 declines it. panel p starts at p * (bytes / panels).
+  size_t (*packed_bytes)(const MatrixDesc& matrix) noexcept;
+  /// Packs panels [begin, end) from the file's rows; panels are independent.
+  void (*pack)(const MatrixDesc& matrix, const void* src, void* dst, int64_t begin, int64_t end) noexcept;
+  /// Computes panels [begin, end) for all n rows.
+  void (*run)(const LinearArgs& args, int64_t begin, int64_t end) noexcept;
+};
+
+// ---- rows: every kernel below computes rows [begin, end) and treats each row alone ----------------------------------
+
+/// dst[i] = scale * table[ids[i]]
+struct EmbedArgs {
+  DType type;
+  const void* table;   // [entries, cols] in the file's layout
+  int64_t cols;
+  const int32_t* ids;  // [n], in range
+  float scale;
+  float* dst;          // [n, cols]
+};
+
+/// dst[i] = src[index[i]] normalised (root mean square), times weight. index may be null (identity).
+struct NormArgs {
+  const float* src;      // [*, cols]
+  const int32_t* index;  // [n] or null
+  int64_t cols;
+  const float* weight;   // [cols]
+  float eps;
+  float* dst;            // [n, cols]; may equal src when index is null
+};
+
+/// Quantises rows for a product: per block scale = max|x| / 127, value = round-half-even(x / scale).
+struct QuantizeArgs {
+  const float* src;  // [n, src_cols]
+  int64_t src_cols;  // the rest of a padded row becomes zero
+  Q8Rows dst;
+};
+
+enum class Gate : uint8_t { silu, gelu_tanh };
+
+/// dst[i] = gate(a[i]) * b[i]
+struct GatedArgs {
+  Gate kind;
+  const float* a;  // [n, cols]
+  const float* b;  // [n, cols]
+  int64_t cols;
+  float* dst;      // [n, cols]; may equal a
+};
+
+/// x[index[i]] += y[i]
+struct AddArgs {
+  const float* y;        // [n, cols]
+  const int32_t* index;  // [n] or null
+  int64_t cols;
+  float* x;              // [*, cols]
+};
+
+enum class Pairing : uint8_t {
+  adjacent,  ///< rotates (0,1), (2,3), ...: Llama GGUFs
+  halves,    ///< rotates (0, dim/2), (1, dim/2 + 1), ...: the other families
+};
+
+/// Rotates the first `rope_dim` numbers of every head of every row, in place.
+struct RopeArgs {
+  float* x;              // [n, heads, head_dim]
+  int64_t heads, head_dim, rope_dim;
+  Pairing pairing;
+  const float* cos_sin;  // [n, rope_dim / 2, 2]
+};
+
+/// dst[i] = cosine of a[ia[i]] and b[i]
+struct SimilarityArgs {
+  const float* a;        // [*, cols]
+  const int32_t* index;  // [n] or null, into a
+  const float* b;        // [n, cols]
+  int64_t cols;
+  float* dst;            // [n]
+};
+
+/// What exit checks and the sampler ask of a row of logits. Ties go to the lower id.
+struct LogitStats {
+  int32_t argmax;
+  float max;         // the largest logit
+  float second;      // the second largest
+  float log_sum;     // log of the sum of exp(logit)
+  float entropy;     // of the softmax, in nats
+};
+
+struct LogitStatsArgs {
+  const float* logits;  // [n, vocab]
+  int64_t vocab;
+  LogitStats* dst;      // [n]
+};
+
+// ---- cache and attention ---------------------------------------------------------------------------------------------
+
+inline constexpr int kPageCells = 64;          // positions of one page; page p holds [64 p, 64 p + 64)
+inline constexpr int kAttentionChunk = 256;    // cells of one partial result; chunks start at multiples of it
+
+/// 64 consecutive positions of one layer of one sequence. Keys lie cell-minor, so that vector lanes are cells.
+struct KvPage {
+  void* k;        // [kv_heads, head_dim, 64]  f16 or f32
+  void* v;        // [kv_heads, 64, head_dim]  f16 or f32
+  uint64_t real;  // bit c: cell c holds a value; others are not read
+};
+
+struct KvCell {
+  KvPage* page;
+  int32_t slot;
+};
+
+/// Stores new keys and values; sets no provenance and not `real` (the cache does both).
+struct KvWriteArgs {
+  DType type;           // f16 or f32
+  const float* k;       // [n, kv_heads, head_dim]  rotated
+  const float* v;       // [n, kv_heads, head_dim]
+  int64_t kv_heads, head_dim;
+  const KvCell* cells;  // [n]
+};
+
+/// One row's view of the cache: cells [begin, end) of its sequence in this layer.
+struct AttentionRow {
+  const KvPage* const* pages;  // page p at pages[p]
+  int32_t begin, end;
+};
+
+struct AttentionArgs {
+  DType type;                // of the cells
+  const float* q;            // [n, heads, head_dim]  rotated
+  const AttentionRow* rows;  // [n]
+  int64_t heads, kv_heads, head_dim;
+  float scale;               // of the scores
+  float* dst;                // [n, heads, head_dim]
+};
+
+/// A partial attention result of one row and one KV head: for each query head of the group
+/// (max score, sum of exp(score - max), sum of exp(score - max) * v): [group, 2 + head_dim].
+/// Cells of chunk c, [256 c, 256 c + 256) within the row's [begin, end), are folded in ascending chunk order.
+struct AttentionKernels {
+  /// Writes the partial of one chunk; an empty chunk gives max = -inf, sum = 0, zeros.
+  void (*chunk)(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) noexcept;
+  /// into = into merged with next, both [group, 2 + head_dim].
+  void (*fold)(const AttentionArgs& args, float* into, const float* next) noexcept;
+  /// dst of one row and KV head = the weighted sum over the sum of weights.
+  void (*finish)(const AttentionArgs& args, int64_t row, int64_t kv_head, const float* partial) noexcept;
+};
+
+// ---- the table -------------------------------------------------------------------------------------------------------
+
+/// A named entry; run == nullptr means the backend does not serve it.
+template <class Fn>
+struct Kernel {
+  const char* name = nullptr;
+  Fn run{};
+};
+
+template <class Args>
+using RowKernel = Kernel<void (*)(const Args& args, int64_t begin, int64_t end) noexcept>;
+
+/// What one backend (on one instruction set) can do. Tables are static and immutable.
+struct KernelTable {
+  uint32_t version = kKernelTableVersion;
+  const char* name = nullptr;  // "ref", "cpu/avx2", "cpu/avx512vnni"
+  const LinearKernel* linear = nullptr;  // in order of preference; the first that accepts a matrix serves it
+  int32_t n_linear = 0;
+  const LinearKernel* linear_exact = nullptr;  // the same for Numerics::exact
+  int32_t n_linear_exact = 0;
+  RowKernel<EmbedArgs> embed;
+  RowKernel<NormArgs> norm;
+  RowKernel<QuantizeArgs> quantize;
+  RowKernel<GatedArgs> gated;
+  RowKernel<AddArgs> add;
+  RowKernel<RopeArgs> rope;
+  RowKernel<SimilarityArgs> similarity;
+  RowKernel<LogitStatsArgs> logit_stats;
+  RowKernel<KvWriteArgs> kv_write;
+  Kernel<AttentionKernels> attention;  // name null: not served
+};
+
+}  // namespace fathom

@@ -1,0 +1,51 @@
+// Linear: a weight matrix packed for the kernel that serves it, and the products of one sublayer.
+// Next in the flow: ops/attention.h.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "fathom/core/result.h"
+#include "fathom/core/tensor.h"
+#include "fathom/core/threads.h"
+#include "fathom/ops/kernel_table.h"
+
+namespace fathom {
+
+/// A packed matrix [rows, cols] with an optional bias [rows].
+struct Linear {
+  MatrixDesc matrix{};
+  const LinearKernel* kernel = nullptr;
+  Buffer packed;
+  const float* bias = nullptr;
+
+  bool empty() const { return kernel == nullptr; }
+  int64_t panels() const { return (matrix.rows + kernel->panel_rows - 1) / kernel->panel_rows; }
+};
+
+/// Packs a file's matrix for the first kernel of `tables` that accepts it, panels in parallel. `progress`, when given,
+/// is called after each slab with the number of source rows no longer needed, so that their pages can be given back.
+///   errors   unsupported: no kernel accepts (type, shape); capacity: memory refused
+FATHOM_API Result<Linear> pack_linear(const Tensor& weight, std::span<const KernelTable* const> tables,
+                                      Numerics numerics, ThreadPool& pool,
+                                      void (*progress)(void* context, int64_t rows_done) = nullptr,
+                                      void* context = nullptr);
+
+/// Activations of one sublayer in every form its products read.
+struct Activations {
+  const float* f32 = nullptr;  // [n, cols]
+  Q8Rows q8{};                 // filled when some product reads q8
+};
+
+/// One product of a group: the first n rows of the activations times `weight`.
+struct LinearJob {
+  const Linear* weight = nullptr;
+  int64_t n = 0;
+  float* dst = nullptr;        // [n, dst_stride]
+  int64_t dst_stride = 0;
+};
+
+/// Runs several products that share their activations as one parallel region.
+FATHOM_API void linear(ThreadPool& pool, const Activations& src, std::span<const LinearJob> jobs) noexcept;
+
+}  // namespace fathom

@@ -1,0 +1,99 @@
+// What a policy sees (Step) and says (Decision) about one row at one layer boundary.
+// Next in the flow: policy/stage.h.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+namespace fathom {
+
+/// What happens to a row in the next layer. Savings join: skip_attention with skip_feed_forward is skip_layer,
+/// and exit contains them all; so a verdict is a set of bits, proposals add bits, limits take them away.
+enum class Verdict : uint8_t {
+  run = 0,
+  skip_attention = 1,
+  skip_feed_forward = 2,
+  skip_layer = 3,
+  exit = 7,
+};
+
+constexpr Verdict operator|(Verdict a, Verdict b) {
+  return static_cast<Verdict>(static_cast<uint8_t>(a) | static_cast<uint8_t>(b));
+}
+constexpr bool skips_attention(Verdict v) { return static_cast<uint8_t>(v) & 1; }
+constexpr bool skips_feed_forward(Verdict v) { return static_cast<uint8_t>(v) & 2; }
+constexpr bool exits(Verdict v) { return v == Verdict::exit; }
+
+/// What a row is in its sequence. Depth stages act on generated rows unless they say `on = prompt | all`.
+enum class RowKind : uint8_t { prompt, generated };
+
+/// Numbers about a row that stages may ask for. A signal that was not computed reads as NaN, and no comparison
+/// with NaN holds: a missing signal never saves anything.
+enum class Signal : uint8_t {
+  exit_confidence,          ///< largest probability of this layer's own answer (final norm + LM head), 0..1
+  exit_margin,              ///< largest minus second largest probability, 0..1
+  exit_entropy,             ///< of that answer, nats
+  agreeing,                 ///< checks in a row, this one included, whose answer was the same token
+  similarity,               ///< cosine of the row's state before and after the layer just run
+  similarity_attention,     ///< the same for its attention half
+  similarity_feed_forward,  ///< the same for its feed-forward half
+  last_entropy,             ///< entropy of the sequence's last committed prediction, nats
+};
+inline constexpr int kSignals = 8;
+inline constexpr std::string_view kSignalNames[kSignals] = {
+    "exit_confidence", "exit_margin",          "exit_entropy",            "agreeing",
+    "similarity",      "similarity_attention", "similarity_feed_forward", "last_entropy"};
+
+/// A set of signals.
+struct SignalSet {
+  uint32_t bits = 0;
+
+  constexpr SignalSet() = default;
+  constexpr SignalSet(Signal s) : bits(1u << static_cast<int>(s)) {}
+  constexpr bool has(Signal s) const { return bits >> static_cast<int>(s) & 1; }
+  constexpr bool empty() const { return bits == 0; }
+  constexpr bool any(SignalSet other) const { return (bits & other.bits) != 0; }
+  friend constexpr SignalSet operator|(SignalSet a, SignalSet b) {
+    a.bits |= b.bits;
+    return a;
+  }
+  friend constexpr bool operator==(SignalSet, SignalSet) = default;
+};
+
+/// Signals that need this layer's answer, that is a final norm and an LM head for the row: the dear ones.
+inline constexpr SignalSet kExitSignals =
+    SignalSet(Signal::exit_confidence) | Signal::exit_margin | Signal::exit_entropy | Signal::agreeing;
+
+/// One row at a boundary: `layer` layers are behind it, the decision is about layer `layer + 1`.
+/// Layers count from 1, so boundary 0 lies before the first layer; there is no boundary after the last.
+struct Step {
+  int32_t layer = 0;      // 0 .. n_layers - 1
+  int32_t n_layers = 0;
+  int32_t position = 0;   // in its sequence, from 0
+  int32_t generated = 0;  // generated rows of the sequence before this one; 0 on prompt rows
+  RowKind kind = RowKind::generated;
+
+  // Work, in units of one row at full depth with its head (multiply-adds), over the sequence's generated rows.
+  float work_spent = 0;    // by the rows before this one
+  float work_rows = 1;     // what those rows and this one would have spent at full depth
+  float work_if_exit = 0;  // this row's total when it leaves here: layers run, checks, KV fill, head
+  float work_if_run = 0;   // this row's total when it runs one more layer and leaves after it
+
+  float signals[kSignals] = {};  // NaN where not computed
+
+  constexpr Step() {
+    for (float& s : signals) s = std::numeric_limits<float>::quiet_NaN();
+  }
+  constexpr float operator[](Signal s) const { return signals[static_cast<int>(s)]; }
+};
+
+/// A verdict and which stage (index in the policy, from 0) last changed it; -1: none, run.
+struct Decision {
+  Verdict verdict = Verdict::run;
+  int8_t stage = -1;
+
+  friend constexpr bool operator==(Decision, Decision) = default;
+};
+
+}  // namespace fathom

@@ -1,0 +1,69 @@
+// What a stage is: any copyable type with `static constexpr StageTraits traits` and a noexcept call
+// (Step, Decision) -> Decision. No base class, no registration, no state.
+// Next in the flow: policy/policy.h, which composes stages.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+
+#include "fathom/policy/decision.h"
+
+namespace fathom {
+
+enum class StageKind : uint8_t {
+  proposal,  ///< may add a saving
+  limit,     ///< may only restore or cap; stands to the right of proposals and has the last word
+  setting,   ///< configures the step; takes no decision
+};
+
+/// What a stage is and reads. `name` is its word in the text form.
+struct StageTraits {
+  const char* name;
+  StageKind kind;
+  SignalSet reads = {};
+};
+
+/// How the KV cells of layers that a row did not run come to be.
+enum class KvMode : uint8_t {
+  fill,  ///< projected at once from the state the row left with; approximate
+};
+
+/// What settings configure, one field for each kind of setting.
+struct Settings {
+  KvMode kv = KvMode::fill;
+
+  friend constexpr bool operator==(const Settings&, const Settings&) = default;
+};
+
+/// Rows a depth stage acts on.
+enum class On : uint8_t { generated, prompt, all };
+
+constexpr bool acts_on(On on, RowKind kind) {
+  return on == On::all || (on == On::prompt) == (kind == RowKind::prompt);
+}
+
+/// A stage that decides.
+template <class S>
+concept DecidingStage = std::copyable<S> && requires(const S& stage, const Step& step, Decision decision) {
+  { S::traits } -> std::convertible_to<StageTraits>;
+  { stage(step, decision) } noexcept -> std::same_as<Decision>;
+} && (S::traits.kind != StageKind::setting);
+
+/// A stage that configures.
+template <class S>
+concept SettingStage = std::copyable<S> && requires(const S& stage, Settings& settings) {
+  { S::traits } -> std::convertible_to<StageTraits>;
+  { stage.apply(settings) } noexcept;
+} && (S::traits.kind == StageKind::setting);
+
+template <class S>
+concept Stage = DecidingStage<S> || SettingStage<S>;
+
+/// A stage may narrow where it reads: `SignalSet reads_at(int layer, int n_layers, RowKind) const noexcept`.
+/// Without it, `traits.reads` holds at every boundary from 1 on.
+template <class S>
+concept NarrowStage = requires(const S& stage, RowKind kind) {
+  { stage.reads_at(0, 0, kind) } noexcept -> std::same_as<SignalSet>;
+};
+
+}  // namespace fathom

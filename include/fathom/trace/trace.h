@@ -1,0 +1,70 @@
+// Trace: the append-only record of every decision. The engine hands over what it has in hand; the file is written in
+// whole records, so a crash loses at most the last one. Next in the flow: trace/replay.h, which reads it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "fathom/core/result.h"
+#include "fathom/policy/decision.h"
+
+namespace fathom {
+
+/// What a trace starts with.
+struct TraceHeader {
+  uint64_t model_fingerprint = 0;
+  uint64_t tokenizer_fingerprint = 0;
+  std::string numeric_path;
+  std::string policy;    // text form
+  std::string run_json;  // what `replay --check` needs to run again: prompt ids, sampling, seed, limits
+  int32_t n_layers = 0;
+};
+
+/// A row entering a step.
+struct TraceRow {
+  int32_t sequence = 0;
+  int32_t position = 0;
+  int32_t token = 0;
+  RowKind kind = RowKind::prompt;
+};
+
+/// The end of a row: what it cost and, where it predicted, what was committed.
+struct TraceCommit {
+  int32_t sequence = 0;
+  int32_t position = 0;
+  int32_t token = -1;  // the token chosen after this position; -1: none was asked for
+  float depth = 0;     // layers run
+  float work = 0;      // of one full-depth row
+};
+
+class FATHOM_API Trace {
+ public:
+  /// Opens a file for writing; an existing one is replaced.
+  ///   errors   file: the path and the system's reason
+  static Result<Trace> create(const std::string& path, const TraceHeader& header);
+
+  Trace(Trace&&) noexcept;
+  Trace& operator=(Trace&&) noexcept;
+  ~Trace();
+
+  // The engine's side. Failures to write are kept and reported by finish(); running goes on.
+  void rows(std::span<const TraceRow> rows) noexcept;
+  /// All rows of one boundary: what was seen (signals that are in `computed`; the others were not looked at) and said.
+  /// `sequences[i]` is the sequence of steps[i].
+  void boundary(SignalSet computed, std::span<const int32_t> sequences, std::span<const Step> steps,
+                std::span<const Decision> decisions) noexcept;
+  void commit(std::span<const TraceCommit> commits) noexcept;
+
+  /// Writes what is buffered. Called by the destructor too, where the error is lost.
+  ///   errors   file: the first failure to write
+  Result<void> finish();
+
+ private:
+  struct Impl;
+  explicit Trace(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fathom
