@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 
 #include "fathom/core/macros.h"
 #include "fathom/core/result.h"

@@ -1,0 +1,127 @@
+// ThreadPool: workers that spin for a moment after each region, then sleep on a condition variable.
+#include "fathom/core/threads.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace fathom {
+namespace {
+
+constexpr int kMaxThreads = 256;
+constexpr int kSpins = 20000;  // about 50 us: longer than the serial work between two regions of a step
+
+void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+struct ThreadPool::Impl {
+  using Fn = void (*)(void*, int64_t);
+
+  // One region: published by bumping `generation`, finished when every worker has left it.
+  Fn fn = nullptr;
+  void* context = nullptr;
+  int64_t parts = 0;
+  alignas(64) std::atomic<int64_t> next{0};
+  alignas(64) std::atomic<uint64_t> generation{0};
+  alignas(64) std::atomic<int> inside{0};
+
+  std::mutex mutex;
+  std::condition_variable wake;
+  int sleeping = 0;
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> workers;
+
+  void work_on_parts() {
+    for (int64_t part; (part = next.fetch_add(1, std::memory_order_relaxed)) < parts;) fn(context, part);
+  }
+
+  // Waits until the generation differs from `seen` or the pool stops; spins first.
+  void await_change(uint64_t seen) {
+    for (int i = 0; i < kSpins; ++i) {
+      if (generation.load(std::memory_order_acquire) != seen || stop.load(std::memory_order_relaxed)) return;
+      pause();
+    }
+    std::unique_lock lock(mutex);
+    ++sleeping;
+    wake.wait(lock, [&] { return generation.load(std::memory_order_acquire) != seen || stop.load(); });
+    --sleeping;
+  }
+
+  void worker() {
+    uint64_t seen = 0;
+    for (;;) {
+      await_change(seen);
+      if (stop.load()) return;
+      seen = generation.load(std::memory_order_acquire);
+      work_on_parts();
+      inside.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  ~Impl() {
+    {
+      std::lock_guard lock(mutex);
+      stop.store(true);
+    }
+    wake.notify_all();
+    for (std::thread& t : workers) t.join();
+  }
+};
+
+ThreadPool::ThreadPool(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ThreadPool::ThreadPool(ThreadPool&&) noexcept = default;
+ThreadPool& ThreadPool::operator=(ThreadPool&&) noexcept = default;
+ThreadPool::~ThreadPool() = default;
+
+Result<ThreadPool> ThreadPool::make(int threads) {
+  if (threads < 1 || threads > kMaxThreads) {
+    return Error{ErrorCode::argument, "threads " + std::to_string(threads) + " is outside 1.." +
+                                          std::to_string(kMaxThreads) + ": use the number of cores"};
+  }
+  auto impl = std::make_unique<Impl>();
+  try {
+    for (int i = 1; i < threads; ++i) impl->workers.emplace_back([p = impl.get()] { p->worker(); });
+  } catch (const std::system_error& e) {
+    return Error{ErrorCode::capacity, "thread " + std::to_string(impl->workers.size() + 2) + " of " +
+                                          std::to_string(threads) + ": the system refused it (" + e.what() +
+                                          "); use fewer threads"};
+  }
+  return ThreadPool(std::move(impl));
+}
+
+int ThreadPool::threads() const noexcept { return static_cast<int>(impl_->workers.size()) + 1; }
+
+void ThreadPool::run(int64_t parts, void (*fn)(void*, int64_t), void* context) noexcept {
+  Impl& pool = *impl_;
+  if (parts <= 1 || pool.workers.empty()) {
+    for (int64_t part = 0; part < parts; ++part) fn(context, part);
+    return;
+  }
+  pool.fn = fn;
+  pool.context = context;
+  pool.parts = parts;
+  pool.next.store(0, std::memory_order_relaxed);
+  pool.inside.store(static_cast<int>(pool.workers.size()), std::memory_order_relaxed);
+  bool any_asleep;
+  {
+    std::lock_guard lock(pool.mutex);  // a worker between its last spin and its wait must not miss the bump
+    pool.generation.fetch_add(1, std::memory_order_release);
+    any_asleep = pool.sleeping > 0;
+  }
+  if (any_asleep) pool.wake.notify_all();
+  pool.work_on_parts();
+  while (pool.inside.load(std::memory_order_acquire) != 0) pause();
+}
+
+}  // namespace fathom
