@@ -21,6 +21,7 @@ struct StageTraits {
   const char* name;
   StageKind kind;
   SignalSet reads = {};
+  bool sequential = false;  // needs the rows of a sequence one after another: what it reads depends on the row before
 };
 
 /// How the KV cells of layers that a row did not run come to be.
