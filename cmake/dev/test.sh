@@ -1,0 +1,115 @@
+# shellcheck shell=bash
+# ./dev test: every check of the project, one line each, and a last line that counts them. Next: cmake/dev/bench.sh.
+
+n_passed=0 n_failed=0 n_skipped=0
+
+report() { printf '%s%-4s%s %6.1f s  %s\n' "$1" "$2" "$plain" "$(bc_seconds)" "$3"; }
+bc_seconds() { echo "$(($(date +%s%N) / 100000000 - step_start))" | sed 's/\(.\)$/.\1/; s/^\./0./'; }
+
+# step NAME COMMAND...: one check; counts as one.
+step() {
+  local name=$1 step_start=$(($(date +%s%N) / 100000000))
+  shift
+  local log=$logs/${name// /-}.log
+  mkdir -p "$logs"
+  if ("$@") >"$log" 2>&1; then
+    n_passed=$((n_passed + 1))
+    report "$green" ok "$name"
+  else
+    n_failed=$((n_failed + 1))
+    report "$red" FAIL "$name (log: ${log#"$root"/})"
+    tail -n 40 "$log"
+    return 1
+  fi
+}
+
+skip() {
+  n_skipped=$((n_skipped + 1))
+  printf 'skip           %s: %s\n' "$1" "$2"
+}
+
+# ctest_step NAME PRESET [ctest options]: counts every case; none run is a failure.
+ctest_step() {
+  local name=$1 preset=$2 step_start=$(($(date +%s%N) / 100000000))
+  shift 2
+  local log=$logs/${name// /-}.log xml=$logs/${name// /-}.xml
+  rm -f "$xml"
+  ctest --test-dir "build/$preset" --parallel "$jobs" --output-on-failure --timeout 600 --output-junit "$xml" "$@" >"$log" 2>&1 || true
+  local total failed skipped
+  total=$(junit_count tests "$xml") failed=$(junit_count failures "$xml") skipped=$(junit_count skipped "$xml")
+  local passed=$((total - failed - skipped))
+  if ((passed == 0)); then
+    failed=$((failed + 1))
+    tail -n 5 "$log"
+    printf 'no case of %s ran and passed\n' "$name"
+  fi
+  n_passed=$((n_passed + passed)) n_failed=$((n_failed + failed)) n_skipped=$((n_skipped + skipped))
+  if ((failed == 0)); then
+    report "$green" ok "$name: $passed cases passed, $skipped skipped"
+  else
+    report "$red" FAIL "$name: $passed cases passed, $failed failed, $skipped skipped (log: ${log#"$root"/})"
+    sed -n '/The following tests FAILED/,$p' "$log"
+  fi
+}
+
+junit_count() {
+  local n
+  n=$(grep -o -m 1 "^[[:space:]]*$1=\"[0-9]*\"" "$2" 2>/dev/null | grep -o '[0-9]*')
+  echo "${n:-0}"
+}
+
+# The thread pool and the sessions' threads. Address layouts stay put: ThreadSanitizer of g++ 12 cannot read newer kernels'.
+tsan_cases() {
+  export TSAN_OPTIONS=halt_on_error=1
+  setarch "$(uname -m)" -R true 2>/dev/null && local fixed=(setarch "$(uname -m)" -R)
+  "${fixed[@]}" ctest --test-dir build/tsan "$@"
+}
+
+# fuzz_target PROGRAM SECONDS: from the seeds of tests/fuzz/corpus/NAME where there are any.
+fuzz_target() {
+  local program=$1 seconds=$2 name found
+  name=$(basename "$program")
+  found=build/fuzz/corpus/$name
+  mkdir -p "$found"
+  local seeds=()
+  [[ ! -d tests/fuzz/corpus/${name%_fuzz} ]] || seeds=("tests/fuzz/corpus/${name%_fuzz}")
+  "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+    -artifact_prefix="$logs/$name-" "$found" "${seeds[@]}"
+}
+
+dev_test() {
+  local fuzz_seconds=5 models=(gemma3-270m) name program
+  case "$*" in
+    '') ;;
+    --all) fuzz_seconds=60 models=(gemma3-270m qwen2.5-coder-0.5b qwen2.5-coder-1.5b) ;;
+    *) die 2 "'$*' is not an option of test: only --all is" ;;
+  esac
+  need_packages build test
+  rm -rf "$logs"
+
+  step 'shell scripts' check_shell || true
+  step 'house rules' check_house_rules || true
+  for name in "${models[@]}"; do
+    (get_model "$name" >/dev/null) || skip "model $name" "it could not be fetched; the tests that need it report themselves as skipped"
+  done
+  if step 'release build' configure_and_build release; then
+    ctest_step 'release tests' release
+    if [[ -e README.md ]]; then
+      step 'README' python3 tests/readme/check_readme.py || true
+    fi
+  fi
+  if step 'asan build' configure_and_build asan; then
+    ctest_step 'asan tests' asan --label-exclude 'golden|install|cli'
+  fi
+  if step 'tsan build' configure_and_build tsan test_core test_engine; then
+    ctest_step 'tsan tests' tsan --label-regex 'core|engine'
+  fi
+  if step 'fuzz build' configure_and_build fuzz; then
+    for program in build/fuzz/tests/fuzz/*_fuzz; do
+      step "fuzz $(basename "$program" _fuzz), $fuzz_seconds s" fuzz_target "$program" "$fuzz_seconds" || true
+    done
+  fi
+
+  printf '%d passed, %d failed, %d skipped\n' "$n_passed" "$n_failed" "$n_skipped"
+  ((n_failed == 0 && n_passed > 0))
+}
