@@ -119,15 +119,33 @@ void halves(const void* src, float* dst, int64_t cols) {
 /// Expands one row of `cols` elements, a whole number of blocks; `src` need not be aligned.
 inline void dequantize_row(DType type, const void* src, float* dst, int64_t cols) {
   switch (type) {
-    case DType::f32: std::memcpy(dst, src, static_cast<size_t>(cols) * 4); break;
-    case DType::f16: detail::halves<half_to_float>(src, dst, cols); break;
-    case DType::bf16: detail::halves<bfloat16_to_float>(src, dst, cols); break;
-    case DType::q4_0: detail::blocks<detail::block_q4_0>(type, src, dst, cols); break;
-    case DType::q5_0: detail::blocks<detail::block_q5_0>(type, src, dst, cols); break;
-    case DType::q8_0: detail::blocks<detail::block_q8_0>(type, src, dst, cols); break;
-    case DType::q4_k: detail::blocks<detail::block_q45_k<false>>(type, src, dst, cols); break;
-    case DType::q5_k: detail::blocks<detail::block_q45_k<true>>(type, src, dst, cols); break;
-    case DType::q6_k: detail::blocks<detail::block_q6_k>(type, src, dst, cols); break;
+    case DType::f32:
+      std::memcpy(dst, src, static_cast<size_t>(cols) * 4);
+      break;
+    case DType::f16:
+      detail::halves<half_to_float>(src, dst, cols);
+      break;
+    case DType::bf16:
+      detail::halves<bfloat16_to_float>(src, dst, cols);
+      break;
+    case DType::q4_0:
+      detail::blocks<detail::block_q4_0>(type, src, dst, cols);
+      break;
+    case DType::q5_0:
+      detail::blocks<detail::block_q5_0>(type, src, dst, cols);
+      break;
+    case DType::q8_0:
+      detail::blocks<detail::block_q8_0>(type, src, dst, cols);
+      break;
+    case DType::q4_k:
+      detail::blocks<detail::block_q45_k<false>>(type, src, dst, cols);
+      break;
+    case DType::q5_k:
+      detail::blocks<detail::block_q45_k<true>>(type, src, dst, cols);
+      break;
+    case DType::q6_k:
+      detail::blocks<detail::block_q6_k>(type, src, dst, cols);
+      break;
   }
 }
 

@@ -89,7 +89,9 @@ struct NormArgs {
   float* dst;            // [n, cols]; may equal src when index is null
 };
 
-/// Quantises rows for a product: per block scale = max|x| / 127, value = round-half-even(x / scale).
+/// Quantises rows for a product: per block scale = max|x| / 127, value = round-half-even(x / scale), in f32, the same
+/// bits on every backend. A scale below FLT_MIN gives zeros and the scale 0. A block that holds a NaN or an infinity
+/// gives zeros and the scale NaN, so that every product that reads it is NaN.
 struct QuantizeArgs {
   const float* src;  // [n, src_cols]
   int64_t src_cols;  // the rest of a padded row becomes zero
@@ -128,7 +130,7 @@ struct RopeArgs {
   const float* cos_sin;  // [n, rope_dim / 2, 2]
 };
 
-/// dst[i] = cosine of a[ia[i]] and b[i]
+/// dst[i] = cosine of a[index[i]] and b[i]; 0 where one of them is all zeros
 struct SimilarityArgs {
   const float* a;        // [*, cols]
   const int32_t* index;  // [n] or null, into a
@@ -137,7 +139,8 @@ struct SimilarityArgs {
   float* dst;            // [n]
 };
 
-/// What exit checks and the sampler ask of a row of logits. Ties go to the lower id.
+/// What exit checks and the sampler ask of a row of logits. Ties go to the lower id. A NaN is never chosen; a row that
+/// holds one has NaN for log_sum and entropy, and argmax 0 when it holds nothing above -inf.
 struct LogitStats {
   int32_t argmax;
   float max;         // the largest logit
@@ -169,7 +172,8 @@ struct KvCell {
   int32_t slot;
 };
 
-/// Stores new keys and values; sets no provenance and not `real` (the cache does both).
+/// Stores new keys and values; sets no provenance and not `real` (the cache does both). As f16 they round half even,
+/// and magnitudes above 65504 become 65504.
 struct KvWriteArgs {
   DType type;           // f16 or f32
   const float* k;       // [n, kv_heads, head_dim]  rotated
@@ -180,8 +184,8 @@ struct KvWriteArgs {
 
 /// One row's view of the cache: cells [begin, end) of its sequence in this layer.
 struct AttentionRow {
-  const KvPage* const* pages;  // page p at pages[p]
-  int32_t begin, end;
+  const KvPage* const* pages;  // page p at pages[p]; null where no cell is real
+  int32_t begin, end;          // no cell at all: the result is zeros
 };
 
 struct AttentionArgs {

@@ -1,0 +1,92 @@
+// Reference attention over the pages of the cache: one chunk, the merge of two partials, and the result.
+// Next in the flow: kernels/ref/ref.cc.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/ref/half.h"
+#include "kernels/ref/kernels.h"
+
+namespace fathom::kernels::reference {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+double cell(DType type, const void* src, int64_t i) {
+  return type == DType::f32 ? static_cast<const float*>(src)[i] : half_to_float(static_cast<const uint16_t*>(src)[i]);
+}
+
+/// The page of a position when its cell holds a value, else null.
+const KvPage* real_page(const AttentionRow& row, int64_t position) {
+  const KvPage* page = row.pages[position / kPageCells];
+  return page != nullptr && (page->real >> (position % kPageCells) & 1) != 0 ? page : nullptr;
+}
+
+double score(const AttentionArgs& args, const KvPage& page, const float* q, int64_t kv_head, int64_t slot) {
+  double sum = 0;
+  for (int64_t d = 0; d < args.head_dim; ++d) {
+    sum += q[d] * cell(args.type, page.k, (kv_head * args.head_dim + d) * kPageCells + slot);
+  }
+  return sum * args.scale;
+}
+
+/// exp(from - to) for two maxima, 0 where nothing was seen.
+double shift(double from, double to) { return from == -kInfinity ? 0.0 : std::exp(from - to); }
+
+}  // namespace
+
+void attention_chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) noexcept {
+  const AttentionRow& cells = args.rows[row];
+  const int64_t group = args.heads / args.kv_heads, stride = 2 + args.head_dim;
+  const int64_t begin = std::max<int64_t>(cells.begin, chunk * kAttentionChunk);
+  const int64_t end = std::min<int64_t>(cells.end, (chunk + 1) * kAttentionChunk);
+  for (int64_t g = 0; g < group; ++g) {
+    const float* q = args.q + (row * args.heads + kv_head * group + g) * args.head_dim;
+    double scores[kAttentionChunk];
+    double max = -kInfinity, sum = 0;
+    for (int64_t p = begin; p < end; ++p) {
+      const KvPage* page = real_page(cells, p);
+      scores[p - begin] = page == nullptr ? -kInfinity : score(args, *page, q, kv_head, p % kPageCells);
+      if (!(scores[p - begin] <= max)) max = scores[p - begin];
+    }
+    float* dst = partial + g * stride;
+    std::fill(dst, dst + stride, 0.0f);
+    dst[0] = static_cast<float>(max);
+    if (max == -kInfinity) continue;
+    for (int64_t p = begin; p < end; ++p) sum += scores[p - begin] = std::exp(scores[p - begin] - max);
+    dst[1] = static_cast<float>(sum);
+    for (int64_t d = 0; d < args.head_dim; ++d) {
+      double weighted = 0;
+      for (int64_t p = begin; p < end; ++p) {
+        const KvPage* page = real_page(cells, p);
+        if (page == nullptr) continue;
+        const int64_t i = (kv_head * kPageCells + p % kPageCells) * args.head_dim + d;
+        weighted += scores[p - begin] * cell(args.type, page->v, i);
+      }
+      dst[2 + d] = static_cast<float>(weighted);
+    }
+  }
+}
+
+void attention_fold(const AttentionArgs& args, float* into, const float* next) noexcept {
+  const int64_t group = args.heads / args.kv_heads, stride = 2 + args.head_dim;
+  for (int64_t g = 0; g < group; ++g, into += stride, next += stride) {
+    const double max = next[0] > into[0] || std::isnan(next[0]) ? next[0] : into[0];
+    const double keep = shift(into[0], max), take = shift(next[0], max);
+    into[0] = static_cast<float>(max);
+    for (int64_t i = 1; i < stride; ++i) into[i] = static_cast<float>(into[i] * keep + next[i] * take);
+  }
+}
+
+void attention_finish(const AttentionArgs& args, int64_t row, int64_t kv_head, const float* partial) noexcept {
+  const int64_t group = args.heads / args.kv_heads, stride = 2 + args.head_dim;
+  for (int64_t g = 0; g < group; ++g, partial += stride) {
+    float* dst = args.dst + (row * args.heads + kv_head * group + g) * args.head_dim;
+    const double sum = partial[1];
+    for (int64_t d = 0; d < args.head_dim; ++d) {
+      dst[d] = sum == 0 ? 0.0f : static_cast<float>(partial[2 + d] / sum);
+    }
+  }
+}
+
+}  // namespace fathom::kernels::reference

@@ -1,0 +1,87 @@
+// Reference products: the packed matrix is the file's rows, expanded 256 inputs at a time; sums in double, inputs
+// ascending. Next in the flow: kernels/ref/attention.cc.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/ref/dequant.h"
+#include "kernels/ref/kernels.h"
+
+namespace fathom::kernels::reference {
+namespace {
+
+constexpr int64_t kSpan = 256;     // inputs expanded at a time: whole blocks of every type
+constexpr int64_t kRowGroup = 16;  // activation rows that share one expansion
+
+size_t matrix_row_bytes(const MatrixDesc& m) { return row_bytes(m.type, static_cast<size_t>(m.cols)); }
+
+template <DType kType>
+size_t packed_bytes(const MatrixDesc& m) noexcept {
+  if (m.type != kType || m.rows <= 0 || m.cols <= 0 || m.cols % info(kType).block_elements != 0) return 0;
+  return static_cast<size_t>(m.rows) * matrix_row_bytes(m);
+}
+
+void pack(const MatrixDesc& m, const void* src, void* dst, int64_t begin, int64_t end) noexcept {
+  const size_t bytes = matrix_row_bytes(m);
+  const size_t offset = static_cast<size_t>(begin) * bytes;
+  std::memcpy(static_cast<char*>(dst) + offset, static_cast<const char*>(src) + offset,
+              static_cast<size_t>(end - begin) * bytes);
+}
+
+/// What row r of the left side holds at input i.
+template <Activation kLeft>
+double activation(const LinearArgs& args, int64_t r, int64_t i) {
+  if (kLeft == Activation::f32) return args.src[r * args.matrix.cols + i];
+  const Q8Rows& q = args.src_q8;
+  return static_cast<double>(q.scales[r * (q.cols / kQuantBlock) + i / kQuantBlock]) * q.values[r * q.cols + i];
+}
+
+template <Activation kLeft>
+void output(const LinearArgs& args, int64_t o, int64_t row_begin, int64_t row_end) {
+  const MatrixDesc& m = args.matrix;
+  const char* packed = static_cast<const char*>(args.packed) + static_cast<size_t>(o) * matrix_row_bytes(m);
+  double sums[kRowGroup] = {};
+  float weights[kSpan];
+  for (int64_t i = 0; i < m.cols; i += kSpan) {
+    const int64_t n = std::min(kSpan, m.cols - i);
+    dequantize_row(m.type, packed + row_bytes(m.type, static_cast<size_t>(i)), weights, n);
+    for (int64_t r = row_begin; r < row_end; ++r) {
+      for (int64_t j = 0; j < n; ++j) sums[r - row_begin] += activation<kLeft>(args, r, i + j) * weights[j];
+    }
+  }
+  for (int64_t r = row_begin; r < row_end; ++r) {
+    const double bias = args.bias != nullptr ? args.bias[o] : 0.0;
+    args.dst[r * args.dst_stride + o] = static_cast<float>(sums[r - row_begin] + bias);
+  }
+}
+
+template <Activation kLeft>
+void run(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
+  for (int64_t o = begin; o < end; ++o) {
+    for (int64_t r = 0; r < args.n; r += kRowGroup) output<kLeft>(args, o, r, std::min(args.n, r + kRowGroup));
+  }
+}
+
+template <DType kType, Activation kLeft>
+constexpr LinearKernel entry(const char* name) {
+  return {name, kLeft, 1, packed_bytes<kType>, pack, run<kLeft>};
+}
+
+}  // namespace
+
+constexpr auto kF32 = Activation::f32;
+constexpr auto kQ8 = Activation::q8;
+
+const LinearKernel linear_fast[kDTypes] = {
+    entry<DType::f32, kQ8>("ref/f32"),   entry<DType::f16, kQ8>("ref/f16"),   entry<DType::bf16, kQ8>("ref/bf16"),
+    entry<DType::q4_0, kQ8>("ref/q4_0"), entry<DType::q5_0, kQ8>("ref/q5_0"), entry<DType::q8_0, kQ8>("ref/q8_0"),
+    entry<DType::q4_k, kQ8>("ref/q4_k"), entry<DType::q5_k, kQ8>("ref/q5_k"), entry<DType::q6_k, kQ8>("ref/q6_k"),
+};
+const LinearKernel linear_exact[kDTypes] = {
+    entry<DType::f32, kF32>("ref/exact/f32"),   entry<DType::f16, kF32>("ref/exact/f16"),
+    entry<DType::bf16, kF32>("ref/exact/bf16"), entry<DType::q4_0, kF32>("ref/exact/q4_0"),
+    entry<DType::q5_0, kF32>("ref/exact/q5_0"), entry<DType::q8_0, kF32>("ref/exact/q8_0"),
+    entry<DType::q4_k, kF32>("ref/exact/q4_k"), entry<DType::q5_k, kF32>("ref/exact/q5_k"),
+    entry<DType::q6_k, kF32>("ref/exact/q6_k"),
+};
+
+}  // namespace fathom::kernels::reference

@@ -1,0 +1,35 @@
+// The reference table: every operation, scalar, sums in double; it is the specification of the fast kernels.
+// Next in the flow: kernels/cpu/tables.cc.
+#include "kernels/abi.h"
+#include "kernels/ref/kernels.h"
+
+namespace fathom::kernels {
+namespace {
+
+constexpr KernelTable make_table() {
+  KernelTable t{};
+  t.name = "ref";
+  t.linear = reference::linear_fast;
+  t.n_linear = kDTypes;
+  t.linear_exact = reference::linear_exact;
+  t.n_linear_exact = kDTypes;
+  t.embed = {"ref/embed", reference::embed};
+  t.norm = {"ref/norm", reference::norm};
+  t.quantize = {"ref/quantize", reference::quantize};
+  t.gated = {"ref/gated", reference::gated};
+  t.add = {"ref/add", reference::add};
+  t.rope = {"ref/rope", reference::rope};
+  t.similarity = {"ref/similarity", reference::similarity};
+  t.logit_stats = {"ref/logit_stats", reference::logit_stats};
+  t.kv_write = {"ref/kv_write", reference::kv_write};
+  t.attention = {"ref/attention", {reference::attention_chunk, reference::attention_fold, reference::attention_finish}};
+  return t;
+}
+
+constexpr KernelTable kTable = make_table();
+
+}  // namespace
+
+const KernelTable& ref() { return kTable; }
+
+}  // namespace fathom::kernels

@@ -1,0 +1,147 @@
+// The plan of attention: rows in blocks that share hot chunks, or, for few rows, every chunk on its own thread.
+// Next in the flow: kernels/cpu/attention-inl.h.
+#include "fathom/ops/attention.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+namespace fathom {
+namespace {
+
+constexpr int64_t kRowBlock = 16;     // rows that meet a chunk while it is in cache
+constexpr int64_t kPartsAThread = 4;  // fewer row blocks than this for each thread: split over chunks
+
+/// The chunks [begin, end) a row meets.
+struct Chunks {
+  int64_t begin, end;
+  int64_t size() const { return end - begin; }
+};
+
+Chunks chunks_of(const AttentionRow& row) {
+  if (row.begin >= row.end) return {0, 0};
+  return {row.begin / kAttentionChunk, (row.end - 1) / kAttentionChunk + 1};
+}
+
+int64_t partial_floats(int64_t heads, int64_t kv_heads, int64_t head_dim) { return heads / kv_heads * (2 + head_dim); }
+
+void set_empty(const AttentionArgs& args, float* partial) {
+  const int64_t stride = 2 + args.head_dim, floats = partial_floats(args.heads, args.kv_heads, args.head_dim);
+  std::fill(partial, partial + floats, 0.0f);
+  for (int64_t i = 0; i < floats; i += stride) partial[i] = -std::numeric_limits<float>::infinity();
+}
+
+/// What one call shares between its parts.
+struct Call {
+  const AttentionKernels& kernels;
+  const AttentionArgs& args;
+  int64_t n;
+  int64_t partial;  // floats of one partial
+  float* scratch;
+  std::atomic<int64_t> next{0};  // the next item to take
+};
+
+// ---- many rows: an item is a block of rows and one KV head
+// ------------------------------------------------------------
+
+/// Folds every chunk of rows [begin, end) for one KV head; a chunk meets all rows of the block before the next one.
+void run_row_block(const Call& call, int64_t begin, int64_t end, int64_t kv_head, float* slots) {
+  const AttentionArgs& args = call.args;
+  Chunks all{std::numeric_limits<int64_t>::max(), 0};
+  for (int64_t r = begin; r < end; ++r) {
+    const Chunks own = chunks_of(args.rows[r]);
+    set_empty(args, slots + (r - begin) * call.partial);
+    if (own.size() > 0) all = {std::min(all.begin, own.begin), std::max(all.end, own.end)};
+  }
+  float* next = slots + kRowBlock * call.partial;
+  for (int64_t c = all.begin; c < all.end; ++c) {
+    for (int64_t r = begin; r < end; ++r) {
+      const Chunks own = chunks_of(args.rows[r]);
+      if (c < own.begin || c >= own.end) continue;
+      call.kernels.chunk(args, r, kv_head, c, next);
+      call.kernels.fold(args, slots + (r - begin) * call.partial, next);
+    }
+  }
+  for (int64_t r = begin; r < end; ++r) call.kernels.finish(args, r, kv_head, slots + (r - begin) * call.partial);
+}
+
+void run_row_blocks(ThreadPool& pool, Call& call, int64_t block) {
+  const int64_t kv_heads = call.args.kv_heads, items = (call.n + block - 1) / block * kv_heads;
+  pool.run(std::min<int64_t>(pool.threads(), items), [&](int64_t part) {
+    float* slots = call.scratch + part * (kRowBlock + 1) * call.partial;
+    for (int64_t i; (i = call.next.fetch_add(1, std::memory_order_relaxed)) < items;) {
+      const int64_t begin = i / kv_heads * block;
+      run_row_block(call, begin, std::min(call.n, begin + block), i % kv_heads, slots);
+    }
+  });
+}
+
+// ---- few rows: an item is one chunk of one row and one KV head -----------------------------------------------------
+
+/// Computes the partials of row `r` in any order on all threads, then folds them in ascending order.
+void run_split_row(ThreadPool& pool, Call& call, int64_t r) {
+  const AttentionArgs& args = call.args;
+  const Chunks own = chunks_of(args.rows[r]);
+  const int64_t items = own.size() * args.kv_heads;
+  pool.run(items, [&](int64_t i) {
+    const int64_t kv_head = i / own.size(), chunk = i % own.size();
+    call.kernels.chunk(args, r, kv_head, own.begin + chunk, call.scratch + i * call.partial);
+  });
+  float* sum = call.scratch + items * call.partial;
+  for (int64_t h = 0; h < args.kv_heads; ++h) {
+    set_empty(args, sum);
+    for (int64_t c = 0; c < own.size(); ++c) {
+      call.kernels.fold(args, sum, call.scratch + (h * own.size() + c) * call.partial);
+    }
+    call.kernels.finish(args, r, h, sum);
+  }
+}
+
+int64_t max_chunks(const AttentionPlan::Limits& limits) {
+  return (limits.max_tokens + kAttentionChunk - 1) / kAttentionChunk + 1;
+}
+
+}  // namespace
+
+Result<AttentionPlan> AttentionPlan::make(const Limits& limits) {
+  if (limits.threads < 1 || limits.heads < 1 || limits.kv_heads < 1 || limits.head_dim < 1 || limits.max_tokens < 1) {
+    return Error{
+        ErrorCode::argument,
+        fmt::format("attention plan for {} threads, {} heads, {} KV heads of {}, {} tokens: give at least 1 of each",
+                    limits.threads, limits.heads, limits.kv_heads, limits.head_dim, limits.max_tokens)};
+  }
+  if (limits.heads % limits.kv_heads != 0) {
+    return Error{ErrorCode::argument, fmt::format("{} heads over {} KV heads: give a whole number of heads for each",
+                                                  limits.heads, limits.kv_heads)};
+  }
+  const int64_t partial = partial_floats(limits.heads, limits.kv_heads, limits.head_dim);
+  const int64_t blocks = limits.threads * (kRowBlock + 1);
+  const int64_t split = limits.kv_heads * max_chunks(limits) + 1;
+  AttentionPlan plan{limits, Buffer(static_cast<size_t>(std::max(blocks, split) * partial) * sizeof(float))};
+  if (plan.scratch.data() == nullptr) {
+    return Error{ErrorCode::capacity, fmt::format("attention needs {} bytes of working memory: lower max_tokens ({})",
+                                                  plan.scratch.size(), limits.max_tokens)};
+  }
+  return plan;
+}
+
+void attention(ThreadPool& pool, const KernelTable& table, const AttentionArgs& args, int64_t n,
+               const AttentionPlan& plan) noexcept {
+  const int64_t partial = partial_floats(args.heads, args.kv_heads, args.head_dim);
+  const int64_t slots = static_cast<int64_t>(plan.scratch.size() / sizeof(float)) / partial;
+  FATHOM_ASSERT(args.heads % args.kv_heads == 0 && pool.threads() * (kRowBlock + 1) <= slots);
+  Call call{table.attention.run, args, n, partial, plan.scratch.as<float>()};
+  if (n * args.kv_heads < kPartsAThread * pool.threads()) {
+    for (int64_t r = 0; r < n; ++r) {
+      FATHOM_ASSERT(chunks_of(args.rows[r]).size() * args.kv_heads < slots);
+      run_split_row(pool, call, r);
+    }
+    return;
+  }
+  const int64_t block = std::clamp<int64_t>(n * args.kv_heads / (kPartsAThread * pool.threads()), 1, kRowBlock);
+  run_row_blocks(pool, call, block);
+}
+
+}  // namespace fathom
