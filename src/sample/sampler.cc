@@ -1,0 +1,321 @@
+// Bias, penalties, truncation and the noisy argmax over a vocabulary, without sorting it.
+#include "fathom/sample/sampler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "fathom/sample/noise.h"
+
+namespace fathom {
+namespace {
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+constexpr int kBlock = 64;  // logits that share one maximum
+constexpr int kLanes = 16;  // independent running values of a pass, for the compiler's vector lanes
+
+struct Candidate {
+  float logit;
+  int32_t token;
+};
+
+bool better(Candidate a, Candidate b) { return a.logit > b.logit || (a.logit == b.logit && a.token < b.token); }
+
+// Logits in blocks of 64 with the maximum of each, so that later passes read only blocks that matter.
+struct Blocks {
+  std::span<const float> logits;
+  std::vector<float> maxima;  // [ceil(vocab / 64)]; NaN never counts
+  float max = kNone;
+
+  explicit Blocks(std::span<const float> row) : logits(row), maxima((row.size() + kBlock - 1) / kBlock) {
+    float space[kBlock];
+    for (size_t b = 0; b < maxima.size(); ++b) {
+      maxima[b] = max_of(block(b, space));
+      max = std::max(max, maxima[b]);
+    }
+  }
+
+  // The 64 logits of block b; the last block is filled up with -infinity in `space`.
+  const float* block(size_t b, float* space) const {
+    const size_t begin = b * kBlock;
+    if (begin + kBlock <= logits.size()) return logits.data() + begin;
+    std::fill_n(space, kBlock, kNone);
+    std::copy(logits.begin() + begin, logits.end(), space);
+    return space;
+  }
+
+  static float max_of(const float* block) {
+    float lanes[kLanes];
+    std::fill_n(lanes, kLanes, kNone);
+    for (int i = 0; i < kBlock; i += kLanes) {
+      for (int j = 0; j < kLanes; ++j) lanes[j] = block[i + j] > lanes[j] ? block[i + j] : lanes[j];
+    }
+    return *std::max_element(lanes, lanes + kLanes);
+  }
+
+  // All candidates with logit >= `least`, -infinity excluded, in order of id.
+  std::vector<Candidate> at_least(float least) const {
+    std::vector<Candidate> kept;
+    float space[kBlock];
+    for (size_t b = 0; b < maxima.size(); ++b) {
+      if (!(maxima[b] >= least) || maxima[b] == kNone) continue;
+      const float* row = block(b, space);
+      for (int i = 0; i < kBlock; ++i) {
+        if (row[i] >= least && row[i] != kNone) kept.push_back({row[i], static_cast<int32_t>(b * kBlock) + i});
+      }
+    }
+    return kept;
+  }
+};
+
+// The first token with the largest logit.
+int32_t argmax(const Blocks& blocks) {
+  if (blocks.max == kNone) return -1;
+  const size_t b = std::find(blocks.maxima.begin(), blocks.maxima.end(), blocks.max) - blocks.maxima.begin();
+  const auto row = blocks.logits.subspan(b * kBlock);
+  return static_cast<int32_t>(b * kBlock + (std::find(row.begin(), row.end(), blocks.max) - row.begin()));
+}
+
+// exp(x) for x <= 0, relative error below 2e-7; below -87 it stays at exp(-87). Cody and Waite's reduction, then a
+// polynomial of degree 6 on [-log(2)/2, log(2)/2]. In this form compilers run it in vector lanes; std::exp they do not.
+float exp_of_negative(float x) {
+  x = x > -87.0f ? x : -87.0f;
+  const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // round to nearest
+  const float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
+  float p = 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+}
+
+// How the mass exp((logit - max) / T) lies below the maximum: by quarters of (max - logit) / T. What lies 64 and more
+// below, exp(-64) of the largest for each token, is left out.
+struct Histogram {
+  static constexpr int kQuarters = 4 * 64;
+  double mass[kQuarters] = {};
+  double total = 0;
+
+  Histogram(const Blocks& blocks, float temperature) {
+    float space[kBlock], down[kBlock], e[kBlock];
+    for (size_t b = 0; b < blocks.maxima.size(); ++b) {
+      if (!((blocks.max - blocks.maxima[b]) / temperature < 64.0f)) continue;
+      const float* row = blocks.block(b, space);
+      for (int i = 0; i < kBlock; ++i) down[i] = (blocks.max - row[i]) / temperature;
+      for (int i = 0; i < kBlock; ++i) e[i] = exp_of_negative(-down[i]);
+      for (int i = 0; i < kBlock; ++i) {
+        if (down[i] < 64.0f) mass[static_cast<int>(4 * down[i])] += e[i];
+      }
+    }
+    for (double m : mass) total += m;
+  }
+
+  // How far below the maximum, in units of T, the mass reaches `share` of the total; one quarter more for rounding.
+  float down_to(double share) const {
+    double sum = 0;
+    int quarter = 0;
+    while (quarter < kQuarters && (sum += mass[quarter]) < share * total) ++quarter;
+    return 0.25f * static_cast<float>(quarter + 2);
+  }
+};
+
+double mass_of(Candidate c, float max, float temperature) {
+  return std::exp((static_cast<double>(c.logit) - max) / temperature);
+}
+
+// The k best of the vocabulary. The k-th largest block maximum bounds the k-th largest logit from below, which leaves
+// little more than k candidates to select from.
+std::vector<Candidate> keep_top_k(const Blocks& blocks, size_t k) {
+  float least = kNone;
+  if (k <= blocks.maxima.size()) {
+    std::vector<float> maxima = blocks.maxima;
+    std::nth_element(maxima.begin(), maxima.begin() + (k - 1), maxima.end(), std::greater<float>());
+    least = maxima[k - 1];
+  }
+  std::vector<Candidate> kept = blocks.at_least(least);
+  if (kept.size() > k) {
+    std::nth_element(kept.begin(), kept.begin() + (k - 1), kept.end(), better);
+    kept.resize(k);
+  }
+  std::sort(kept.begin(), kept.end(), better);
+  return kept;
+}
+
+// Cuts a sorted list after the candidate whose probability brings the sum to top_p of `mass`.
+void cut_top_p(std::vector<Candidate>& sorted, double mass, const SampleOptions& options) {
+  double sum = 0;
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    sum += mass_of(sorted[i], sorted[0].logit, options.temperature);
+    if (sum >= options.top_p * mass) return sorted.resize(i + 1);
+  }
+}
+
+// The same from the whole vocabulary, of which only what may be kept is sorted.
+std::vector<Candidate> keep_top_p(const Blocks& blocks, const SampleOptions& options) {
+  const Histogram histogram(blocks, options.temperature);
+  std::vector<Candidate> kept = blocks.at_least(blocks.max - histogram.down_to(options.top_p) * options.temperature);
+  std::sort(kept.begin(), kept.end(), better);
+  cut_top_p(kept, histogram.total, options);
+  return kept;
+}
+
+bool truncates(const SampleOptions& o, size_t vocab) {
+  return (o.top_k > 0 && static_cast<size_t>(o.top_k) < vocab) || o.top_p < 1 || o.min_p > 0;
+}
+
+// What truncation leaves, best first.
+std::vector<Candidate> truncate(const Blocks& blocks, const SampleOptions& options) {
+  const auto lowest =
+      static_cast<float>(blocks.max + options.temperature * std::log(static_cast<double>(options.min_p)));
+  std::vector<Candidate> kept;
+  if (options.top_k > 0 && static_cast<size_t>(options.top_k) < blocks.logits.size()) {
+    kept = keep_top_k(blocks, options.top_k);
+    double mass = 0;
+    for (Candidate c : kept) mass += mass_of(c, blocks.max, options.temperature);
+    if (options.top_p < 1) cut_top_p(kept, mass, options);
+  } else if (options.top_p < 1) {
+    kept = keep_top_p(blocks, options);
+  } else {
+    kept = blocks.at_least(options.min_p > 0 ? lowest : kNone);
+    std::sort(kept.begin(), kept.end(), better);
+  }
+  if (options.min_p > 0) std::erase_if(kept, [&](Candidate c) { return c.logit < lowest; });
+  return kept;
+}
+
+// The running winner of argmax(logit / T + noise). In double precision a temperature of any size overflows nothing.
+struct Winner {
+  NoiseKey key;
+  double temperature;
+  double score = -std::numeric_limits<double>::infinity();
+  int32_t token = -1;
+
+  void offer(float logit, int32_t id) {
+    const double s = logit / temperature + gumbel_noise(key, id);
+    if (s > score || (s == score && id < token)) {
+      score = s;
+      token = id;
+    }
+  }
+};
+
+// The noisy argmax over the whole vocabulary. The largest logit is scored first; after it, only a token whose logit
+// plus T times a cheap bound of its noise reaches the best score can win, and only such tokens pay for logarithms.
+int32_t noisy_argmax(const Blocks& blocks, NoiseKey key, float temperature) {
+  Winner winner{key, temperature};
+  winner.offer(blocks.max, argmax(blocks));
+  const auto reach = static_cast<float>(kNoiseMax * temperature);
+  // Rounding of the bound: float sums and products of numbers up to |max| + reach.
+  const float slack = 1e-5f * (std::fabs(blocks.max) + reach);
+  float space[kBlock];
+  for (size_t b = 0; b < blocks.maxima.size(); ++b) {
+    const float least = static_cast<float>(winner.score * temperature) - slack;
+    if (blocks.maxima[b] + reach < least) continue;
+    const float* row = blocks.block(b, space);
+    const auto id = static_cast<int32_t>(b * kBlock);
+    float bound[kBlock];
+    int32_t possible = 0;
+    for (int i = 0; i < kBlock; ++i) bound[i] = row[i] + temperature * noise_bound(noise_bits(key, id + i));
+    for (int i = 0; i < kBlock; ++i) possible |= !(bound[i] < least);
+    for (int i = 0; possible != 0 && i < kBlock; ++i) {
+      if (!(bound[i] < least)) winner.offer(row[i], id + i);  // a NaN gets here, and its score wins nothing
+    }
+  }
+  return winner.token;
+}
+
+// Lowers tokens of the latest history: repeat penalty first, then frequency and presence.
+void penalise(std::vector<float>& logits, const SampleOptions& options, std::span<const int32_t> history) {
+  if (options.penalty_last >= 0) history = history.last(std::min<size_t>(history.size(), options.penalty_last));
+  std::vector<int32_t> seen(history.begin(), history.end());
+  std::sort(seen.begin(), seen.end());
+  for (size_t i = 0, next; i < seen.size(); i = next) {
+    next = std::upper_bound(seen.begin() + i, seen.end(), seen[i]) - seen.begin();
+    if (seen[i] < 0 || static_cast<size_t>(seen[i]) >= logits.size()) continue;
+    float& logit = logits[seen[i]];
+    logit = logit > 0 ? logit / options.repeat_penalty : logit * options.repeat_penalty;
+    logit -= static_cast<float>(next - i) * options.frequency_penalty + options.presence_penalty;
+  }
+}
+
+bool adjusts(const SampleOptions& o, std::span<const int32_t> history) {
+  const bool penalties = o.repeat_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0;
+  return !o.bias.empty() || (penalties && !history.empty());
+}
+
+// Logits after bias and penalties, in `store` when anything changes.
+std::span<const float> adjusted(std::span<const float> logits, const SampleOptions& options,
+                                std::span<const int32_t> history, std::vector<float>& store) {
+  if (!adjusts(options, history)) return logits;
+  store.assign(logits.begin(), logits.end());
+  for (const LogitBias& b : options.bias) {
+    if (b.token >= 0 && static_cast<size_t>(b.token) < store.size()) store[b.token] += b.bias;
+  }
+  penalise(store, options, history);
+  return store;
+}
+
+Error out_of_range(const char* option, double value, const char* range) {
+  return {ErrorCode::argument, fmt::format("{} {}: give {}", option, value, range)};
+}
+
+}  // namespace
+
+Result<void> check(const SampleOptions& o, int32_t vocab) {
+  if (!(o.temperature >= 0) || std::isinf(o.temperature)) {
+    return out_of_range("temperature", o.temperature, "a finite number from 0 (greedy) up");
+  }
+  if (o.top_k < 0) return out_of_range("top_k", o.top_k, "0 (all) or a positive count");
+  if (!(o.top_p > 0 && o.top_p <= 1)) return out_of_range("top_p", o.top_p, "a number above 0 and up to 1 (all)");
+  if (!(o.min_p >= 0 && o.min_p <= 1)) return out_of_range("min_p", o.min_p, "a number from 0 (all) to 1");
+  if (!(o.repeat_penalty > 0) || std::isinf(o.repeat_penalty)) {
+    return out_of_range("repeat_penalty", o.repeat_penalty, "a finite number above 0 (1: none)");
+  }
+  if (!std::isfinite(o.presence_penalty))
+    return out_of_range("presence_penalty", o.presence_penalty, "a finite number");
+  if (!std::isfinite(o.frequency_penalty)) {
+    return out_of_range("frequency_penalty", o.frequency_penalty, "a finite number");
+  }
+  if (o.penalty_last < -1) return out_of_range("penalty_last", o.penalty_last, "-1 (all), 0 (none) or a count");
+  for (const LogitBias& b : o.bias) {
+    if (b.token < 0 || b.token >= vocab) {
+      return Error{ErrorCode::argument, fmt::format("bias token {} of a vocabulary of {}: give an id from 0 to {}",
+                                                    b.token, vocab, vocab - 1)};
+    }
+    if (std::isnan(b.bias) || b.bias == std::numeric_limits<float>::infinity()) {
+      return out_of_range("bias", b.bias, "a finite number, or -inf to forbid the token");
+    }
+  }
+  return {};
+}
+
+int32_t sample(std::span<const float> logits, const SampleOptions& options, int64_t sequence, int64_t position,
+               std::span<const int32_t> history) {
+  std::vector<float> store;
+  const Blocks blocks(adjusted(logits, options, history, store));
+  if (options.temperature == 0 || std::isinf(blocks.max)) return argmax(blocks);
+  const NoiseKey key = noise_key(options.seed, sequence, position);
+  if (!truncates(options, logits.size())) return noisy_argmax(blocks, key, options.temperature);
+  Winner winner{key, options.temperature};
+  for (Candidate c : truncate(blocks, options)) winner.offer(c.logit, c.token);
+  return winner.token;
+}
+
+std::vector<int32_t> survivors(std::span<const float> logits, const SampleOptions& options,
+                               std::span<const int32_t> history) {
+  std::vector<float> store;
+  const Blocks blocks(adjusted(logits, options, history, store));
+  std::vector<int32_t> ids;
+  if (blocks.max == kNone) return ids;
+  for (Candidate c : truncate(blocks, options)) ids.push_back(c.token);
+  return ids;
+}
+
+}  // namespace fathom
