@@ -7,6 +7,9 @@ if(FATHOM_SANITIZE)
   add_compile_options(-fsanitize=${FATHOM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${FATHOM_SANITIZE})
 endif()
+if(FATHOM_FUZZERS)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 
 function(fathom_library_settings target)
   target_compile_features(${target} PUBLIC cxx_std_20)
@@ -15,8 +18,8 @@ function(fathom_library_settings target)
     PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target}
     PUBLIC Threads::Threads
-    PRIVATE $<BUILD_INTERFACE:fathom_warnings> hwy::hwy fmt::fmt nlohmann_json::nlohmann_json PkgConfig::pcre2
-            PkgConfig::utf8proc PkgConfig::xxhash)
+    PRIVATE $<BUILD_INTERFACE:fathom_warnings> $<BUILD_INTERFACE:nlohmann_json::nlohmann_json> hwy::hwy fmt::fmt
+            PkgConfig::pcre2 PkgConfig::utf8proc PkgConfig::xxhash)
   # Products are fused where the source says so (std::fma, MulAdd) and nowhere else: bits must not depend on the compiler's taste.
   target_compile_options(${target} PRIVATE -ffp-contract=off)
   set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_EXTENSIONS OFF)
