@@ -1,0 +1,209 @@
+// Binding tensors to their places, then copying vectors and packing matrices. Next in the flow: model.cc.
+#include "src/model/weights_loader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_set>
+
+#include "kernels/ref/dequant.h"
+
+namespace fathom {
+namespace {
+
+struct MatrixSlot {
+  const Tensor* tensor;
+  Linear* dst;
+};
+
+struct VectorSlot {
+  const Tensor* tensor;
+  const float** dst;
+};
+
+std::string dims_text(const gguf::TensorRecord& record) {
+  return fmt::format("{}", fmt::join(record.dims, record.dims + record.n_dims, " x "));
+}
+
+/// Finds each tensor of a model, checks its shape, and remembers where it goes.
+class Binder {
+ public:
+  explicit Binder(const gguf::File& file) : file_(file) {}
+
+  const gguf::TensorRecord* find(const std::string& name) {
+    const gguf::TensorRecord* record = file_.tensor(name);
+    if (record != nullptr) used_.insert(record);
+    return record;
+  }
+
+  Result<const Tensor*> matrix(const std::string& name, int64_t rows, int64_t cols) {
+    const gguf::TensorRecord* record = find(name);
+    if (record == nullptr) return missing(name);
+    if (record->n_dims != 2 || record->tensor.cols != cols || record->tensor.rows != rows) {
+      return Error{ErrorCode::shape,
+                   fmt::format("tensor {}: found {}, expected {} x {} from the file's keys: convert the model again",
+                               name, dims_text(*record), cols, rows)};
+    }
+    return &record->tensor;
+  }
+
+  Result<void> vector(const std::string& name, int64_t length, const float** dst) {
+    const gguf::TensorRecord* record = find(name);
+    if (record == nullptr) return missing(name);
+    const Tensor& tensor = record->tensor;
+    if (record->n_dims != 1 || tensor.cols != length) {
+      return Error{ErrorCode::shape,
+                   fmt::format("tensor {}: found {}, expected {} from the file's keys: convert the model again", name,
+                               dims_text(*record), length)};
+    }
+    if (tensor.type != DType::f32 && tensor.type != DType::f16 && tensor.type != DType::bf16) {
+      return Error{ErrorCode::unsupported,
+                   fmt::format("tensor {}: a vector of type {}, expected F32, F16 or BF16: convert the model again",
+                               name, info(tensor.type).name)};
+    }
+    vectors_.push_back({&tensor, dst});
+    return {};
+  }
+
+  /// A matrix `name.weight` and its bias `name.bias`, which only some models have.
+  Result<void> linear(const std::string& name, int64_t rows, int64_t cols, Linear* dst, bool needs_bias = false) {
+    FATHOM_TRY(const Tensor* tensor, matrix(name + ".weight", rows, cols));
+    matrices_.push_back({tensor, dst});
+    if (needs_bias || file_.tensor(name + ".bias") != nullptr) return vector(name + ".bias", rows, &dst->bias);
+    return {};
+  }
+
+  /// A tensor that nothing reads would silently change the model.
+  Result<void> check_all_used() const {
+    for (const gguf::TensorRecord& record : file_.tensors) {
+      if (used_.count(&record) != 0) continue;
+      return Error{ErrorCode::unsupported,
+                   fmt::format("tensor {}: is not part of this family's layers: convert the model again, "
+                               "or take one without it",
+                               record.tensor.name)};
+    }
+    return {};
+  }
+
+  std::span<const MatrixSlot> matrices() const { return matrices_; }
+  std::span<const VectorSlot> vectors() const { return vectors_; }
+
+ private:
+  static Error missing(const std::string& name) {
+    return {ErrorCode::format, fmt::format("tensor {}: is missing: fetch or convert the model again", name)};
+  }
+
+  const gguf::File& file_;
+  std::unordered_set<const gguf::TensorRecord*> used_;
+  std::vector<MatrixSlot> matrices_;
+  std::vector<VectorSlot> vectors_;
+};
+
+Result<void> bind_layer(Binder& binder, const LayerSpec& spec, int64_t d, size_t l, LayerWeights& dst) {
+  const auto name = [l](std::string_view part) { return fmt::format("blk.{}.{}", l, part); };
+  const int64_t q_width = int64_t{spec.heads} * spec.head_dim, kv_width = int64_t{spec.kv_heads} * spec.head_dim;
+  FATHOM_TRY(binder.vector(name("attn_norm.weight"), d, &dst.attention_norm));
+  FATHOM_TRY(binder.linear(name("attn_q"), q_width, d, &dst.q, spec.qkv_bias));
+  FATHOM_TRY(binder.linear(name("attn_k"), kv_width, d, &dst.k, spec.qkv_bias));
+  FATHOM_TRY(binder.linear(name("attn_v"), kv_width, d, &dst.v, spec.qkv_bias));
+  FATHOM_TRY(binder.linear(name("attn_output"), d, q_width, &dst.o));
+  if (spec.qk_norm) {
+    FATHOM_TRY(binder.vector(name("attn_q_norm.weight"), spec.head_dim, &dst.q_norm));
+    FATHOM_TRY(binder.vector(name("attn_k_norm.weight"), spec.head_dim, &dst.k_norm));
+  }
+  FATHOM_TRY(binder.vector(name("ffn_norm.weight"), d, &dst.feed_forward_norm));
+  FATHOM_TRY(binder.linear(name("ffn_gate"), spec.feed_forward, d, &dst.gate));
+  FATHOM_TRY(binder.linear(name("ffn_up"), spec.feed_forward, d, &dst.up));
+  FATHOM_TRY(binder.linear(name("ffn_down"), d, spec.feed_forward, &dst.down));
+  if (spec.norm_after) {
+    FATHOM_TRY(binder.vector(name("post_attention_norm.weight"), d, &dst.attention_after_norm));
+    FATHOM_TRY(binder.vector(name("post_ffw_norm.weight"), d, &dst.feed_forward_after_norm));
+  }
+  return {};
+}
+
+Result<void> bind_model(Binder& binder, const ModelConfig& config, Weights& dst) {
+  const int64_t d = config.d_model;
+  dst.layers.resize(config.layers.size());
+  FATHOM_TRY(const Tensor* table, binder.matrix("token_embd.weight", config.vocab, d));
+  dst.embedding = *table;
+  FATHOM_TRY(binder.vector("output_norm.weight", d, &dst.final_norm));
+  FATHOM_TRY(binder.linear(config.tied_head ? "token_embd" : "output", config.vocab, d, &dst.head));
+  binder.find("rope_freqs.weight");  // in config.rope_factors already
+  for (size_t l = 0; l < dst.layers.size(); ++l) FATHOM_TRY(bind_layer(binder, config.layers[l], d, l, dst.layers[l]));
+  return binder.check_all_used();
+}
+
+/// Copies every vector, as f32, into one buffer.
+Result<void> copy_vectors(std::span<const VectorSlot> slots, Weights& dst) {
+  constexpr int64_t kAlign = 16;  // floats of a cache line
+  const auto padded = [](int64_t n) { return (n + kAlign - 1) / kAlign * kAlign; };
+  int64_t total = 0;
+  for (const VectorSlot& slot : slots) total += padded(slot.tensor->cols);
+  Buffer buffer(static_cast<size_t>(total) * sizeof(float));
+  if (buffer.data() == nullptr) {
+    return Error{ErrorCode::capacity,
+                 fmt::format("memory for norms and biases: {} bytes refused: free memory", buffer.size())};
+  }
+  auto* at = buffer.as<float>();
+  for (const VectorSlot& slot : slots) {
+    const Tensor& tensor = *slot.tensor;
+    kernels::dequantize_row(tensor.type, tensor.data, at, tensor.cols);
+    for (int64_t i = 0; i < tensor.cols; ++i) {
+      if (std::isfinite(at[i])) continue;
+      return Error{ErrorCode::format,
+                   fmt::format("tensor {}: element {} is {:g}, expected a finite number: fetch the file again",
+                               tensor.name, i, at[i])};
+    }
+    *slot.dst = at;
+    at += padded(tensor.cols);
+  }
+  dst.vectors.push_back(std::move(buffer));
+  return {};
+}
+
+/// Gives the pages of rows that are packed back to the system.
+struct PageReturn {
+  const MappedFile* mapped;
+  const Tensor* tensor;
+  int64_t returned = 0;  // rows
+
+  static void rows_done(void* context, int64_t rows) {
+    auto& self = *static_cast<PageReturn*>(context);
+    const size_t row = row_bytes(self.tensor->type, static_cast<size_t>(self.tensor->cols));
+    // From the page that holds the first row not yet given back: its earlier rows are done too.
+    const std::byte* begin = self.tensor->data + static_cast<size_t>(self.returned) * row;
+    self.mapped->give_back(begin - std::min<size_t>(4095, static_cast<size_t>(begin - self.tensor->data)),
+                           self.tensor->data + static_cast<size_t>(rows) * row);
+    self.returned = rows;
+  }
+};
+
+Result<void> pack_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst) {
+  FATHOM_TRY(ThreadPool pool, ThreadPool::make(options.threads));
+  for (const MatrixSlot& slot : slots) {
+    const float* bias = slot.dst->bias;
+    PageReturn pages{options.mapped, slot.tensor};
+    if (options.mapped != nullptr) FATHOM_TRY(options.mapped->check_unchanged());
+    FATHOM_TRY(*slot.dst, pack_linear(*slot.tensor, options.tables, options.numerics, pool,
+                                      options.mapped == nullptr ? nullptr : &PageReturn::rows_done, &pages));
+    slot.dst->bias = bias;
+    dst.packed_bytes += slot.dst->packed.size();
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Weights> load_weights(const gguf::File& file, const ModelConfig& config, const LoadOptions& options) {
+  Weights weights;
+  Binder binder(file);
+  FATHOM_TRY(bind_model(binder, config, weights));
+  FATHOM_TRY(copy_vectors(binder.vectors(), weights));
+  FATHOM_TRY(pack_matrices(binder.matrices(), options, weights));
+  if (options.mapped != nullptr) FATHOM_TRY(options.mapped->check_unchanged());
+  return weights;
+}
+
+}  // namespace fathom

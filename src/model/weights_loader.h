@@ -1,0 +1,28 @@
+// Tensors to Weights: shapes checked against the config, vectors copied, matrices packed.
+// Next in the flow: model/model.cc, which owns the result.
+#pragma once
+
+#include <span>
+
+#include "fathom/core/result.h"
+#include "fathom/core/threads.h"
+#include "fathom/model/config.h"
+#include "fathom/model/weights.h"
+#include "src/model/gguf.h"
+#include "src/model/mapped_file.h"
+
+namespace fathom {
+
+struct LoadOptions {
+  std::span<const KernelTable* const> tables;
+  Numerics numerics = Numerics::fast;
+  int threads = 1;
+  const MappedFile* mapped = nullptr;  // whose pages are given back while packing; null: plain memory
+};
+
+/// Checks every tensor before it copies or packs the first.
+///   errors   format: a tensor missing, one that the family does not have, a vector with a number that is not finite;
+///            shape: dimensions unlike the config; capacity: memory; file: changed while it was read
+Result<Weights> load_weights(const gguf::File& file, const ModelConfig& config, const LoadOptions& options);
+
+}  // namespace fathom
