@@ -80,12 +80,13 @@ class Reader {
   uint64_t left() const { return limit_ - at_; }
 
   Error cut_short(std::string_view what, uint64_t needed) const {
+    const std::string where = within_.empty() ? std::string(what) : fmt::format("key {}: {}", printable(within_), what);
     if (bytes_.size() > limit_) {
-      return format_error(fmt::format("GGUF {} at byte {}: metadata passes {} bytes: the file is not a model", what,
+      return format_error(fmt::format("GGUF {} at byte {}: metadata passes {} bytes: the file is not a model", where,
                                       at_, kMaxMetadataBytes));
     }
     return format_error(
-        fmt::format("GGUF {} at byte {}: needs {} bytes of {} left: the file is cut short, fetch it again", what, at_,
+        fmt::format("GGUF {} at byte {}: needs {} bytes of {} left: the file is cut short, fetch it again", where, at_,
                     needed, left()));
   }
 
@@ -155,7 +156,9 @@ class Reader {
     file_.keys.reserve(n);
     for (uint64_t i = 0; i < n; ++i) {
       FATHOM_TRY(const std::string_view name, take_name("key", i));
+      within_ = name;
       FATHOM_TRY(const Value value, read_value(name));
+      within_ = {};
       file_.keys.push_back({name, value});
     }
     return sort_names(file_.keys_by_name_, n, "key", [this](uint32_t i) { return file_.keys[i].name; });
@@ -189,7 +192,7 @@ class Reader {
       for (uint64_t i = 0; i < value.count; ++i) FATHOM_TRY(take_string("string"));
     } else {
       const uint64_t bytes = value.count * scalar_bytes(value.element);
-      if (bytes > left()) return cut_short(fmt::format("key {}", printable(key)), bytes);
+      if (bytes > left()) return cut_short("value", bytes);
       at_ += bytes;
     }
     value.data = bytes_.subspan(begin, at_ - begin);
@@ -352,6 +355,7 @@ class Reader {
   std::span<const std::byte> bytes_;
   uint64_t limit_;
   uint64_t at_ = 0;
+  std::string_view within_;  // the key being read, for messages
   uint64_t alignment_ = 32;
   std::vector<uint64_t> offsets_;  // [tensors] from data_begin
   File file_;
