@@ -1,0 +1,333 @@
+// Products against panels for every Highway target: quantised types by pairs of bytes in 16 bits, plain types by fused
+// multiply-adds. Next in the flow: kernels/cpu/linear_vnni.cc, the same sums with byte dot products.
+//
+// Pairs: u8 * s8 products are added two by two in 16 bits (maddubs); |pair| <= 2 * max_code * 127. While sums of `chain`
+// pairs stay within 32,767 they are added in 16 bits, then widened to 32. q8_0's signed codes go as |code| * sign(code) a,
+// so that -128 is 128 as an unsigned byte: 2 * 128 * 127 = 32,512 still fits.
+#include "kernels/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/linear.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "kernels/cpu/linear_scalar.h"
+#include "kernels/cpu/linear_targets.h"
+#include "kernels/cpu/linear_tile.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace fathom::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+
+constexpr LinearRuns kRuns = scalar::kRuns;
+
+#else
+
+using I32 = hn::CappedTag<int32_t, kPanelRows>;
+using F32 = hn::Rebind<float, I32>;
+using U8 = hn::Repartition<uint8_t, I32>;
+using I16 = hn::Repartition<int16_t, I32>;
+using VecI32 = hn::Vec<I32>;
+using VecF32 = hn::Vec<F32>;
+using VecU8 = hn::Vec<U8>;
+using VecI16 = hn::Vec<I16>;
+constexpr int kLanes = HWY_MAX_BYTES / 4;      // outputs in one vector
+constexpr int kParts = kPanelRows / kLanes;    // vectors for 16 outputs
+constexpr int kPartBytes = 4 * kLanes;
+
+// ---- byte products -----------------------------------------------------------------------------------------------
+
+/// Sums of neighbouring products w[2 i] a[2 i] + w[2 i + 1] a[2 i + 1].
+template <bool kSigned>
+HWY_INLINE VecI16 pair_sums(VecU8 w, VecU8 a) {
+#if HWY_TARGET == HWY_AVX2
+  if constexpr (kSigned) return VecI16{_mm256_maddubs_epi16(_mm256_abs_epi8(w.raw), _mm256_sign_epi8(a.raw, w.raw))};
+  return VecI16{_mm256_maddubs_epi16(w.raw, a.raw)};
+#elif HWY_TARGET == HWY_AVX3
+  if constexpr (kSigned) {
+    const __m512i sign_a = _mm512_mask_sub_epi8(a.raw, _mm512_movepi8_mask(w.raw), _mm512_setzero_si512(), a.raw);
+    return VecI16{_mm512_maddubs_epi16(_mm512_abs_epi8(w.raw), sign_a)};
+  }
+  return VecI16{_mm512_maddubs_epi16(w.raw, a.raw)};
+#elif HWY_TARGET == HWY_NEON
+  const int8x16_t ws = vreinterpretq_s8_u8(w.raw), as = vreinterpretq_s8_u8(a.raw);  // unsigned codes are below 64
+  return VecI16(vpaddq_s16(vmull_s8(vget_low_s8(ws), vget_low_s8(as)), vmull_high_s8(ws, as)));
+#else
+#error "pair_sums has no form for this target"
+#endif
+}
+
+/// acc + sums of neighbouring 16-bit numbers.
+HWY_INLINE VecI32 add_pairs(VecI32 acc, VecI16 pairs) {
+#if HWY_TARGET == HWY_AVX2
+  return VecI32{_mm256_add_epi32(acc.raw, _mm256_madd_epi16(pairs.raw, _mm256_set1_epi16(1)))};
+#elif HWY_TARGET == HWY_AVX3
+  return VecI32{_mm512_add_epi32(acc.raw, _mm512_madd_epi16(pairs.raw, _mm512_set1_epi16(1)))};
+#else
+  return VecI32(vpadalq_s16(acc.raw, pairs.raw));
+#endif
+}
+
+/// sum[p] += codes times activations over quads [begin, end), for the vectors p of 16 outputs.
+template <DType type, int begin, int end>
+HWY_INLINE void dot(const uint8_t* HWY_RESTRICT codes, const uint8_t* HWY_RESTRICT a, VecI32 (&sum)[kParts]) {
+  constexpr PanelFormat f = kPanelFormat<type>;
+  constexpr int kChain = std::min(end - begin, 32767 / (2 * f.max_code * 127));
+  static_assert(kChain >= 1, "a pair of products must fit 16 bits");
+  const U8 d8;
+  const I32 d32;
+  for (int q = begin; q < end; q += kChain) {
+    VecI16 pairs[kParts];
+    for (int j = 0; j < kChain; ++j) {
+      int32_t quad;
+      std::memcpy(&quad, a + 4 * (q + j), 4);
+      const VecU8 va = hn::BitCast(d8, hn::Set(d32, quad));
+      for (int p = 0; p < kParts; ++p) {
+        const VecU8 w = hn::Load(d8, codes + (q + j) * kVectorBytes + p * kPartBytes);
+        const VecI16 pair = pair_sums<f.signed_codes>(w, va);
+        pairs[p] = j == 0 ? pair : hn::Add(pairs[p], pair);
+      }
+    }
+    for (int p = 0; p < kParts; ++p) sum[p] = add_pairs(sum[p], pairs[p]);
+  }
+}
+
+// ---- codes and scales of a block -----------------------------------------------------------------------------------
+
+template <int kBits>
+HWY_INLINE VecU8 shift_left(VecU8 v) {
+  const hn::Repartition<uint16_t, I32> d16;
+  const U8 d8;
+  if constexpr (kBits > 0) return hn::BitCast(d8, hn::ShiftLeft<kBits>(hn::BitCast(d16, v)));
+  if constexpr (kBits < 0) return hn::BitCast(d8, hn::ShiftRight<-kBits>(hn::BitCast(d16, v)));
+  return v;
+}
+
+/// Writes quads of codes [8, 64] as bytes; quad j of a pair (j, j + 4) shares a vector of nibbles.
+template <DType type, int j>
+HWY_INLINE void unpack_pair(const uint8_t* HWY_RESTRICT block, uint8_t* HWY_RESTRICT codes) {
+  constexpr PanelFormat f = kPanelFormat<type>;
+  const U8 d8;
+  for (int p = 0; p < kVectorBytes; p += kPartBytes) {
+    const VecU8 nibble = hn::Set(d8, 0x0F);
+    const VecU8 both = hn::Load(d8, block + j * kVectorBytes + p);
+    VecU8 low = hn::And(both, nibble), high = hn::And(shift_left<-4>(both), nibble);
+    if constexpr (f.max_code == 31) {
+      const VecU8 bit = hn::Set(d8, 0x10), fifth = hn::Load(d8, block + 4 * kVectorBytes + p);
+      low = hn::Or(low, hn::And(shift_left<4 - j>(fifth), bit));
+      high = hn::Or(high, hn::And(shift_left<-j>(fifth), bit));
+    }
+    if constexpr (f.max_code == 63) {
+      const VecU8 bits = hn::Set(d8, 0x30);
+      low = hn::Or(low, hn::And(shift_left<4 - 2 * j>(hn::Load(d8, block + 4 * kVectorBytes + p)), bits));
+      high = hn::Or(high, hn::And(shift_left<4 - 2 * j>(hn::Load(d8, block + 5 * kVectorBytes + p)), bits));
+    }
+    hn::Store(low, d8, codes + j * kVectorBytes + p);
+    hn::Store(high, d8, codes + (j + 4) * kVectorBytes + p);
+  }
+}
+
+/// Codes of a block as bytes: the block itself where it holds bytes, else `buffer`.
+template <DType type>
+HWY_INLINE const uint8_t* unpack(const uint8_t* HWY_RESTRICT block, uint8_t* HWY_RESTRICT buffer) {
+  if constexpr (kPanelFormat<type>.signed_codes) return block;
+  unpack_pair<type, 0>(block, buffer);
+  unpack_pair<type, 1>(block, buffer);
+  unpack_pair<type, 2>(block, buffer);
+  unpack_pair<type, 3>(block, buffer);
+  return buffer;
+}
+
+HWY_INLINE VecF32 load_half(const uint8_t* src, int p) {
+  const hn::Rebind<hwy::float16_t, F32> d16;
+  return hn::PromoteTo(F32(), hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(src) + p * kLanes));
+}
+
+template <class T>
+HWY_INLINE VecF32 load_bytes(const T* src, int p) {
+  const hn::Rebind<T, I32> d8;
+  return hn::ConvertTo(F32(), hn::PromoteTo(I32(), hn::LoadU(d8, src + p * kLanes)));
+}
+
+/// What turns integer sums of a block into floats, for each vector of outputs.
+template <DType type>
+struct BlockScales {
+  VecF32 a[kParts], b[kParts], c[kParts];
+
+  HWY_INLINE BlockScales(const uint8_t* front, const uint8_t* head, int run) {
+    constexpr PanelFormat f = kPanelFormat<type>;
+    for (int p = 0; p < kParts; ++p) {
+      if constexpr (f.coding == Coding::zero_point) {
+        a[p] = load_half(front, p);
+      } else if constexpr (f.coding == Coding::minimum) {
+        a[p] = hn::Mul(load_half(head, p), load_bytes(head + 64 + run * kPanelRows, p));
+        b[p] = hn::Mul(load_half(head + kScaleBytes, p), load_bytes(head + 192 + run * kPanelRows, p));
+      } else {
+        const auto* scales = reinterpret_cast<const int8_t*>(head) + 2 * run * kPanelRows;
+        a[p] = load_half(front, p);
+        b[p] = load_bytes(scales, p);
+        c[p] = load_bytes(scales + kPanelRows, p);
+      }
+    }
+  }
+};
+
+// ---- tiles ----------------------------------------------------------------------------------------------------------
+
+HWY_INLINE VecI32 broadcast_int(const uint8_t* p) {
+  int32_t x;
+  std::memcpy(&x, p, 4);
+  return hn::Set(I32(), x);
+}
+
+HWY_INLINE VecF32 broadcast_float(const uint8_t* p) { return hn::BitCast(F32(), broadcast_int(p)); }
+
+/// acc += one block for one row of a tile's record.
+template <DType type, int rows>
+HWY_INLINE void block_step(const uint8_t* codes, const BlockScales<type>& scales, const uint8_t* record, int r,
+                           float* HWY_RESTRICT acc) {
+  using Record = TileRecord<type, rows>;
+  constexpr PanelFormat f = kPanelFormat<type>;
+  const F32 df;
+  const uint8_t* a = record + r * kQuantBlock;
+  const uint8_t* correction = record + Record::kCorrection + 4 * r;
+  const VecF32 scale = broadcast_float(record + Record::kScales + 4 * r);
+  VecI32 sum[kParts];
+  if constexpr (f.coding == Coding::two_scales) {
+    VecI32 upper[kParts];
+    for (int p = 0; p < kParts; ++p) sum[p] = broadcast_int(correction);
+    for (int p = 0; p < kParts; ++p) upper[p] = broadcast_int(correction + 4 * rows);
+    dot<type, 0, kQuads / 2>(codes, a, sum);
+    dot<type, kQuads / 2, kQuads>(codes, a, upper);
+    for (int p = 0; p < kParts; ++p) {
+      const VecF32 t = hn::MulAdd(hn::ConvertTo(df, upper[p]), scales.c[p], hn::Mul(hn::ConvertTo(df, sum[p]), scales.b[p]));
+      hn::Store(hn::MulAdd(t, hn::Mul(scales.a[p], scale), hn::Load(df, acc + p * kLanes)), df, acc + p * kLanes);
+    }
+  } else {
+    constexpr bool kMinimum = f.coding == Coding::minimum;
+    for (int p = 0; p < kParts; ++p) sum[p] = kMinimum || f.zero == 0 ? hn::Zero(I32()) : broadcast_int(correction);
+    dot<type, 0, kQuads>(codes, a, sum);
+    for (int p = 0; p < kParts; ++p) {
+      const VecF32 isum = hn::ConvertTo(df, sum[p]), old = hn::Load(df, acc + p * kLanes);
+      if constexpr (kMinimum) {
+        const VecF32 t = hn::NegMulAdd(scales.b[p], broadcast_float(correction), hn::Mul(isum, scales.a[p]));
+        hn::Store(hn::MulAdd(scale, t, old), df, acc + p * kLanes);
+      } else {
+        hn::Store(hn::MulAdd(isum, hn::Mul(scales.a[p], scale), old), df, acc + p * kLanes);
+      }
+    }
+  }
+}
+
+template <DType type, int rows>
+void tile(const LinearArgs& args, int64_t row, int64_t begin, int64_t end) {
+  using Record = TileRecord<type, rows>;
+  constexpr PanelFormat f = kPanelFormat<type>;
+  const int64_t cols = args.matrix.cols, blocks = cols / kQuantBlock;
+  alignas(64) uint8_t records[kTileBytes];
+  alignas(64) uint8_t buffer[kQuads * kVectorBytes];
+  alignas(64) float acc[rows][kPanelRows];
+  for (int64_t b0 = 0; b0 < blocks; b0 += Record::kSegment) {
+    const int64_t b1 = std::min(blocks, b0 + Record::kSegment);
+    gather_tile<type, f.zero, rows>(args.src_q8, row, b0, b1 - b0, records);
+    for (int64_t p = begin; p < end; ++p) {
+      const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, cols);
+      const uint8_t* units = panel + front_bytes(f, cols);
+      std::memset(acc, 0, sizeof(acc));
+      for (int r = 0; b0 > 0 && r < rows; ++r) load_outputs(args, row + r, p, acc[r]);
+      const uint8_t* record = records;
+      for (int64_t u = b0 / f.blocks(); u < b1 / f.blocks(); ++u) {
+        const uint8_t *front = panel + u * f.front_bytes, *head = units + u * f.unit_bytes();
+        for (int run = 0; run < f.blocks(); ++run, record += Record::kBytes) {
+          const uint8_t* codes = unpack<type>(head + f.head_bytes + run * f.block_bytes, buffer);
+          const BlockScales<type> scales(front, head, run);
+          for (int r = 0; r < rows; ++r) block_step<type, rows>(codes, scales, record, r, acc[r]);
+        }
+      }
+      for (int r = 0; r < rows; ++r) store_outputs(args, row + r, p, b1 == blocks, acc[r]);
+    }
+  }
+}
+
+template <DType type>
+void run_quantised(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
+  constexpr TileFn kTiles[9] = {nullptr,       tile<type, 1>, tile<type, 2>, tile<type, 3>, tile<type, 4>,
+                                tile<type, 5>, tile<type, 6>, tile<type, 7>, tile<type, 8>};
+  run_tiles(args, kTiles, panel_bytes(kPanelFormat<type>, args.matrix.cols), begin, end);
+}
+
+// ---- plain types ----------------------------------------------------------------------------------------------------
+
+template <DType type>
+HWY_INLINE VecF32 load_weights(const uint8_t* src, int p) {
+  if constexpr (type == DType::f32) {
+    return hn::Load(F32(), reinterpret_cast<const float*>(src) + p * kLanes);
+  } else if constexpr (type == DType::f16) {
+    return load_half(src, p);
+  } else {
+    const hn::Rebind<uint16_t, I32> d16;
+    const auto bits = hn::LoadU(d16, reinterpret_cast<const uint16_t*>(src) + p * kLanes);
+    return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(I32(), bits)));
+  }
+}
+
+template <DType type, int rows>
+void plain_tile(const LinearArgs& args, int64_t row, int64_t begin, int64_t end) {
+  constexpr int64_t kBytes = static_cast<int64_t>(kPanelRows * info(type).block_bytes);
+  const F32 df;
+  const int64_t cols = args.matrix.cols;
+  const float* src = args.src + row * cols;
+  for (int64_t p = begin; p < end; ++p) {
+    const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * float_panel_bytes(type, cols);
+    VecF32 acc[rows][kParts];
+    for (auto& row_acc : acc) {
+      for (auto& v : row_acc) v = hn::Zero(df);
+    }
+    for (int64_t k = 0; k < cols; ++k) {
+      VecF32 w[kParts];
+      for (int i = 0; i < kParts; ++i) w[i] = load_weights<type>(panel + k * kBytes, i);
+      for (int r = 0; r < rows; ++r) {
+        const VecF32 a = hn::Set(df, src[r * cols + k]);
+        for (int i = 0; i < kParts; ++i) acc[r][i] = hn::MulAdd(w[i], a, acc[r][i]);
+      }
+    }
+    alignas(64) float sums[kPanelRows];
+    for (int r = 0; r < rows; ++r) {
+      for (int i = 0; i < kParts; ++i) hn::Store(acc[r][i], df, sums + i * kLanes);
+      store_outputs(args, row + r, p, true, sums);
+    }
+  }
+}
+
+template <DType type>
+void run_plain(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
+  constexpr TileFn kTiles[9] = {nullptr,
+                                plain_tile<type, 1>, plain_tile<type, 2>, plain_tile<type, 3>, plain_tile<type, 4>,
+                                plain_tile<type, 5>, plain_tile<type, 6>, plain_tile<type, 7>, plain_tile<type, 8>};
+  run_tiles(args, kTiles, float_panel_bytes(type, args.matrix.cols), begin, end);
+}
+
+constexpr LinearRuns kRuns = {run_plain<DType::f32>,      run_plain<DType::f16>,      run_plain<DType::bf16>,
+                              run_quantised<DType::q4_0>, run_quantised<DType::q5_0>, run_quantised<DType::q8_0>,
+                              run_quantised<DType::q4_k>, run_quantised<DType::q5_k>, run_quantised<DType::q6_k>};
+
+#endif  // scalar or vectors
+
+#if HWY_TARGET == HWY_AVX3
+#define FATHOM_TARGET_NAME "cpu/avx3"
+#elif HWY_TARGET == HWY_AVX2
+#define FATHOM_TARGET_NAME "cpu/avx2"
+#elif HWY_TARGET == HWY_NEON
+#define FATHOM_TARGET_NAME "cpu/neon"
+#else
+#define FATHOM_TARGET_NAME "cpu/scalar"
+#endif
+FATHOM_LINEAR_LISTS(FATHOM_TARGET_NAME, kRuns);
+#undef FATHOM_TARGET_NAME
+
+LinearLists linear_lists() { return {kFast, kExact}; }
+
+}  // namespace fathom::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();

@@ -1,0 +1,24 @@
+// Packing of a file's matrix into panels, one pair of functions for each type. Next in the flow: kernels/cpu/linear-inl.h.
+#pragma once
+
+#include "kernels/cpu/panel.h"
+
+namespace fathom::kernels {
+
+/// LinearKernel::packed_bytes and ::pack for quantised panels of `type`.
+template <DType type>
+size_t quantised_bytes(const MatrixDesc& matrix) noexcept;
+template <DType type>
+void pack_quantised(const MatrixDesc& matrix, const void* src, void* dst, int64_t begin, int64_t end) noexcept;
+
+/// The same for panels [cols, 16] of f32, f16 or bf16 in the file's type.
+template <DType type>
+size_t plain_bytes(const MatrixDesc& matrix) noexcept;
+template <DType type>
+void pack_plain(const MatrixDesc& matrix, const void* src, void* dst, int64_t begin, int64_t end) noexcept;
+
+/// The same for any type expanded to panels [cols, 16] of f32.
+size_t expanded_bytes(const MatrixDesc& matrix) noexcept;
+void pack_expanded(const MatrixDesc& matrix, const void* src, void* dst, int64_t begin, int64_t end) noexcept;
+
+}  // namespace fathom::kernels

@@ -1,0 +1,98 @@
+// Panels: how 16 outputs of a quantised matrix lie interleaved, and the order of sums every kernel here keeps.
+// Next in the flow: kernels/cpu/pack.cc, which writes panels; kernels/cpu/linear-inl.h, which multiplies by them.
+//
+// A panel is 16 outputs. Inputs come in blocks of 32 (one activation scale), a block in 8 quads of 4 inputs. A vector of
+// 64 bytes holds one quad of all outputs: byte 4 o + b belongs to output o and input 4 quad + b, so that a 32-bit lane of
+// a byte dot product is an output, whatever the width of the machine's vectors. One block of codes is
+//   4 bits    4 vectors; the low nibbles of vector v are quad v, the high ones quad v + 4
+//   + 1 bit   1 vector; bit j of a byte is the fifth bit of quad j
+//   + 2 bits  2 vectors; bits 2 j, 2 j + 1 of vector v are the upper bits of quad 4 v + j
+//   8 bits    8 vectors of signed bytes
+// and a panel is
+//   q4_0 q5_0 q8_0   scales f16 [blocks, 16], to a multiple of 64 bytes; then the blocks
+//   q4_k q5_k        units of 256 inputs: d f16 [16], dmin f16 [16], scale u8 [8, 16], min u8 [8, 16], 8 blocks
+//   q6_k             d f16 [units, 16], to a multiple of 64 bytes; units of 256 inputs: scale s8 [16, 16], 8 blocks
+// which is the file's size, plus 2.8 % for q4_k and 2.3 % for q5_k (their 6-bit scales become bytes).
+//
+// Order of sums, for one output and one row; a = activations of a block, s their scale, q = codes. acc starts at 0, blocks
+// ascend, the last step adds the bias. Each line's fma and products round once; everything called isum is exact.
+//   q4_0 q5_0 q8_0   isum = sum (q - zero) a                 acc = fma(float(isum), d s, acc)
+//   q4_k q5_k        isum = sum q a, asum = sum a            t = float(isum) (d scale)
+//                                                            t = fma(-(dmin min), float(asum), t); acc = fma(s, t, acc)
+//   q6_k             isum = sum over halves of 16 inputs of scale * sum (q - 32) a
+//                                                            acc = fma(float(isum), d s, acc)
+//   f32 f16 bf16     inputs ascending: acc = fma(weight, a, acc)
+// d scale and dmin min are exact (11 + 6 bits); |isum| <= 2 * 16 * 32 * 127 * 128 < 2^24 (q6_k, the largest), so that
+// float(isum) and even float steps on the way to it are exact.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "fathom/core/dtype.h"
+#include "fathom/ops/kernel_table.h"
+
+namespace fathom::kernels {
+
+inline constexpr int kPanelRows = 16;
+inline constexpr int kVectorBytes = 64;  // one quad of all outputs
+inline constexpr int kQuads = kQuantBlock / 4;
+inline constexpr int kScaleBytes = 2 * kPanelRows;  // one f16 for each output
+
+/// How codes become weights.
+enum class Coding : uint8_t {
+  zero_point,  ///< (q - zero) d
+  minimum,     ///< q d scale - dmin min
+  two_scales,  ///< (q - zero) d scale, a scale for each 16 inputs
+};
+
+/// Geometry of one quantised type in a panel.
+struct PanelFormat {
+  Coding coding;
+  int unit;          // inputs of the file's block
+  int front_bytes;   // for each unit, before all units
+  int head_bytes;    // for each unit, at its start
+  int block_bytes;   // codes of 32 inputs
+  int max_code;      // largest |code| as a byte product sees it
+  int zero;          // subtracted from codes
+  bool signed_codes;
+
+  constexpr int blocks() const { return unit / kQuantBlock; }
+  constexpr int unit_bytes() const { return head_bytes + blocks() * block_bytes; }
+};
+
+template <DType type>
+inline constexpr PanelFormat kPanelFormat{};
+template <>
+inline constexpr PanelFormat kPanelFormat<DType::q4_0>{Coding::zero_point, 32, 32, 0, 256, 15, 8, false};
+template <>
+inline constexpr PanelFormat kPanelFormat<DType::q5_0>{Coding::zero_point, 32, 32, 0, 320, 31, 16, false};
+template <>
+inline constexpr PanelFormat kPanelFormat<DType::q8_0>{Coding::zero_point, 32, 32, 0, 512, 128, 0, true};
+template <>
+inline constexpr PanelFormat kPanelFormat<DType::q4_k>{Coding::minimum, 256, 0, 320, 256, 15, 0, false};
+template <>
+inline constexpr PanelFormat kPanelFormat<DType::q5_k>{Coding::minimum, 256, 0, 320, 320, 31, 0, false};
+template <>
+inline constexpr PanelFormat kPanelFormat<DType::q6_k>{Coding::two_scales, 256, 32, 256, 384, 63, 32, false};
+
+constexpr size_t round_to_vector(size_t bytes) { return (bytes + kVectorBytes - 1) / kVectorBytes * kVectorBytes; }
+
+/// Bytes before the first unit of a panel.
+constexpr size_t front_bytes(const PanelFormat& f, int64_t cols) {
+  return round_to_vector(static_cast<size_t>(cols / f.unit) * static_cast<size_t>(f.front_bytes));
+}
+
+/// Bytes of one panel; a multiple of 64.
+constexpr size_t panel_bytes(const PanelFormat& f, int64_t cols) {
+  return front_bytes(f, cols) + static_cast<size_t>(cols / f.unit) * static_cast<size_t>(f.unit_bytes());
+}
+
+constexpr int64_t n_panels(int64_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
+
+/// Bytes of one panel of plain floats: [cols, 16].
+constexpr size_t float_panel_bytes(DType type, int64_t cols) {
+  return round_to_vector(static_cast<size_t>(cols) * kPanelRows * info(type).block_bytes);
+}
+
+}  // namespace fathom::kernels

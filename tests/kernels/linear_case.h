@@ -1,0 +1,139 @@
+// Random matrices in every file type, and the order of sums of kernels/cpu/panel.h written once more from the file's
+// blocks: what every target must give bit for bit. Used by linear_test.cc.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "fathom/ops/kernel_table.h"
+#include "kernels/ref/dequant.h"
+
+namespace fathom::testing {
+
+enum class Fill { random, all_max, all_min };
+
+/// A matrix in the file's layout, quantised activations and the same as floats, and a bias.
+struct LinearCase {
+  MatrixDesc matrix;
+  int64_t n;
+  std::vector<uint8_t> weights;
+  std::vector<float> src;  // [n, cols] for plain types
+  std::vector<int8_t> values;
+  std::vector<float> scales;
+  std::vector<int32_t> sums;
+  std::vector<float> bias;
+
+  LinearCase(DType type, int64_t rows, int64_t cols, int64_t rows_left, uint32_t seed, Fill fill = Fill::random)
+      : matrix{type, rows, cols}, n(rows_left), weights(static_cast<size_t>(rows) * row_bytes(type, static_cast<size_t>(cols))) {
+    std::mt19937 random(seed);
+    fill_weights(random, fill);
+    std::normal_distribution<float> normal;
+    std::uniform_int_distribution<int> value(-127, 127);
+    std::uniform_real_distribution<float> scale(0.001f, 0.02f);
+    for (int64_t i = 0; i < n * cols; ++i) src.push_back(normal(random));
+    if (cols % kQuantBlock == 0) {
+      for (int64_t i = 0; i < n * cols; ++i) {
+        values.push_back(static_cast<int8_t>(fill == Fill::random ? value(random) : fill == Fill::all_max ? 127 : -127));
+      }
+      for (int64_t i = 0; i < n * cols; i += kQuantBlock) scales.push_back(scale(random));
+      for (int64_t i = 0; i < n * cols; i += kSumBlock) {
+        int32_t sum = 0;
+        for (int j = 0; j < kSumBlock; ++j) sum += values[static_cast<size_t>(i + j)];
+        sums.push_back(sum);
+      }
+    }
+    for (int64_t o = 0; o < rows; ++o) bias.push_back(normal(random));
+  }
+
+  Q8Rows q8() { return {values.data(), scales.data(), sums.data(), matrix.cols}; }
+  const uint8_t* row(int64_t o) const {
+    return weights.data() + static_cast<size_t>(o) * row_bytes(matrix.type, static_cast<size_t>(matrix.cols));
+  }
+  bool plain() const { return info(matrix.type).block_elements == 1; }
+
+ private:
+  template <class Random>
+  void fill_weights(Random& random, Fill fill) {
+    std::normal_distribution<float> normal(0.0f, 0.05f);
+    const DType type = matrix.type;
+    if (plain()) {
+      for (size_t i = 0; i < weights.size(); i += info(type).block_bytes) {
+        const float x = normal(random);
+        const uint32_t bits = type == DType::f32    ? kernels::float_to_bits(x)
+                              : type == DType::f16 ? kernels::float_to_half(x)
+                                                   : kernels::float_to_bits(x) >> 16;
+        std::memcpy(&weights[i], &bits, info(type).block_bytes);
+      }
+      return;
+    }
+    // Extreme codes: q8_0 and the scales of q6_k are signed bytes, everything else unsigned fields.
+    const uint8_t high = type == DType::q8_0 ? 0x7F : 0xFF, low = type == DType::q8_0 ? 0x80 : 0x00;
+    for (uint8_t& byte : weights) byte = fill == Fill::random ? static_cast<uint8_t>(random()) : fill == Fill::all_max ? high : low;
+    for (size_t i = 0; i < weights.size(); i += info(type).block_bytes) {
+      uint8_t* block = &weights[i];
+      if (type == DType::q6_k && fill != Fill::random) std::memset(block + 192, 0x80, 16);
+      const uint16_t d = kernels::float_to_half(normal(random)), dmin = kernels::float_to_half(normal(random));
+      std::memcpy(type == DType::q6_k ? block + 208 : block, &d, 2);
+      if (type == DType::q4_k || type == DType::q5_k) std::memcpy(block + 2, &dmin, 2);
+    }
+  }
+};
+
+/// Code of element `i` of a file block, its zero point subtracted.
+inline int file_code(DType type, const uint8_t* block, int i) {
+  const int j = i % 16, nibble = i % 32 / 16 * 4, run = i / 32, l = i % 32;
+  switch (type) {
+    case DType::q4_0: return ((block[2 + j] >> nibble) & 15) - 8;
+    case DType::q5_0: return (((block[6 + j] >> nibble) & 15) | ((block[2 + i / 8] >> (i % 8)) & 1) << 4) - 16;
+    case DType::q8_0: return static_cast<int8_t>(block[2 + i]);
+    case DType::q4_k: return (block[16 + run / 2 * 32 + l] >> (run % 2 * 4)) & 15;
+    case DType::q5_k: return ((block[48 + run / 2 * 32 + l] >> (run % 2 * 4)) & 15) | ((block[16 + l] >> run) & 1) << 4;
+    default:
+      return (((block[i / 128 * 64 + i % 64] >> (i % 128 / 64 * 4)) & 15) |
+              ((block[128 + i / 128 * 32 + l] >> (i % 128 / 32 * 2)) & 3) << 4) - 32;
+  }
+}
+
+/// Output `o` of row `r` in the exact order of sums, before the bias.
+inline float ordered_sum(const LinearCase& c, int64_t r, int64_t o) {
+  const DType type = c.matrix.type;
+  float acc = 0;
+  if (c.plain()) {
+    std::vector<float> weights(static_cast<size_t>(c.matrix.cols));
+    kernels::dequantize_row(type, c.row(o), weights.data(), c.matrix.cols);
+    for (size_t k = 0; k < weights.size(); ++k) {
+      acc = std::fma(weights[k], c.src[static_cast<size_t>(r * c.matrix.cols) + k], acc);
+    }
+    return acc;
+  }
+  const int unit = static_cast<int>(info(type).block_elements);
+  for (int64_t k = 0; k < c.matrix.cols; k += kQuantBlock) {
+    const uint8_t* block = c.row(o) + static_cast<size_t>(k / unit) * info(type).block_bytes;
+    const int first = static_cast<int>(k % unit), run = first / kQuantBlock;
+    const int8_t* a = &c.values[static_cast<size_t>(r * c.matrix.cols + k)];
+    const float s = c.scales[static_cast<size_t>((r * c.matrix.cols + k) / kQuantBlock)];
+    const float d = kernels::detail::load_half(type == DType::q6_k ? block + 208 : block);
+    int half[2] = {0, 0}, asum = 0;
+    for (int i = 0; i < kQuantBlock; ++i) {
+      half[i / 16] += file_code(type, block, first + i) * a[i];
+      asum += a[i];
+    }
+    if (type == DType::q4_k || type == DType::q5_k) {
+      const kernels::KScales scales = kernels::unpack_k_scales(block + 4);
+      const float min = kernels::detail::load_half(block + 2) * static_cast<float>(scales.min[run]);
+      const float t = static_cast<float>(half[0] + half[1]) * (d * static_cast<float>(scales.scale[run]));
+      acc = std::fma(s, std::fma(-min, static_cast<float>(asum), t), acc);
+    } else if (type == DType::q6_k) {
+      const auto* scales = reinterpret_cast<const int8_t*>(block + 192) + 2 * run;
+      acc = std::fma(static_cast<float>(scales[0] * half[0] + scales[1] * half[1]), d * s, acc);
+    } else {
+      acc = std::fma(static_cast<float>(half[0] + half[1]), d * s, acc);
+    }
+  }
+  return acc;
+}
+
+}  // namespace fathom::testing

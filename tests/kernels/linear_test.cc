@@ -1,0 +1,223 @@
+// Every linear kernel of every target: the same bits as the written order of sums, whatever the rows and the split;
+// near the double reference; and the packing and grouping above them.
+#include "fathom/ops/linear.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "kernels/abi.h"
+#include "tests/kernels/linear_case.h"
+#include "tests/support/compare.h"
+
+namespace fathom {
+namespace {
+
+using testing::Fill;
+using testing::LinearCase;
+using testing::ordered_sum;
+using testing::same_bits;
+
+constexpr DType kTypes[] = {DType::f32,  DType::f16,  DType::bf16, DType::q4_0, DType::q5_0,
+                            DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k};
+
+std::vector<const KernelTable*> targets() {
+  int32_t n = 0;
+  const KernelTable* const* tables = kernels::cpu(&n);
+  return {tables, tables + n};
+}
+
+const LinearKernel* kernel_for(const KernelTable& table, const MatrixDesc& m, bool exact = false) {
+  const LinearKernel* list = exact ? table.linear_exact : table.linear;
+  for (int32_t i = 0; i < (exact ? table.n_linear_exact : table.n_linear); ++i) {
+    if (list[i].packed_bytes(m) != 0) return &list[i];
+  }
+  return nullptr;
+}
+
+/// Packs and multiplies, in parts of `split` panels; dst has a margin of two columns that must stay untouched.
+std::vector<float> multiply(const LinearKernel& kernel, LinearCase& c, int64_t n, int64_t split, bool with_bias) {
+  const Buffer packed(kernel.packed_bytes(c.matrix));
+  const int64_t panels = (c.matrix.rows + kernel.panel_rows - 1) / kernel.panel_rows;
+  const int64_t stride = c.matrix.rows + 2;
+  constexpr float kUntouched = 12345.0f;
+  std::vector<float> dst(static_cast<size_t>(n * stride), kUntouched), result;
+  const LinearArgs args{c.matrix, packed.data(), c.src.data(), c.q8(), n, with_bias ? c.bias.data() : nullptr, dst.data(), stride};
+  for (int64_t p = 0; p < panels; p += split) kernel.pack(c.matrix, c.weights.data(), packed.data(), p, std::min(panels, p + split));
+  for (int64_t p = 0; p < panels; p += split) kernel.run(args, p, std::min(panels, p + split));
+  for (int64_t r = 0; r < n; ++r) {
+    const float* row = dst.data() + r * stride;
+    result.insert(result.end(), row, row + c.matrix.rows);
+    EXPECT_EQ(row[c.matrix.rows], kUntouched) << kernel.name << " wrote past the end of row " << r;
+  }
+  return result;
+}
+
+std::vector<float> ordered(const LinearCase& c, bool with_bias) {
+  std::vector<float> want;
+  for (int64_t r = 0; r < c.n; ++r) {
+    for (int64_t o = 0; o < c.matrix.rows; ++o) {
+      want.push_back(ordered_sum(c, r, o) + (with_bias ? c.bias[static_cast<size_t>(o)] : 0.0f));
+    }
+  }
+  return want;
+}
+
+/// Every target against the written order, for the first n rows.
+void expect_ordered(LinearCase& c, std::initializer_list<int64_t> ns, std::initializer_list<int64_t> splits) {
+  for (bool with_bias : {false, true}) {
+    const std::vector<float> want = ordered(c, with_bias);
+    for (const KernelTable* table : targets()) {
+      const LinearKernel* kernel = kernel_for(*table, c.matrix);
+      ASSERT_NE(kernel, nullptr) << table->name;
+      for (int64_t n : ns) {
+        const std::span<const float> head(want.data(), static_cast<size_t>(n * c.matrix.rows));
+        for (int64_t split : splits) {
+          ASSERT_TRUE(same_bits<float>(multiply(*kernel, c, n, split, with_bias), head))
+              << kernel->name << ", " << c.matrix.rows << " x " << c.matrix.cols << ", n = " << n << ", panels by " << split;
+        }
+      }
+    }
+  }
+}
+
+class LinearKernels : public ::testing::TestWithParam<DType> {
+ protected:
+  /// `k` inputs, made a multiple of what the type needs.
+  static int64_t cols(int64_t k) { return std::max<int64_t>(1, k / info(GetParam()).block_elements) * info(GetParam()).block_elements; }
+};
+
+std::string type_name(const ::testing::TestParamInfo<DType>& test) { return std::string(info(test.param).name); }
+INSTANTIATE_TEST_SUITE_P(Types, LinearKernels, ::testing::ValuesIn(kTypes), type_name);
+
+TEST_P(LinearKernels, EveryTargetGivesTheBitsOfTheWrittenOrder) {
+  LinearCase c(GetParam(), 37, cols(1312), 40, 1);
+  expect_ordered(c, {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 15, 16, 17, 24, 31, 32, 33, 40}, {1, 2, 3});
+}
+
+TEST_P(LinearKernels, RowsPastTheLastWholePanelAreNeitherReadNorWritten) {
+  for (int64_t rows : {1, 2, 15, 16, 17, 33}) {
+    LinearCase c(GetParam(), rows, cols(256), 3, static_cast<uint32_t>(rows));
+    expect_ordered(c, {1, 3}, {1, 8});
+  }
+}
+
+TEST_P(LinearKernels, LongReductionsKeepTheirOrderAcrossSegments) {
+  LinearCase c(GetParam(), 17, cols(20736), 9, 3);
+  expect_ordered(c, {1, 2, 9}, {2});
+}
+
+TEST_P(LinearKernels, ExtremeCodesAndActivationsDoNotSaturate) {
+  for (Fill fill : {Fill::all_max, Fill::all_min}) {
+    LinearCase c(GetParam(), 16, cols(512), 2, 4, fill);
+    expect_ordered(c, {1, 2}, {1});
+    for (int8_t& v : c.values) v = static_cast<int8_t>(-v);
+    for (int32_t& s : c.sums) s = -s;
+    expect_ordered(c, {1, 2}, {1});
+  }
+}
+
+// One output is a sum of B terms (blocks, or inputs of plain types), each made by at most three roundings and added by
+// one; the reference rounds each weight once or twice to f32. So |got - want| <= (B + 6) 2^-24 * sum |weight| |a|, where a
+// weight with a minimum counts both its parts; their sum is at most |weight| + 2 |min|.
+TEST_P(LinearKernels, EveryTargetIsNearTheDoubleReference) {
+  LinearCase c(GetParam(), 37, cols(1312), 3, 5);
+  if (c.plain() && c.values.empty()) GTEST_SKIP() << "the width is no multiple of 32";
+  const KernelTable& ref = kernels::ref();
+  const LinearKernel* specification = kernel_for(ref, c.matrix, c.plain());
+  ASSERT_NE(specification, nullptr);
+  const std::vector<float> want = multiply(*specification, c, c.n, 16, true);
+  std::vector<double> bound;
+  for (int64_t r = 0; r < c.n; ++r) {
+    for (int64_t o = 0; o < c.matrix.rows; ++o) {
+      std::vector<float> w(static_cast<size_t>(c.matrix.cols));
+      kernels::dequantize_row(c.matrix.type, c.row(o), w.data(), c.matrix.cols);
+      double sum = std::abs(c.bias[static_cast<size_t>(o)]);
+      for (int64_t k = 0; k < c.matrix.cols; ++k) {
+        const auto i = static_cast<size_t>(r * c.matrix.cols + k);
+        double min = 0;
+        if (c.matrix.type == DType::q4_k || c.matrix.type == DType::q5_k) {
+          const uint8_t* block = c.row(o) + k / 256 * info(c.matrix.type).block_bytes;
+          min = std::abs(kernels::detail::load_half(block + 2)) * kernels::unpack_k_scales(block + 4).min[k % 256 / 32];
+        }
+        const double a = c.plain() ? c.src[i] : static_cast<double>(c.scales[i / 32]) * c.values[i];
+        sum += std::abs(a) * (std::abs(w[static_cast<size_t>(k)]) + 2 * min);
+      }
+      const auto terms = static_cast<double>(c.plain() ? c.matrix.cols : c.matrix.cols / kQuantBlock);
+      bound.push_back((terms + 6) * 0x1p-24 * sum);
+    }
+  }
+  for (const KernelTable* table : targets()) {
+    const LinearKernel* kernel = kernel_for(*table, c.matrix);
+    const std::vector<float> got = multiply(*kernel, c, c.n, 16, true);
+    EXPECT_TRUE(testing::all_near<float>(got, want, [&](size_t i) { return bound[i]; })) << kernel->name;
+  }
+}
+
+TEST_P(LinearKernels, TheExactKernelIsAnOrderedSumOverExpandedWeights) {
+  LinearCase c(GetParam(), 21, cols(544), 9, 6);
+  LinearCase expanded(DType::f32, 21, cols(544), 9, 6);
+  expanded.src = c.src;
+  expanded.bias = c.bias;
+  for (int64_t o = 0; o < 21; ++o) {
+    kernels::dequantize_row(GetParam(), c.row(o), reinterpret_cast<float*>(expanded.weights.data()) + o * c.matrix.cols, c.matrix.cols);
+  }
+  const std::vector<float> want = ordered(expanded, true);
+  for (const KernelTable* table : targets()) {
+    const LinearKernel* kernel = kernel_for(*table, c.matrix, true);
+    ASSERT_NE(kernel, nullptr) << table->name;
+    EXPECT_EQ(kernel->activation, Activation::f32);
+    EXPECT_TRUE(same_bits<float>(multiply(*kernel, c, 9, 1, true), want)) << kernel->name;
+  }
+}
+
+TEST_P(LinearKernels, PanelsTakeAtMostThreePercentMoreThanTheFile) {
+  const MatrixDesc m{GetParam(), 1024, cols(2048)};
+  for (const KernelTable* table : targets()) {
+    const auto packed = static_cast<double>(kernel_for(*table, m)->packed_bytes(m));
+    EXPECT_LE(packed, 1.03 * 1024.0 * static_cast<double>(row_bytes(m.type, static_cast<size_t>(m.cols)))) << table->name;
+  }
+}
+
+TEST_P(LinearKernels, ShapesThatAreNoWholeBlocksOrOverflowAreDeclined) {
+  constexpr int64_t kHuge = int64_t{1} << 40;
+  for (const KernelTable* table : targets()) {
+    EXPECT_EQ(kernel_for(*table, {GetParam(), 0, cols(256)}), nullptr);
+    EXPECT_EQ(kernel_for(*table, {GetParam(), -1, cols(256)}), nullptr);
+    EXPECT_EQ(kernel_for(*table, {GetParam(), 16, 0}), nullptr);
+    EXPECT_EQ(kernel_for(*table, {GetParam(), kHuge, kHuge}), nullptr);
+    EXPECT_EQ(kernel_for(*table, {GetParam(), kHuge, kHuge}, true), nullptr);
+    if (info(GetParam()).block_elements > 1) {
+      EXPECT_EQ(kernel_for(*table, {GetParam(), 16, cols(256) + 1}), nullptr);
+    }
+  }
+}
+
+RC_GTEST_PROP(LinearLaw, AnyShapeAnyRowsAnySplitGivesTheOrderedBits, ()) {
+  const DType type = *rc::gen::elementOf(std::vector<DType>(std::begin(kTypes), std::end(kTypes)));
+  const auto unit = static_cast<int64_t>(info(type).block_elements);
+  const auto rows = *rc::gen::inRange<int64_t>(1, 70);
+  const auto cols = unit * *rc::gen::inRange<int64_t>(1, unit == 1 ? 90 : unit == 32 ? 40 : 6);
+  const auto n = *rc::gen::inRange<int64_t>(1, 20);
+  const auto split = *rc::gen::inRange<int64_t>(1, 6);
+  LinearCase c(type, rows, cols, n, *rc::gen::arbitrary<uint32_t>());
+  const std::vector<float> want = ordered(c, false);
+  for (const KernelTable* table : targets()) {
+    RC_ASSERT(static_cast<bool>(same_bits<float>(multiply(*kernel_for(*table, c.matrix), c, n, split, false), want)));
+  }
+}
+
+TEST(CpuTables, TheScalarTargetIsAlwaysThereAndLast) {
+  const auto tables = targets();
+  ASSERT_FALSE(tables.empty());
+  EXPECT_STREQ(tables.back()->name, "cpu/scalar");
+  for (const KernelTable* table : tables) {
+    EXPECT_EQ(table->version, kKernelTableVersion);
+    for (int32_t i = 0; i < table->n_linear; ++i) EXPECT_EQ(std::string(table->linear[i].name).find("cpu/"), 0u);
+  }
+}
+
+}  // namespace
+}  // namespace fathom
