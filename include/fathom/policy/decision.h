@@ -34,7 +34,8 @@ enum class Signal : uint8_t {
   exit_confidence,          ///< largest probability of this layer's own answer (final norm + LM head), 0..1
   exit_margin,              ///< largest minus second largest probability, 0..1
   exit_entropy,             ///< of that answer, nats
-  agreeing,                 ///< checks in a row, this one included, whose answer was the same token
+  agreeing,                 ///< checks in a row, this one included, whose answer was the same token; a check
+                            ///< counts where the policy reads `agreeing`, not where only other signals are read
   similarity,               ///< cosine of the row's state before and after the layer just run
   similarity_attention,     ///< the same for its attention half
   similarity_feed_forward,  ///< the same for its feed-forward half

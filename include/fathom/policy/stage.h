@@ -1,6 +1,6 @@
 // What a stage is: any copyable type with `static constexpr StageTraits traits` and a noexcept call
 // (Step, Decision) -> Decision. No base class, no registration, no state.
-// Next in the flow: policy/policy.h, which composes stages.
+// Next in the flow: policy/layer_set.h, then the stages: exit.h, skip.h, limit.h, setting.h.
 #pragma once
 
 #include <concepts>

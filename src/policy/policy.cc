@@ -1,0 +1,93 @@
+// Policy: owned, type-erased stages; those read from text are decided here, typed ones in their own table.
+// Next in the flow: engine/layer_loop.h.
+#include "fathom/policy/policy.h"
+
+#include <xxhash.h>
+
+#include <utility>
+#include <vector>
+
+#include "src/policy/stage_table.h"
+
+namespace fathom {
+namespace {
+
+using policy_text::AnyStage;
+
+/// Stages known at run time only; every function has its twin in pipeline.
+struct TextPipeline {
+  std::vector<AnyStage> stages;
+};
+
+const TextPipeline& as_text(const void* self) { return *static_cast<const TextPipeline*>(self); }
+
+void decide(const void* self, const Step* steps, Decision* decisions, int32_t n) noexcept {
+  int index = 0;
+  for (const AnyStage& any : as_text(self).stages) {
+    std::visit(
+        [&](const auto& stage) {
+          for (int32_t i = 0; i < n; ++i) decisions[i] = detail::take(stage, index, steps[i], decisions[i]);
+        },
+        any);
+    ++index;
+  }
+  for (int32_t i = 0; i < n; ++i) decisions[i] = detail::settle_boundary(steps[i], decisions[i]);
+}
+
+SignalSet reads(const void* self, int32_t layer, int32_t n_layers, RowKind kind) noexcept {
+  SignalSet set;
+  for (const AnyStage& any : as_text(self).stages) {
+    set = std::visit([&](const auto& stage) { return detail::read_on(stage, set, layer, n_layers, kind); }, any);
+  }
+  return detail::readable_at(layer, set);
+}
+
+Settings settings(const void* self) noexcept {
+  Settings all;
+  for (const AnyStage& any : as_text(self).stages) {
+    if (const auto* setting = std::get_if<kv>(&any)) setting->apply(all);
+  }
+  return all;
+}
+
+bool never_saves(const void* self) noexcept {
+  for (const AnyStage& any : as_text(self).stages) {
+    const bool never =
+        std::visit([](const auto& stage) { return detail::never_saves<std::remove_cvref_t<decltype(stage)>>(); }, any);
+    if (!never) return false;
+  }
+  return true;
+}
+
+std::string text(const void* self) {
+  std::string all;
+  for (const AnyStage& any : as_text(self).stages) {
+    all.append(all.empty() ? "" : " | ").append(std::visit([](const auto& stage) { return stage.text(); }, any));
+  }
+  return all.empty() ? "full_depth" : all;
+}
+
+Result<void> check(const void* self, int32_t n_layers) {
+  for (const AnyStage& any : as_text(self).stages) {
+    FATHOM_TRY(std::visit([&](const auto& stage) { return stage.check(n_layers); }, any));
+  }
+  return {};
+}
+
+constexpr PolicyTable kTextTable = {kPolicyTableVersion, decide, reads, settings, never_saves, text, check};
+
+}  // namespace
+
+Policy::Policy() : Policy(full_depth{}) {}
+
+Policy::Policy(std::shared_ptr<const void> self, const PolicyTable* table) : self_(std::move(self)), table_(table) {
+  const std::string written = text();
+  hash_ = XXH3_64bits(written.data(), written.size());
+}
+
+Result<Policy> Policy::parse(std::string_view text) {
+  FATHOM_TRY(std::vector<AnyStage> stages, policy_text::read_stages(text));
+  return Policy(std::make_shared<const TextPipeline>(TextPipeline{std::move(stages)}), &kTextTable);
+}
+
+}  // namespace fathom

@@ -1,0 +1,159 @@
+// The rows of the table: name, meaning, fields and ranges of every built-in stage. Next in the flow: text.cc.
+#include "src/policy/stage_table.h"
+
+#include <utility>
+
+namespace fathom::policy_text {
+namespace {
+
+constexpr std::string_view kOnWords[] = {"generated", "prompt", "all"};
+constexpr std::string_view kPartWords[] = {"layer", "attention", "feed_forward"};
+constexpr std::string_view kKvWords[] = {"fill"};
+
+constexpr double kMaxCount = 1e9;
+constexpr double kSmallestBudget = 1e-6;  // "above 0"
+constexpr double kMaxEntropy = 20;        // nats; the logarithm of a vocabulary of 485 million
+constexpr bool kRequired = true;
+constexpr bool kOptional = false;
+
+template <class S, auto Member>
+void* at(void* stage) {
+  return &(static_cast<S*>(stage)->*Member);
+}
+
+template <class S, auto Member>
+constexpr Field count(const char* name, bool required, double low, double high, const char* doc) {
+  return {name, FieldType::count, required, low, high, {}, &at<S, Member>, doc};
+}
+template <class S, auto Member>
+constexpr Field layer(const char* name, bool required, const char* doc) {
+  return {name, FieldType::layer, required, 1, kMaxPolicyLayers, {}, &at<S, Member>, doc};
+}
+template <class S, auto Member>
+constexpr Field number(const char* name, FieldType type, double low, double high, const char* doc) {
+  return {name, type, type == FieldType::number, low, high, {}, &at<S, Member>, doc};
+}
+template <class S, auto Member>
+constexpr Field layers(const char* name, bool required, const char* doc) {
+  return {name, FieldType::layers, required, 1, kMaxPolicyLayers, {}, &at<S, Member>, doc};
+}
+template <class S, auto Member>
+constexpr Field word(const char* name, bool required, std::span<const std::string_view> words, const char* doc) {
+  return {name, FieldType::word, required, 0, 0, words, &at<S, Member>, doc};
+}
+template <class S>
+constexpr Field on() {
+  return word<S, &S::on>("on", kOptional, kOnWords, "rows it acts on");
+}
+template <class S>
+constexpr Field from_layer() {
+  return layer<S, &S::from_layer>("from_layer", kOptional,
+                                  "first boundary it looks at: this many layers are behind the row");
+}
+template <class S>
+constexpr Field every() {
+  return count<S, &S::every>("every", kOptional, 1, kMaxPolicyLayers, "boundaries from one check to the next");
+}
+
+constexpr Field kExitAt[] = {
+    layer<exit_at, &exit_at::layer>("layer", kRequired, "last layer the row runs"),
+    on<exit_at>(),
+};
+constexpr Field kExitWhen[] = {
+    number<exit_when, &exit_when::confidence_at_least>("confidence_at_least", FieldType::condition, 0, 1,
+                                                       "largest probability of this layer's own answer"),
+    number<exit_when, &exit_when::margin_at_least>("margin_at_least", FieldType::condition, 0, 1,
+                                                   "largest minus second largest probability"),
+    number<exit_when, &exit_when::entropy_below>("entropy_below", FieldType::condition, 0, kMaxEntropy,
+                                                 "entropy of that answer, nats"),
+    from_layer<exit_when>(),
+    every<exit_when>(),
+    on<exit_when>(),
+};
+constexpr Field kPatience[] = {
+    count<patience, &patience::agreeing>("agreeing", kRequired, 2, kMaxPolicyLayers, "checks in a row with one answer"),
+    from_layer<patience>(),
+    every<patience>(),
+    on<patience>(),
+};
+constexpr Field kSkipLayers[] = {
+    layers<skip_layers, &skip_layers::layers>("layers", kRequired, "layers that are not run"),
+    on<skip_layers>(),
+};
+constexpr Field kSkipSublayers[] = {
+    layers<skip_sublayers, &skip_sublayers::attention>("attention", kOptional, "layers whose attention is not run"),
+    layers<skip_sublayers, &skip_sublayers::feed_forward>("feed_forward", kOptional,
+                                                          "layers whose feed-forward half is not run"),
+    on<skip_sublayers>(),
+};
+constexpr Field kSkipWhen[] = {
+    number<skip_when, &skip_when::similarity_above>("similarity_above", FieldType::number, -1, 1,
+                                                    "cosine of the state before and after the part just run"),
+    word<skip_when, &skip_when::part>("part", kOptional, kPartWords, "what is compared, and skipped next"),
+    from_layer<skip_when>(),
+    on<skip_when>(),
+};
+constexpr Field kMinDepth[] = {
+    layer<min_depth, &min_depth::layers>("layers", kRequired, "layers every row really runs"),
+};
+constexpr Field kMaxDepth[] = {
+    layer<max_depth, &max_depth::layers>("layers", kRequired, "deepest layer a row runs"),
+    on<max_depth>(),
+};
+constexpr Field kBudget[] = {
+    number<budget, &budget::of_full>("of_full", FieldType::number, kSmallestBudget, 1,
+                                     "share of the work at full depth"),
+};
+constexpr Field kFullDepthFirst[] = {
+    count<full_depth_first, &full_depth_first::tokens>("tokens", kRequired, 1, kMaxCount,
+                                                       "generated rows at full depth"),
+};
+constexpr Field kKv[] = {
+    word<kv, &kv::mode>("mode", kRequired, kKvWords, "fill: projected at once from the state the row left with"),
+};
+
+template <class S>
+constexpr S kDefaults{};
+
+template <class S>
+constexpr StageInfo row(const char* doc, std::span<const Field> fields, size_t one_of_first = 0) {
+  return {S::traits.name, S::traits.kind, doc, fields, one_of_first, &kDefaults<S>};
+}
+
+constexpr StageInfo kTable[] = {
+    row<exit_at>("the row leaves after this layer", kExitAt),
+    row<exit_when>("the row leaves where every condition named holds for this layer's own answer", kExitWhen, 3),
+    row<patience>("the row leaves when checks in a row gave the same token", kPatience),
+    row<skip_layers>("these layers are not run", kSkipLayers),
+    row<skip_sublayers>("these halves of layers are not run", kSkipSublayers, 2),
+    row<skip_when>("the next layer or half is not run where the one just run changed little", kSkipWhen),
+    row<min_depth>("every row really runs its first layers", kMinDepth),
+    row<max_depth>("no row goes deeper than this layer", kMaxDepth),
+    row<budget>("a sequence's generated rows spend at most this share of their work at full depth", kBudget),
+    row<full_depth_first>("the first generated rows of a sequence run at full depth", kFullDepthFirst),
+    row<kv>("how KV cells of layers that were not run come to be", kKv),
+};
+
+template <size_t... I>
+constexpr bool rows_match_alternatives(std::index_sequence<I...>) {
+  return sizeof...(I) == std::size(kTable) &&
+         (... && (kTable[I].name == std::variant_alternative_t<I, AnyStage>::traits.name));
+}
+static_assert(rows_match_alternatives(std::make_index_sequence<std::variant_size_v<AnyStage>>{}));
+
+template <size_t... I>
+AnyStage make_alternative(size_t index, std::index_sequence<I...>) {
+  AnyStage stage;
+  ((index == I ? void(stage.emplace<I>()) : void()), ...);
+  return stage;
+}
+
+}  // namespace
+
+std::span<const StageInfo> stage_table() { return kTable; }
+
+AnyStage make_stage(size_t index) {
+  return make_alternative(index, std::make_index_sequence<std::variant_size_v<AnyStage>>{});
+}
+
+}  // namespace fathom::policy_text
