@@ -59,6 +59,15 @@ bool never_saves(const void* self) noexcept {
   return true;
 }
 
+bool sequential(const void* self) noexcept {
+  for (const AnyStage& any : as_text(self).stages) {
+    const bool needs_order = std::visit(
+        [](const auto& stage) { return detail::is_sequential<std::remove_cvref_t<decltype(stage)>>(); }, any);
+    if (needs_order) return true;
+  }
+  return false;
+}
+
 std::string text(const void* self) {
   std::string all;
   for (const AnyStage& any : as_text(self).stages) {
@@ -74,7 +83,7 @@ Result<void> check(const void* self, int32_t n_layers) {
   return {};
 }
 
-constexpr PolicyTable kTextTable = {kPolicyTableVersion, decide, reads, settings, never_saves, text, check};
+constexpr PolicyTable kTextTable = {kPolicyTableVersion, decide, reads, settings, never_saves, sequential, text, check};
 
 }  // namespace
 

@@ -207,6 +207,13 @@ TEST(Budget, NeverLeavesBeforeTheFirstLayerEvenWhenThatDoesNotFit) {
   EXPECT_EQ(says(budget{.of_full = 0.1f}, step), Verdict::exit);
 }
 
+TEST(Budget, IsTheOnlyBuiltInStageThatNeedsRowsInOrder) {
+  EXPECT_TRUE(Policy(exit_at{.layer = 3} | budget{.of_full = 0.6f}).is_sequential());
+  EXPECT_TRUE(Policy::parse("exit_at(3) | budget(0.6)").value().is_sequential());
+  EXPECT_FALSE(Policy::parse("exit_when(0.9) | patience(2) | skip_when(0.9) | min_depth(2)").value().is_sequential());
+  EXPECT_FALSE(Policy(exit_at{.layer = 3} | full_depth_first{.tokens = 2}).is_sequential());
+}
+
 TEST(FullDepthFirst, RestoresTheFirstRowsOfASequence) {
   const auto policy = exit_at{.layer = 2} | full_depth_first{.tokens = 16};
   Step step = at(5);

@@ -49,7 +49,7 @@ struct max_depth {
 struct budget {
   float of_full = 0;  // above 0, at most 1; required
 
-  static constexpr StageTraits traits{"budget", StageKind::limit};
+  static constexpr StageTraits traits{"budget", StageKind::limit, {}, true};
   constexpr Decision operator()(const Step& step, Decision decision) const noexcept {
     const bool counts = step.kind == RowKind::generated && step.layer >= 1;
     if (counts && step.work_spent + step.work_if_run > of_full * step.work_rows) decision.verdict = Verdict::exit;

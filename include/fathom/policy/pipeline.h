@@ -62,6 +62,11 @@ constexpr bool never_saves() {
 }
 
 template <Stage S>
+constexpr bool is_sequential() {
+  return S::traits.sequential || S::traits.reads.has(Signal::last_entropy);
+}
+
+template <Stage S>
 std::string text_of(const S& stage) {
   if constexpr (requires {
                   { stage.text() } -> std::convertible_to<std::string>;
@@ -110,6 +115,8 @@ struct pipeline {
   }
   /// True when no stage can save anything.
   static constexpr bool is_full_depth() { return (true && ... && detail::never_saves<S>()); }
+  /// True when some stage needs the rows of a sequence one after another.
+  static constexpr bool is_sequential() { return (false || ... || detail::is_sequential<S>()); }
 
   std::string text() const {
     std::string all;

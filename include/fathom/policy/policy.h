@@ -60,6 +60,7 @@ inline constexpr PolicyTable kTableOf = {
                 RowKind kind) noexcept { return static_cast<const P*>(self)->reads(layer, n_layers, kind); },
     .settings = [](const void* self) noexcept { return static_cast<const P*>(self)->settings(); },
     .full_depth = [](const void*) noexcept { return P::is_full_depth(); },
+    .sequential = [](const void*) noexcept { return P::is_sequential(); },
     .text = [](const void* self) { return static_cast<const P*>(self)->text(); },
     .check = [](const void* self, int32_t n_layers) { return static_cast<const P*>(self)->check(n_layers); },
 };
@@ -87,6 +88,7 @@ class FATHOM_API Policy {
   std::string text() const { return table_->text(self_.get()); }
   uint64_t hash() const noexcept { return hash_; }
   bool is_full_depth() const noexcept { return table_->full_depth(self_.get()); }
+  bool is_sequential() const noexcept { return table_->sequential(self_.get()); }
   Settings settings() const noexcept { return table_->settings(self_.get()); }
 
   /// Whether every value lies in its range, and every layer in a model of `n_layers`.
