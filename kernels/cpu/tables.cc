@@ -6,8 +6,11 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
+
 #include "kernels/abi.h"
 #include "kernels/cpu/linear_targets.h"
+#include "kernels/cpu/linear_vnni.h"
 
 namespace fathom::kernels::HWY_NAMESPACE {
 
@@ -30,10 +33,15 @@ KernelTable make_table(const char* name) {
 namespace fathom::kernels {
 namespace {
 
+#if HWY_TARGETS & HWY_AVX3
+bool has_avx512_vnni() { return __builtin_cpu_supports("avx512vnni") != 0; }
+#endif
+
 struct Tables {
   KernelTable tables[8];
   const KernelTable* pointers[8];
   int32_t n = 0;
+  LinearKernel vnni_linear[vnni::kKernels + kDTypes];  // byte dot products first, the plain types of AVX3 behind them
 
   void add(const KernelTable& table) {
     tables[n] = table;
@@ -44,6 +52,14 @@ struct Tables {
   Tables() {
     [[maybe_unused]] const int64_t usable = hwy::SupportedTargets();
 #if HWY_TARGETS & HWY_AVX3
+    if ((usable & HWY_AVX3) != 0 && has_avx512_vnni()) {
+      KernelTable table = N_AVX3::make_table("cpu/avx512vnni");
+      std::copy_n(vnni::kLinear, vnni::kKernels, vnni_linear);
+      std::copy_n(table.linear, table.n_linear, vnni_linear + vnni::kKernels);
+      table.linear = vnni_linear;
+      table.n_linear += vnni::kKernels;
+      add(table);
+    }
     if (usable & HWY_AVX3) add(N_AVX3::make_table("cpu/avx3"));
 #endif
 #if HWY_TARGETS & HWY_AVX2

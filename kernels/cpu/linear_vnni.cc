@@ -1,0 +1,230 @@
+// Quantised products with AVX-512 VNNI: a block is eight 64-byte vectors of codes in registers, unpacked once for up to 16
+// rows; each row costs eight vpdpbusd with a broadcast operand and three or four float steps. Order of sums: panel.h.
+// Next in the flow: kernels/cpu/tables.cc, which offers this list where CPUID has avx512vnni.
+//
+// Codes are unsigned here: q8_0 gets 128 added, which its correction takes off again. vpdpbusd adds four products of at
+// most 255 * 127 to 32 bits without saturation.
+#include "kernels/cpu/linear_vnni.h"
+
+#if defined(__x86_64__)
+// g++ 12 warns of the headers' own undefined vectors (GCC bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+
+#include "kernels/cpu/linear_targets.h"
+#include "kernels/cpu/linear_tile.h"
+
+// Only the code between here and the matching pop may use these instructions: nothing of the standard library is in it.
+#if defined(__clang__)
+#pragma clang attribute push(                                                                                        \
+    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+#endif
+
+namespace fathom::kernels::vnni {
+namespace {
+
+#define FATHOM_INLINE inline __attribute__((always_inline))
+
+template <DType type>
+inline constexpr int kZero = kPanelFormat<type>.signed_codes ? 128 : kPanelFormat<type>.zero;
+
+FATHOM_INLINE __m512i load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+
+FATHOM_INLINE __m512i broadcast_int(const uint8_t* p) {
+  int x;
+  __builtin_memcpy(&x, p, 4);
+  return _mm512_set1_epi32(x);
+}
+
+FATHOM_INLINE __m512 broadcast_float(const uint8_t* p) { return _mm512_castsi512_ps(broadcast_int(p)); }
+
+FATHOM_INLINE __m512 load_half(const uint8_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+FATHOM_INLINE __m512 load_unsigned(const uint8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+FATHOM_INLINE __m512 load_signed(const uint8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+template <int bits>
+FATHOM_INLINE __m512i shift_left(__m512i v) {
+  if constexpr (bits > 0) return _mm512_slli_epi16(v, bits);
+  if constexpr (bits < 0) return _mm512_srli_epi16(v, -bits);
+  return v;
+}
+
+/// (bits & mask) | code
+FATHOM_INLINE __m512i insert(__m512i code, __m512i bits, __m512i mask) {
+  return _mm512_ternarylogic_epi32(code, bits, mask, 0xF8);
+}
+
+/// Quads j and j + 4 of a block.
+template <DType type, int j>
+FATHOM_INLINE void unpack_pair(const uint8_t* block, __m512i* w) {
+  constexpr PanelFormat f = kPanelFormat<type>;
+  if constexpr (f.signed_codes) {
+    const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
+    w[j] = _mm512_xor_si512(load(block + j * kVectorBytes), offset);
+    w[j + 4] = _mm512_xor_si512(load(block + (j + 4) * kVectorBytes), offset);
+  } else {
+    const __m512i nibble = _mm512_set1_epi8(0x0F), both = load(block + j * kVectorBytes);
+    w[j] = _mm512_and_si512(both, nibble);
+    w[j + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
+    if constexpr (f.max_code == 31) {
+      const __m512i bit = _mm512_set1_epi8(0x10), fifth = load(block + 4 * kVectorBytes);
+      w[j] = insert(w[j], shift_left<4 - j>(fifth), bit);
+      w[j + 4] = insert(w[j + 4], shift_left<-j>(fifth), bit);
+    }
+    if constexpr (f.max_code == 63) {
+      const __m512i bits = _mm512_set1_epi8(0x30);
+      w[j] = insert(w[j], shift_left<4 - 2 * j>(load(block + 4 * kVectorBytes)), bits);
+      w[j + 4] = insert(w[j + 4], shift_left<4 - 2 * j>(load(block + 5 * kVectorBytes)), bits);
+    }
+  }
+}
+
+/// What turns integer sums of a block into floats.
+template <DType type>
+struct BlockScales {
+  __m512 a, b, c;
+
+  FATHOM_INLINE BlockScales(const uint8_t* front, const uint8_t* head, int run) {
+    constexpr PanelFormat f = kPanelFormat<type>;
+    if constexpr (f.coding == Coding::zero_point) {
+      a = load_half(front);
+    } else if constexpr (f.coding == Coding::minimum) {
+      a = _mm512_mul_ps(load_half(head), load_unsigned(head + 64 + run * kPanelRows));
+      b = _mm512_mul_ps(load_half(head + kScaleBytes), load_unsigned(head + 192 + run * kPanelRows));
+    } else {
+      a = load_half(front);
+      b = load_signed(head + 2 * run * kPanelRows);
+      c = load_signed(head + (2 * run + 1) * kPanelRows);
+    }
+  }
+};
+
+template <int begin, int end>
+FATHOM_INLINE __m512i dot(__m512i sum, const __m512i* w, const uint8_t* a) {
+#pragma GCC unroll 8
+  for (int q = begin; q < end; ++q) sum = _mm512_dpbusd_epi32(sum, w[q], broadcast_int(a + 4 * q));
+  return sum;
+}
+
+/// One block of row r of a record.
+template <DType type, int rows>
+FATHOM_INLINE __m512 block_step(const __m512i* w, const BlockScales<type>& s, const uint8_t* record, int r, __m512 acc) {
+  using Record = TileRecord<type, rows>;
+  constexpr PanelFormat f = kPanelFormat<type>;
+  const uint8_t* a = record + r * kQuantBlock;
+  const uint8_t* correction = record + Record::kCorrection + 4 * r;
+  const __m512 scale = broadcast_float(record + Record::kScales + 4 * r);
+  if constexpr (f.coding == Coding::zero_point) {
+    const __m512i sum = dot<0, kQuads>(broadcast_int(correction), w, a);
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(s.a, scale), acc);
+  } else if constexpr (f.coding == Coding::minimum) {
+    const __m512i sum = dot<0, kQuads>(_mm512_setzero_si512(), w, a);
+    const __m512 t = _mm512_fnmadd_ps(s.b, broadcast_float(correction), _mm512_mul_ps(_mm512_cvtepi32_ps(sum), s.a));
+    return _mm512_fmadd_ps(scale, t, acc);
+  } else {
+    const __m512i lower = dot<0, kQuads / 2>(broadcast_int(correction), w, a);
+    const __m512i upper = dot<kQuads / 2, kQuads>(broadcast_int(correction + 4 * rows), w, a);
+    const __m512 t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(upper), s.c, _mm512_mul_ps(_mm512_cvtepi32_ps(lower), s.b));
+    return _mm512_fmadd_ps(t, _mm512_mul_ps(s.a, scale), acc);
+  }
+}
+
+/// One panel over units [u0, u1) of a segment whose records start at `record`.
+template <DType type, int rows>
+FATHOM_INLINE void panel_step(const uint8_t* panel, const uint8_t* units, int64_t u0, int64_t u1, const uint8_t* record,
+                              __m512* acc) {
+  constexpr PanelFormat f = kPanelFormat<type>;
+  for (int64_t u = u0; u < u1; ++u) {
+    const uint8_t *front = panel + u * f.front_bytes, *head = units + u * f.unit_bytes();
+    for (int run = 0; run < f.blocks(); ++run, record += TileRecord<type, rows>::kBytes) {
+      const uint8_t* block = head + f.head_bytes + run * f.block_bytes;
+      __m512i w[kQuads];
+      unpack_pair<type, 0>(block, w);
+      unpack_pair<type, 1>(block, w);
+      unpack_pair<type, 2>(block, w);
+      unpack_pair<type, 3>(block, w);
+      const BlockScales<type> scales(front, head, run);
+#pragma GCC unroll 16
+      for (int r = 0; r < rows; ++r) acc[r] = block_step<type, rows>(w, scales, record, r, acc[r]);
+    }
+  }
+}
+
+template <DType type, int rows>
+void tile(const LinearArgs& args, int64_t row, int64_t begin, int64_t end) {
+  using Record = TileRecord<type, rows>;
+  constexpr PanelFormat f = kPanelFormat<type>;
+  const int64_t cols = args.matrix.cols, blocks = cols / kQuantBlock;
+  alignas(64) uint8_t records[kTileBytes];
+  alignas(64) float sums[kPanelRows];
+  for (int64_t b0 = 0; b0 < blocks; b0 += Record::kSegment) {
+    const int64_t b1 = blocks - b0 < Record::kSegment ? blocks : b0 + Record::kSegment;
+    gather_tile<type, kZero<type>, rows>(args.src_q8, row, b0, b1 - b0, records);
+    for (int64_t p = begin; p < end; ++p) {
+      const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, cols);
+      __m512 acc[rows];
+      for (int r = 0; r < rows; ++r) {
+        acc[r] = _mm512_setzero_ps();
+        if (b0 == 0) continue;
+        load_outputs(args, row + r, p, sums);
+        acc[r] = _mm512_load_ps(sums);
+      }
+      panel_step<type, rows>(panel, panel + front_bytes(f, cols), b0 / f.blocks(), b1 / f.blocks(), records, acc);
+      for (int r = 0; r < rows; ++r) {
+        _mm512_store_ps(sums, acc[r]);
+        store_outputs(args, row + r, p, b1 == blocks, sums);
+      }
+    }
+  }
+}
+
+#undef FATHOM_INLINE
+
+}  // namespace
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+namespace {
+
+template <DType type>
+void run(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
+  constexpr TileFn kTiles[9] = {tile<type, 16>, tile<type, 1>, tile<type, 2>, tile<type, 3>, tile<type, 4>,
+                                tile<type, 5>,  tile<type, 6>, tile<type, 7>, tile<type, 8>};
+  run_tiles(args, kTiles, panel_bytes(kPanelFormat<type>, args.matrix.cols), begin, end);
+}
+
+template <DType type>
+constexpr LinearKernel entry(const char* name) {
+  return {name, Activation::q8, kPanelRows, quantised_bytes<type>, pack_quantised<type>, run<type>};
+}
+
+}  // namespace
+
+const LinearKernel kLinear[kKernels] = {
+    entry<DType::q4_0>("cpu/avx512vnni/q4_0"), entry<DType::q5_0>("cpu/avx512vnni/q5_0"),
+    entry<DType::q8_0>("cpu/avx512vnni/q8_0"), entry<DType::q4_k>("cpu/avx512vnni/q4_k"),
+    entry<DType::q5_k>("cpu/avx512vnni/q5_k"), entry<DType::q6_k>("cpu/avx512vnni/q6_k"),
+};
+
+}  // namespace fathom::kernels::vnni
+#endif  // __x86_64__
