@@ -15,6 +15,8 @@
 namespace fathom::kernels::HWY_NAMESPACE {
 
 LinearLists linear_lists();
+void fill_row_kernels(KernelTable& table);
+void fill_attention_kernels(KernelTable& table);
 
 KernelTable make_table(const char* name) {
   const LinearLists lists = linear_lists();
@@ -24,6 +26,8 @@ KernelTable make_table(const char* name) {
   table.n_linear = kDTypes;
   table.linear_exact = lists.exact;
   table.n_linear_exact = 1;
+  fill_row_kernels(table);
+  fill_attention_kernels(table);
   return table;
 }
 

@@ -1,0 +1,240 @@
+// Attention over the pages of the cache for every SIMD target: one chunk, the merge of partials, the result.
+// Next in the flow: kernels/cpu/tables.cc.
+// Scores have cells for lanes, sums over head_dim ascending; weighted values have dims for lanes, sums over cells
+// ascending; both fused. A chunk's sums run over its 256 fixed places, so that its bits depend on its own cells only:
+// not on begin and end, not on how many heads share a tile, not on other rows. Error bounds: docs/numerics.md.
+#include "kernels/cpu/targets.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <limits>
+
+#include "fathom/ops/kernel_table.h"
+#include "kernels/cpu/vector-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace fathom::kernels::HWY_NAMESPACE {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kPages = kAttentionChunk / kPageCells;
+constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;  // 32 vector registers, else 16
+constexpr int64_t kMaxHeads = kManyRegisters ? 8 : 4;                              // query heads of one tile
+
+/// Vectors of cells in a tile of scores: sums, one query each and a key stay in registers.
+constexpr int score_vectors(int heads) { return heads <= (kManyRegisters ? 4 : 2) ? 4 : 2; }
+/// Vectors of dims in a tile of weighted values.
+constexpr int value_vectors(int heads) {
+  if (kManyRegisters) return heads <= 2 ? 8 : heads <= 7 ? 4 : 2;
+  return heads == 1 ? 8 : heads <= 3 ? 4 : 2;
+}
+
+/// One chunk of one row and KV head: its pages' keys and values, and which cells count.
+template <class T>
+struct Chunk {
+  const T* k[kPages];      // [head_dim, 64]
+  const T* v[kPages];      // [64, head_dim]
+  uint64_t cells[kPages];  // real and within [begin, end)
+  int64_t dim;
+};
+
+/// Bits [begin, end) of a page, cut to it.
+HWY_INLINE uint64_t range_bits(int64_t begin, int64_t end) {
+  if (begin >= kPageCells || end <= 0 || begin >= end) return 0;
+  const uint64_t from = begin <= 0 ? ~uint64_t{0} : ~uint64_t{0} << begin;
+  const uint64_t to = end >= kPageCells ? ~uint64_t{0} : (uint64_t{1} << end) - 1;
+  return from & to;
+}
+
+template <class T>
+HWY_INLINE Chunk<T> open_chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk) {
+  const AttentionRow& cells = args.rows[row];
+  const int64_t offset = kv_head * args.head_dim * kPageCells;
+  Chunk<T> c{};
+  c.dim = args.head_dim;
+  for (int64_t i = 0; i < kPages; ++i) {
+    const int64_t page = chunk * kPages + i, first = page * kPageCells;
+    const uint64_t wanted = range_bits(cells.begin - first, cells.end - first);
+    if (wanted == 0 || cells.pages[page] == nullptr) continue;
+    c.cells[i] = wanted & cells.pages[page]->real;
+    c.k[i] = static_cast<const T*>(cells.pages[page]->k) + offset;
+    c.v[i] = static_cast<const T*>(cells.pages[page]->v) + offset;
+  }
+  return c;
+}
+
+/// scores[h, c] = scale * (q[h] . k[:, c]) for the cells of one page, -inf for those that do not count.
+template <class T, int kHeads>
+void score_page(const float* q, int64_t dim, float scale, const T* k, uint64_t cells, float* scores) {
+  constexpr int kVectors = score_vectors(kHeads);
+  constexpr int64_t kSpan = kVectors * kWidth;
+  for (int64_t c = 0; c < kPageCells; c += kSpan) {
+    if ((cells & range_bits(c, c + kSpan)) == 0) continue;
+    Vec sum[kHeads][kVectors];
+    for (int h = 0; h < kHeads; ++h) {
+      for (int v = 0; v < kVectors; ++v) sum[h][v] = hn::Zero(kLanes);
+    }
+    for (int64_t d = 0; d < dim; ++d) {
+      Vec key[kVectors];
+      for (int v = 0; v < kVectors; ++v) key[v] = load_cells(k + d * kPageCells + c + v * kWidth);
+      for (int h = 0; h < kHeads; ++h) {
+        const Vec query = hn::Set(kLanes, q[h * dim + d]);
+        for (int v = 0; v < kVectors; ++v) sum[h][v] = hn::MulAdd(query, key[v], sum[h][v]);
+      }
+    }
+    const Vec factor = hn::Set(kLanes, scale);
+    for (int h = 0; h < kHeads; ++h) {
+      for (int v = 0; v < kVectors; ++v) {
+        hn::StoreU(hn::Mul(sum[h][v], factor), kLanes, scores + h * kAttentionChunk + c + v * kWidth);
+      }
+    }
+  }
+  for (uint64_t rest = ~cells; rest != 0; rest &= rest - 1) {
+    for (int h = 0; h < kHeads; ++h) scores[h * kAttentionChunk + __builtin_ctzll(rest)] = -kInfinity;
+  }
+}
+
+/// dst[h, d..] = sum over cells of weights[h, cell] * v[cell, d..] for kVectors vectors of dims.
+template <class T, int kHeads, int kVectors>
+HWY_INLINE void weigh_dims(const Chunk<T>& chunk, const float* weights, int64_t d, float* dst) {
+  Vec sum[kHeads][kVectors];
+  for (int h = 0; h < kHeads; ++h) {
+    for (int v = 0; v < kVectors; ++v) sum[h][v] = hn::Zero(kLanes);
+  }
+  for (int64_t p = 0; p < kPages; ++p) {
+    for (uint64_t rest = chunk.cells[p]; rest != 0; rest &= rest - 1) {
+      const int64_t cell = __builtin_ctzll(rest);
+      const T* value = chunk.v[p] + cell * chunk.dim + d;
+      const float* weight = weights + p * kPageCells + cell;
+      for (int v = 0; v < kVectors; ++v) {
+        const Vec x = load_cells(value + v * kWidth);
+        for (int h = 0; h < kHeads; ++h) {
+          sum[h][v] = hn::MulAdd(hn::Set(kLanes, weight[h * kAttentionChunk]), x, sum[h][v]);
+        }
+      }
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[h][v], kLanes, dst + h * (2 + chunk.dim) + d + v * kWidth);
+  }
+}
+
+HWY_INLINE float number(float x) { return x; }
+HWY_INLINE float number(uint16_t x) { return half_to_float(x); }
+
+/// The dims that fill no vector, one by one.
+template <class T>
+void weigh_rest(const Chunk<T>& chunk, const float* weights, int64_t d, float* dst) {
+  for (; d < chunk.dim; ++d) {
+    float sum = 0;
+    for (int64_t p = 0; p < kPages; ++p) {
+      for (uint64_t rest = chunk.cells[p]; rest != 0; rest &= rest - 1) {
+        const int64_t cell = __builtin_ctzll(rest);
+        sum += weights[p * kPageCells + cell] * number(chunk.v[p][cell * chunk.dim + d]);
+      }
+    }
+    dst[d] = sum;
+  }
+}
+
+template <class T, int kHeads>
+void weigh(const Chunk<T>& chunk, const float* weights, float* dst) {
+  constexpr int kVectors = value_vectors(kHeads);
+  int64_t d = 0;
+  for (; d + kVectors * kWidth <= chunk.dim; d += kVectors * kWidth) {
+    weigh_dims<T, kHeads, kVectors>(chunk, weights, d, dst);
+  }
+  for (; d + kWidth <= chunk.dim; d += kWidth) weigh_dims<T, kHeads, 1>(chunk, weights, d, dst);
+  for (int h = 0; h < kHeads; ++h) {
+    weigh_rest(chunk, weights + h * kAttentionChunk, d, dst + h * (2 + chunk.dim));
+  }
+}
+
+/// Turns a chunk's scores into weights exp(score - max), in place; writes max and their sum to dst[0] and dst[1].
+/// Where every score is -inf the weights are 0, and a NaN stays one.
+HWY_INLINE void soften(float* scores, float* dst) {
+  Vec most = hn::Set(kLanes, -kInfinity);
+  for (int64_t c = 0; c < kAttentionChunk; c += kWidth) most = hn::Max(most, hn::Load(kLanes, scores + c));
+  const float max = max_lanes(most);
+  const Vec shift = hn::Set(kLanes, max == -kInfinity ? 0.0f : max);
+  Vec sum = hn::Zero(kLanes);
+  for (int64_t c = 0; c < kAttentionChunk; c += kWidth) {
+    const Vec weight = exp_of_negative(hn::Sub(hn::Load(kLanes, scores + c), shift));
+    hn::Store(weight, kLanes, scores + c);
+    sum = hn::Add(sum, weight);
+  }
+  dst[0] = max;
+  dst[1] = sum_lanes(sum);
+}
+
+/// One tile of query heads against one chunk.
+template <class T, int kHeads>
+void run_tile(const Chunk<T>& chunk, const float* q, float scale, float* dst) {
+  HWY_ALIGN float scores[kHeads * kAttentionChunk];
+  for (int64_t p = 0; p < kPages; ++p) {
+    score_page<T, kHeads>(q, chunk.dim, scale, chunk.k[p], chunk.cells[p], scores + p * kPageCells);
+  }
+  for (int h = 0; h < kHeads; ++h) soften(scores + h * kAttentionChunk, dst + h * (2 + chunk.dim));
+  weigh<T, kHeads>(chunk, scores, dst + 2);
+}
+
+template <class T>
+void run_chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) {
+  using Tile = void (*)(const Chunk<T>&, const float*, float, float*);
+  static constexpr Tile kTiles[] = {run_tile<T, 1>, run_tile<T, 2>, run_tile<T, 3>, run_tile<T, 4>,
+                                    run_tile<T, 5>, run_tile<T, 6>, run_tile<T, 7>, run_tile<T, 8>};
+  const int64_t group = args.heads / args.kv_heads, dim = args.head_dim;
+  const int64_t tiles = (group + kMaxHeads - 1) / kMaxHeads;
+  const Chunk<T> cells = open_chunk<T>(args, row, kv_head, chunk);
+  const float* q = args.q + (row * args.heads + kv_head * group) * dim;
+  for (int64_t t = 0, h = 0; t < tiles; ++t) {
+    const int64_t heads = (group - h + tiles - t - 1) / (tiles - t);  // tiles as equal as can be
+    kTiles[heads - 1](cells, q + h * dim, args.scale, partial + h * (2 + dim));
+    h += heads;
+  }
+}
+
+void chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) noexcept {
+  args.type == DType::f32 ? run_chunk<float>(args, row, kv_head, chunk, partial)
+                          : run_chunk<uint16_t>(args, row, kv_head, chunk, partial);
+}
+
+void fold(const AttentionArgs& args, float* into, const float* next) noexcept {
+  const int64_t group = args.heads / args.kv_heads, stride = 2 + args.head_dim;
+  for (int64_t g = 0; g < group; ++g, into += stride, next += stride) {
+    const float max = into[0] > next[0] ? into[0] : next[0];
+    const float shift = max == -kInfinity ? 0.0f : max;
+    const Vec keep = exp_of_negative(hn::Set(kLanes, into[0] - shift));
+    const Vec take = exp_of_negative(hn::Set(kLanes, next[0] - shift));
+    const auto merge = [&](Vec a, Vec b) HWY_ATTR { return hn::MulAdd(a, keep, hn::Mul(b, take)); };
+    into[0] = max;
+    int64_t i = 1;
+    for (; i + kWidth <= stride; i += kWidth) {
+      hn::StoreU(merge(hn::LoadU(kLanes, into + i), hn::LoadU(kLanes, next + i)), kLanes, into + i);
+    }
+    if (i < stride)
+      store_tail(merge(load_tail(into + i, stride - i), load_tail(next + i, stride - i)), into + i, stride - i);
+  }
+}
+
+void finish(const AttentionArgs& args, int64_t row, int64_t kv_head, const float* partial) noexcept {
+  const int64_t group = args.heads / args.kv_heads, dim = args.head_dim;
+  for (int64_t g = 0; g < group; ++g) {
+    const float* src = partial + g * (2 + dim);
+    float* dst = args.dst + (row * args.heads + kv_head * group + g) * dim;
+    const Vec sum = hn::Set(kLanes, src[1] == 0 ? 1.0f : src[1]);
+    int64_t d = 0;
+    for (; d + kWidth <= dim; d += kWidth) hn::StoreU(hn::Div(hn::LoadU(kLanes, src + 2 + d), sum), kLanes, dst + d);
+    if (d < dim) store_tail(hn::Div(load_tail(src + 2 + d, dim - d), sum), dst + d, dim - d);
+  }
+}
+
+}  // namespace
+
+/// Sets the entry of attention; declared and called by tables.cc.
+void fill_attention_kernels(KernelTable& table) { table.attention = {"cpu/attention", {chunk, fold, finish}}; }
+
+}  // namespace fathom::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
