@@ -1,0 +1,248 @@
+// Replay: the boundaries of each row are shown to another policy in order, until it is unlike the record or unknown.
+#include "fathom/trace/replay.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <unordered_map>
+#include <vector>
+
+namespace fathom {
+namespace {
+
+constexpr size_t kMaxStepRows = size_t{1} << 20;
+
+enum class Fate : uint8_t { open, left, different, unknown };
+
+// A row of the running step.
+struct Row {
+  int32_t sequence = 0;
+  int32_t position = 0;
+  RowKind kind = RowKind::prompt;
+  int32_t generated = 0;
+  int32_t next_layer = 0;  // the boundary to ask about next
+  int32_t halves = 0;      // half layers run so far
+  Fate fate = Fate::open;
+  bool checks_differ = false;  // the two policies do not check at the same boundaries
+  bool committed = false;
+  float recorded_depth = 0;
+  std::optional<float> depth = {};  // under the other policy
+  ReplayDifference difference = {};
+};
+
+// A sequence up to the running step.
+struct Sequence {
+  int32_t generated = 0;
+  bool diverged = false;
+  bool unknown = false;
+  bool checks_differ = false;
+};
+
+uint64_t key_of(int32_t sequence, int32_t position) {
+  return uint64_t{static_cast<uint32_t>(sequence)} << 32 | static_cast<uint32_t>(position);
+}
+
+// The signals of a step that were looked at.
+SignalSet recorded_signals(const Step& step) {
+  SignalSet set;
+  for (int s = 0; s < kSignals; ++s) {
+    if (!std::isnan(step.signals[s])) set = set | static_cast<Signal>(s);
+  }
+  return set;
+}
+
+class Replay {
+ public:
+  Replay(PolicyRef policy, int32_t n_layers) : policy_(policy), n_layers_(n_layers) {}
+
+  Result<void> take(const TraceEvent& event) {
+    switch (event.kind) {
+      case TraceEvent::Kind::rows:
+        end_step();
+        return enter(event);
+      case TraceEvent::Kind::more_rows:
+        return enter(event);
+      case TraceEvent::Kind::boundary:
+        return decide(event);
+      case TraceEvent::Kind::commit:
+        return commit(event);
+    }
+    return {};
+  }
+
+  ReplayReport finish(bool truncated) {
+    end_step();
+    const auto mean = [](double& sum, int64_t n) { sum = n > 0 ? sum / static_cast<double>(n) : 0; };
+    mean(report_.recorded_depth, report_.generated_rows);
+    mean(report_.known_depth, report_.depth_known_rows);
+    mean(report_.known_recorded_depth, report_.depth_known_rows);
+    report_.truncated = truncated;
+    return report_;
+  }
+
+ private:
+  Error bad(const char* what, int32_t sequence, int32_t position) const {
+    return {ErrorCode::format,
+            fmt::format("trace: {} position {} of sequence {}: record the trace again", what, position, sequence)};
+  }
+
+  Result<void> enter(const TraceEvent& event) {
+    if (rows_.size() + event.rows.size() > kMaxStepRows) {
+      return Error{ErrorCode::capacity,
+                   fmt::format("trace: a step of more than {} rows: record shorter steps", kMaxStepRows)};
+    }
+    for (const TraceRow& r : event.rows) {
+      Sequence& sequence = sequences_[r.sequence];
+      if (r.position == 0) sequence = {};
+      if (!index_.emplace(key_of(r.sequence, r.position), rows_.size()).second) {
+        return bad("a step holds twice", r.sequence, r.position);
+      }
+      rows_.push_back({.sequence = r.sequence, .position = r.position, .kind = r.kind});
+      if (r.kind == RowKind::generated) rows_.back().generated = sequence.generated++;
+      rows_.back().checks_differ = sequence.checks_differ;
+    }
+    return {};
+  }
+
+  Result<void> decide(const TraceEvent& event) {
+    for (size_t i = 0; i < event.steps.size(); ++i) {
+      const Step& step = event.steps[i];
+      const auto found = index_.find(key_of(event.sequences[i], step.position));
+      if (found == index_.end()) return bad("a decision about an unknown row,", event.sequences[i], step.position);
+      Row& row = rows_[found->second];
+      if (step.layer < row.next_layer && row.fate == Fate::open) {
+        return bad("decisions out of order at", row.sequence, row.position);
+      }
+      if (row.fate != Fate::open) continue;
+      pass_unrecorded(row, step.layer);
+      if (row.fate == Fate::open) ask(row, step, event.decisions[i].verdict);
+      row.next_layer = step.layer + 1;
+    }
+    return {};
+  }
+
+  Result<void> commit(const TraceEvent& event) {
+    for (const TraceCommit& c : event.commits) {
+      const auto found = index_.find(key_of(c.sequence, c.position));
+      if (found == index_.end()) return bad("the end of an unknown row,", c.sequence, c.position);
+      Row& row = rows_[found->second];
+      if (row.committed) return bad("a second end of", c.sequence, c.position);
+      pass_unrecorded(row, n_layers_);
+      row.committed = true;
+      row.recorded_depth = c.depth;
+      if (row.fate == Fate::open || row.fate == Fate::left) row.depth = c.depth;
+    }
+    return {};
+  }
+
+  // Boundaries up to `end` that the trace left out: nothing was read there and the row ran on.
+  void pass_unrecorded(Row& row, int32_t end) {
+    Step step;
+    step.n_layers = n_layers_;
+    step.position = row.position;
+    step.generated = row.generated;
+    step.kind = row.kind;
+    step.work_rows = 0;  // not recorded
+    for (; row.next_layer < end && row.fate == Fate::open; ++row.next_layer) {
+      step.layer = row.next_layer;
+      ask(row, step, Verdict::run);
+    }
+  }
+
+  void ask(Row& row, const Step& step, Verdict recorded) {
+    const SignalSet reads = policy_.table->reads(policy_.self, step.layer, n_layers_, step.kind);
+    const SignalSet has = recorded_signals(step);
+    const bool work_recorded = step.work_rows > 0;  // at least 1 where it was recorded
+    row.checks_differ |= reads.any(kExitSignals) != has.any(kExitSignals);
+    // The count of agreeing checks goes on from the checks before: it is the other policy's only if those were its own.
+    const bool counts_differ = row.checks_differ || reads.has(Signal::agreeing) != has.has(Signal::agreeing);
+    const bool missing = (reads.bits & ~has.bits) != 0 || (reads.has(Signal::agreeing) && counts_differ);
+    const std::optional<Verdict> verdict =
+        missing ? std::nullopt : decision_of(step, work_recorded && !row.checks_differ);
+    if (!verdict) {
+      row.fate = Fate::unknown;
+    } else if (*verdict != recorded) {
+      row.fate = Fate::different;
+      row.difference = {row.sequence, row.position, step.layer, recorded, *verdict};
+      if (exits(*verdict)) row.depth = 0.5f * static_cast<float>(row.halves);
+    } else if (exits(recorded)) {
+      row.fate = Fate::left;
+    } else {
+      row.halves += !skips_attention(recorded) + !skips_feed_forward(recorded);
+    }
+  }
+
+  // The policy's verdict; nothing where it hangs on work that is not known.
+  std::optional<Verdict> decision_of(Step step, bool work_known) const {
+    if (work_known) return verdict_of(step);
+    constexpr float kHuge = 1e9f;  // full-depth rows: more than any sequence has
+    step.work_spent = step.work_if_exit = step.work_if_run = 0;
+    step.work_rows = kHuge;
+    const Verdict nothing_spent = verdict_of(step);
+    step.work_spent = step.work_if_exit = step.work_if_run = kHuge;
+    step.work_rows = 1;
+    if (verdict_of(step) != nothing_spent) return std::nullopt;
+    return nothing_spent;
+  }
+
+  Verdict verdict_of(const Step& step) const {
+    Decision decision;
+    policy_.table->decide(policy_.self, &step, &decision, 1);
+    return decision.verdict;
+  }
+
+  // Counts the rows of the step, in order: what one row does makes the rows after it unknown.
+  void end_step() {
+    for (const Row& row : rows_) {
+      Sequence& sequence = sequences_[row.sequence];
+      if (row.committed) count(row, sequence);
+      sequence.checks_differ |= row.checks_differ;
+      if (sequence.diverged || sequence.unknown) continue;
+      sequence.diverged = row.fate == Fate::different;
+      sequence.unknown = row.fate == Fate::unknown;
+      if (sequence.diverged && !report_.first_difference) report_.first_difference = row.difference;
+    }
+    rows_.clear();
+    index_.clear();
+  }
+
+  void count(const Row& row, const Sequence& sequence) {
+    const bool after = sequence.diverged || sequence.unknown;
+    ++report_.rows;
+    if (sequence.diverged) {
+      ++report_.unknown_after_divergence;
+    } else if (sequence.unknown || row.fate == Fate::unknown) {
+      ++report_.unknown_signal;
+    } else {
+      ++(row.fate == Fate::different ? report_.decided_differently : report_.decided_same);
+    }
+    if (row.kind != RowKind::generated) return;
+    ++report_.generated_rows;
+    report_.recorded_depth += row.recorded_depth;
+    if (after || !row.depth) return;
+    ++report_.depth_known_rows;
+    report_.known_depth += *row.depth;
+    report_.known_recorded_depth += row.recorded_depth;
+  }
+
+  PolicyRef policy_;
+  int32_t n_layers_;
+  std::vector<Row> rows_;
+  std::unordered_map<uint64_t, size_t> index_;  // of rows_ by sequence and position
+  std::unordered_map<int32_t, Sequence> sequences_;
+  ReplayReport report_;
+};
+
+}  // namespace
+
+Result<ReplayReport> replay(TraceReader& trace, PolicyRef policy) {
+  Replay replay(policy, trace.header().n_layers);
+  TraceEvent event;
+  for (;;) {
+    FATHOM_TRY(const bool more, trace.next(event));
+    if (!more) return replay.finish(trace.truncated());
+    FATHOM_TRY(replay.take(event));
+  }
+}
+
+}  // namespace fathom
