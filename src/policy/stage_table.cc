@@ -11,8 +11,8 @@ constexpr std::string_view kPartWords[] = {"layer", "attention", "feed_forward"}
 constexpr std::string_view kKvWords[] = {"fill"};
 
 constexpr double kMaxCount = 1e9;
-constexpr double kSmallestBudget = 1e-6;  // "above 0"
-constexpr double kMaxEntropy = 20;        // nats; the logarithm of a vocabulary of 485 million
+constexpr double kSmallestBudget = 1e-6f;  // "above 0", as the float that is stored
+constexpr double kMaxEntropy = 20;         // nats; the logarithm of a vocabulary of 485 million
 constexpr bool kRequired = true;
 constexpr bool kOptional = false;
 

@@ -35,6 +35,14 @@ TEST(PolicyText, ReadsPositionsSpacesAndCallsWithoutFields) {
   EXPECT_EQ(canonical("budget(6e-1) | full_depth_first(16)"), "budget(of_full=0.6) | full_depth_first(tokens=16)");
 }
 
+TEST(PolicyText, TheEndsOfRangesBelongToThem) {
+  EXPECT_EQ(canonical("budget(1e-6)"), "budget(of_full=1e-06)");
+  EXPECT_EQ(canonical("exit_when(1, 0, 20, 1024, 1024)"),
+            "exit_when(confidence_at_least=1, margin_at_least=0, entropy_below=20, from_layer=1024, every=1024)");
+  EXPECT_EQ(canonical("skip_when(-1)"), "skip_when(similarity_above=-1)");
+  EXPECT_EQ(canonical("full_depth_first(1000000000)"), "full_depth_first(tokens=1000000000)");
+}
+
 TEST(PolicyText, TypedAndReadPoliciesAreEqualAndHashAlike) {
   const Policy typed = skip_when{.similarity_above = 0.995f} | exit_when{.margin_at_least = 0.25f, .every = 2} |
                        max_depth{.layers = 11} | budget{.of_full = 0.6f} | kv{};

@@ -43,17 +43,21 @@ constexpr bool acts_on(On on, RowKind kind) {
   return on == On::all || (on == On::prompt) == (kind == RowKind::prompt);
 }
 
+/// Says what it is. Asked first: std::copyable of a type that converts from stages would ask about stages again.
+template <class S>
+concept HasTraits = requires {
+  { S::traits } -> std::convertible_to<StageTraits>;
+};
+
 /// A stage that decides.
 template <class S>
-concept DecidingStage = std::copyable<S> && requires(const S& stage, const Step& step, Decision decision) {
-  { S::traits } -> std::convertible_to<StageTraits>;
+concept DecidingStage = HasTraits<S> && std::copyable<S> && requires(const S& stage, const Step& step, Decision decision) {
   { stage(step, decision) } noexcept -> std::same_as<Decision>;
 } && (S::traits.kind != StageKind::setting);
 
 /// A stage that configures.
 template <class S>
-concept SettingStage = std::copyable<S> && requires(const S& stage, Settings& settings) {
-  { S::traits } -> std::convertible_to<StageTraits>;
+concept SettingStage = HasTraits<S> && std::copyable<S> && requires(const S& stage, Settings& settings) {
   { stage.apply(settings) } noexcept;
 } && (S::traits.kind == StageKind::setting);
 

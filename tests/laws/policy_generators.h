@@ -1,0 +1,191 @@
+// Random stages, policies and rows for the laws. Stages are valid for any model of kLayers layers.
+#pragma once
+
+#include <rapidcheck.h>
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "fathom/policy/policy.h"
+#include "src/policy/stage_table.h"
+
+namespace fathom::laws {
+
+inline constexpr int32_t kLayers = 12;
+
+using Rows = std::vector<Step>;
+
+inline std::vector<Decision> decide(const Policy& policy, const Rows& rows) {
+  std::vector<Decision> decisions(rows.size());
+  const PolicyRef ref = policy.ref();
+  ref.table->decide(ref.self, rows.data(), decisions.data(), static_cast<int32_t>(rows.size()));
+  return decisions;
+}
+
+inline SignalSet reads(const Policy& policy, const Step& step) {
+  const PolicyRef ref = policy.ref();
+  return ref.table->reads(ref.self, step.layer, step.n_layers, step.kind);
+}
+
+/// Any float of 0..1 that has 24 bits of fraction, the ends included.
+inline rc::Gen<float> share() {
+  return rc::gen::map(rc::gen::inRange(0, (1 << 24) + 1), [](int n) { return static_cast<float>(n) / (1 << 24); });
+}
+inline rc::Gen<int32_t> layer() { return rc::gen::inRange<int32_t>(1, kLayers + 1); }
+inline On any_on() { return *rc::gen::element(On::generated, On::prompt, On::all); }
+inline LayerSet any_layers() {
+  LayerSet set;
+  for (int32_t l : *rc::gen::nonEmpty(rc::gen::container<std::vector<int32_t>>(layer()))) set.add(l);
+  return set;
+}
+inline std::optional<float> maybe_share(bool named) { return named ? std::optional<float>(*share()) : std::nullopt; }
+
+template <class S>
+S make() {
+  if constexpr (std::is_same_v<S, exit_at>) return {.layer = *layer(), .on = any_on()};
+  if constexpr (std::is_same_v<S, exit_when>) {
+    const int named = *rc::gen::inRange(1, 8);
+    return {.confidence_at_least = maybe_share(named & 1),
+            .margin_at_least = maybe_share(named & 2),
+            .entropy_below = maybe_share(named & 4),
+            .from_layer = *layer(),
+            .every = *layer(),
+            .on = any_on()};
+  }
+  if constexpr (std::is_same_v<S, patience>) {
+    return {.agreeing = *rc::gen::inRange(2, 6), .from_layer = *layer(), .every = *layer(), .on = any_on()};
+  }
+  if constexpr (std::is_same_v<S, skip_layers>) return {.layers = any_layers(), .on = any_on()};
+  if constexpr (std::is_same_v<S, skip_sublayers>) {
+    const bool both = *rc::gen::arbitrary<bool>();
+    return {.attention = any_layers(), .feed_forward = both ? any_layers() : LayerSet(), .on = any_on()};
+  }
+  if constexpr (std::is_same_v<S, skip_when>) {
+    return {.similarity_above = *share(),
+            .part = *rc::gen::element(Part::layer, Part::attention, Part::feed_forward),
+            .from_layer = *layer(),
+            .on = any_on()};
+  }
+  if constexpr (std::is_same_v<S, min_depth>) return {.layers = *layer()};
+  if constexpr (std::is_same_v<S, max_depth>) return {.layers = *layer(), .on = any_on()};
+  if constexpr (std::is_same_v<S, budget>) return {.of_full = std::max(1e-6f, *share())};
+  if constexpr (std::is_same_v<S, full_depth_first>) return {.tokens = *rc::gen::inRange(1, 40)};
+  if constexpr (std::is_same_v<S, kv>) return {};
+}
+
+/// A random stage of one kind, by its row of the table.
+inline policy_text::AnyStage any_of(StageKind kind) {
+  switch (kind) {
+    case StageKind::proposal:
+      switch (*rc::gen::inRange(0, 6)) {
+        case 0:
+          return make<exit_at>();
+        case 1:
+          return make<exit_when>();
+        case 2:
+          return make<patience>();
+        case 3:
+          return make<skip_layers>();
+        case 4:
+          return make<skip_sublayers>();
+        default:
+          return make<skip_when>();
+      }
+    case StageKind::limit:
+      switch (*rc::gen::inRange(0, 4)) {
+        case 0:
+          return make<min_depth>();
+        case 1:
+          return make<max_depth>();
+        case 2:
+          return make<budget>();
+        default:
+          return make<full_depth_first>();
+      }
+    default:
+      return make<kv>();
+  }
+}
+
+inline std::string text_of(const std::vector<policy_text::AnyStage>& stages) {
+  std::string all;
+  for (const auto& any : stages) {
+    all.append(all.empty() ? "" : " | ").append(std::visit([](const auto& s) { return s.text(); }, any));
+  }
+  return all.empty() ? "full_depth" : all;
+}
+
+/// Proposals, then limits, a setting anywhere: what may stand in a policy.
+inline rc::Gen<std::vector<policy_text::AnyStage>> stages() {
+  return rc::gen::exec([] {
+    std::vector<policy_text::AnyStage> all;
+    for (int n = *rc::gen::inRange(0, 4); n > 0; --n) all.push_back(any_of(StageKind::proposal));
+    for (int n = *rc::gen::inRange(0, 3); n > 0; --n) all.push_back(any_of(StageKind::limit));
+    if (*rc::gen::arbitrary<bool>()) {
+      all.insert(all.begin() + *rc::gen::inRange<long>(0, static_cast<long>(all.size()) + 1),
+                 any_of(StageKind::setting));
+    }
+    return all;
+  });
+}
+inline rc::Gen<std::string> policy_text() {
+  return rc::gen::exec([] { return text_of(*stages()); });
+}
+inline rc::Gen<std::string> proposals_text() {
+  return rc::gen::exec([] {
+    std::vector<policy_text::AnyStage> all;
+    for (int n = *rc::gen::inRange(1, 4); n > 0; --n) all.push_back(any_of(StageKind::proposal));
+    return text_of(all);
+  });
+}
+
+inline Step any_step() {
+  Step step;
+  step.n_layers = kLayers;
+  step.layer = *rc::gen::inRange(0, kLayers);
+  step.kind = *rc::gen::element(RowKind::prompt, RowKind::generated);
+  step.position = *rc::gen::inRange(0, 100);
+  step.generated = step.kind == RowKind::generated ? *rc::gen::inRange(0, 60) : 0;
+  step.work_rows = static_cast<float>(step.generated + 1);
+  step.work_spent = *share() * static_cast<float>(step.generated);
+  step.work_if_exit = *share();
+  step.work_if_run = step.work_if_exit + 0.1f;
+  for (int s = 0; s < kSignals; ++s) {
+    if (*rc::gen::inRange(0, 4) == 0) continue;  // a quarter was not computed
+    step.signals[s] =
+        static_cast<Signal>(s) == Signal::agreeing ? static_cast<float>(*rc::gen::inRange(1, 8)) : *share();
+  }
+  return step;
+}
+
+}  // namespace fathom::laws
+
+namespace rc {
+
+template <>
+struct Arbitrary<fathom::Step> {
+  static Gen<fathom::Step> arbitrary() { return gen::exec(fathom::laws::any_step); }
+};
+
+/// Every built-in stage is arbitrary through laws::make.
+template <fathom::Stage S>
+struct Arbitrary<S> {
+  static Gen<S> arbitrary() { return gen::exec(fathom::laws::make<S>); }
+};
+
+}  // namespace rc
+
+namespace fathom {
+
+// How RapidCheck shows a counterexample.
+template <Stage S>
+void showValue(const S& stage, std::ostream& os) {
+  os << stage.text();
+}
+inline void showValue(const Step& step, std::ostream& os) {
+  os << "layer " << step.layer << (step.kind == RowKind::prompt ? " prompt" : " generated") << " row, signals";
+  for (float s : step.signals) os << ' ' << s;
+}
+
+}  // namespace fathom
