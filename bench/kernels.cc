@@ -39,6 +39,7 @@ double seconds() {
 uint64_t sum_words(const uint64_t* p, size_t n) {
   uint64_t sums[8] = {};
   for (size_t i = 0; i < n; i += 8) {
+    __builtin_prefetch(p + i + 512);  // 4 KiB ahead: a plain loop reads a quarter slower
     for (size_t j = 0; j < 8; ++j) sums[j] += p[i + j];
   }
   uint64_t sum = 0;
@@ -67,13 +68,15 @@ double memory_roof(ThreadPool& pool) {
 
 #if defined(__x86_64__)
 __attribute__((target("avx512f,avx512vnni"))) void dot_products(int64_t n) {
-  __m512i sums[16] = {};
   const __m512i a = _mm512_set1_epi8(1);
+  __m512i s0{}, s1{}, s2{}, s3{}, s4{}, s5{}, s6{}, s7{}, s8{}, s9{};  // ten hide the latency of five, two a cycle
   for (int64_t i = 0; i < n; ++i) {
-    for (__m512i& sum : sums) {
-      sum = _mm512_dpbusd_epi32(sum, a, a);
-      asm volatile("" : "+v"(sum));
-    }
+    asm volatile(
+        "vpdpbusd %10, %10, %0\n vpdpbusd %10, %10, %1\n vpdpbusd %10, %10, %2\n vpdpbusd %10, %10, %3\n"
+        "vpdpbusd %10, %10, %4\n vpdpbusd %10, %10, %5\n vpdpbusd %10, %10, %6\n vpdpbusd %10, %10, %7\n"
+        "vpdpbusd %10, %10, %8\n vpdpbusd %10, %10, %9\n"
+        : "+v"(s0), "+v"(s1), "+v"(s2), "+v"(s3), "+v"(s4), "+v"(s5), "+v"(s6), "+v"(s7), "+v"(s8), "+v"(s9)
+        : "v"(a));
   }
 }
 
@@ -83,7 +86,7 @@ double int8_roof(ThreadPool& pool) {
   constexpr int64_t kSteps = 400000;
   const double begin = seconds();
   pool.run(pool.threads(), [](int64_t) { dot_products(kSteps); });
-  return static_cast<double>(kSteps * pool.threads()) * 16 * 128 / (seconds() - begin);
+  return static_cast<double>(kSteps * pool.threads()) * 10 * 128 / (seconds() - begin);
 }
 #else
 double int8_roof(ThreadPool&) { return 0; }

@@ -85,7 +85,7 @@ HWY_INLINE void dot(const uint8_t* HWY_RESTRICT codes, const uint8_t* HWY_RESTRI
       std::memcpy(&quad, a + 4 * (q + j), 4);
       const VecU8 va = hn::BitCast(d8, hn::Set(d32, quad));
       for (int p = 0; p < kParts; ++p) {
-        const VecU8 w = hn::Load(d8, codes + (q + j) * kVectorBytes + p * kPartBytes);
+        const VecU8 w = hn::LoadU(d8, codes + (q + j) * kVectorBytes + p * kPartBytes);
         const VecI16 pair = pair_sums<f.signed_codes>(w, va);
         pairs[p] = j == 0 ? pair : hn::Add(pairs[p], pair);
       }
@@ -112,17 +112,17 @@ HWY_INLINE void unpack_pair(const uint8_t* HWY_RESTRICT block, uint8_t* HWY_REST
   const U8 d8;
   for (int p = 0; p < kVectorBytes; p += kPartBytes) {
     const VecU8 nibble = hn::Set(d8, 0x0F);
-    const VecU8 both = hn::Load(d8, block + j * kVectorBytes + p);
+    const VecU8 both = hn::LoadU(d8, block + j * kVectorBytes + p);
     VecU8 low = hn::And(both, nibble), high = hn::And(shift_left<-4>(both), nibble);
     if constexpr (f.max_code == 31) {
-      const VecU8 bit = hn::Set(d8, 0x10), fifth = hn::Load(d8, block + 4 * kVectorBytes + p);
+      const VecU8 bit = hn::Set(d8, 0x10), fifth = hn::LoadU(d8, block + 4 * kVectorBytes + p);
       low = hn::Or(low, hn::And(shift_left<4 - j>(fifth), bit));
       high = hn::Or(high, hn::And(shift_left<-j>(fifth), bit));
     }
     if constexpr (f.max_code == 63) {
       const VecU8 bits = hn::Set(d8, 0x30);
-      low = hn::Or(low, hn::And(shift_left<4 - 2 * j>(hn::Load(d8, block + 4 * kVectorBytes + p)), bits));
-      high = hn::Or(high, hn::And(shift_left<4 - 2 * j>(hn::Load(d8, block + 5 * kVectorBytes + p)), bits));
+      low = hn::Or(low, hn::And(shift_left<4 - 2 * j>(hn::LoadU(d8, block + 4 * kVectorBytes + p)), bits));
+      high = hn::Or(high, hn::And(shift_left<4 - 2 * j>(hn::LoadU(d8, block + 5 * kVectorBytes + p)), bits));
     }
     hn::Store(low, d8, codes + j * kVectorBytes + p);
     hn::Store(high, d8, codes + (j + 4) * kVectorBytes + p);
@@ -156,17 +156,17 @@ template <DType type>
 struct BlockScales {
   VecF32 a[kParts], b[kParts], c[kParts];
 
-  HWY_INLINE BlockScales(const uint8_t* front, const uint8_t* head, int run) {
+  HWY_INLINE BlockScales(const uint8_t* head, int run) {
     constexpr PanelFormat f = kPanelFormat<type>;
     for (int p = 0; p < kParts; ++p) {
       if constexpr (f.coding == Coding::zero_point) {
-        a[p] = load_half(front, p);
+        a[p] = load_half(head, p);
       } else if constexpr (f.coding == Coding::minimum) {
         a[p] = hn::Mul(load_half(head, p), load_bytes(head + 64 + run * kPanelRows, p));
         b[p] = hn::Mul(load_half(head + kScaleBytes, p), load_bytes(head + 192 + run * kPanelRows, p));
       } else {
-        const auto* scales = reinterpret_cast<const int8_t*>(head) + 2 * run * kPanelRows;
-        a[p] = load_half(front, p);
+        const auto* scales = reinterpret_cast<const int8_t*>(head + kScaleBytes) + 2 * run * kPanelRows;
+        a[p] = load_half(head, p);
         b[p] = load_bytes(scales, p);
         c[p] = load_bytes(scales + kPanelRows, p);
       }
@@ -229,20 +229,22 @@ void tile(const LinearArgs& args, int64_t row, int64_t begin, int64_t end) {
   alignas(64) uint8_t records[kTileBytes];
   alignas(64) uint8_t buffer[kQuads * kVectorBytes];
   alignas(64) float acc[rows][kPanelRows];
-  for (int64_t b0 = 0; b0 < blocks; b0 += Record::kSegment) {
-    const int64_t b1 = std::min(blocks, b0 + Record::kSegment);
+  const int64_t segment = Record::segment(args.n);
+  for (int64_t b0 = 0; b0 < blocks; b0 += segment) {
+    const int64_t b1 = std::min(blocks, b0 + segment);
     gather_tile<type, f.zero, rows>(args.src_q8, row, b0, b1 - b0, records);
     for (int64_t p = begin; p < end; ++p) {
       const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, cols);
-      const uint8_t* units = panel + front_bytes(f, cols);
       std::memset(acc, 0, sizeof(acc));
       for (int r = 0; b0 > 0 && r < rows; ++r) load_outputs(args, row + r, p, acc[r]);
       const uint8_t* record = records;
       for (int64_t u = b0 / f.blocks(); u < b1 / f.blocks(); ++u) {
-        const uint8_t *front = panel + u * f.front_bytes, *head = units + u * f.unit_bytes();
+        const uint8_t* head = panel + u * f.unit_bytes();
         for (int run = 0; run < f.blocks(); ++run, record += Record::kBytes) {
-          const uint8_t* codes = unpack<type>(head + f.head_bytes + run * f.block_bytes, buffer);
-          const BlockScales<type> scales(front, head, run);
+          const uint8_t* block = head + f.head_bytes + run * f.block_bytes;
+          prefetch(block, f.unit_bytes() / f.blocks());
+          const uint8_t* codes = unpack<type>(block, buffer);
+          const BlockScales<type> scales(head, run);
           for (int r = 0; r < rows; ++r) block_step<type, rows>(codes, scales, record, r, acc[r]);
         }
       }

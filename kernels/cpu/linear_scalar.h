@@ -45,12 +45,12 @@ inline int32_t dot(const PanelFormat& f, const uint8_t* block, int o, const int8
   return sum;
 }
 
-/// One block's step of one output: `front` and `head` belong to its unit, `run` counts blocks in the unit.
-inline float step(const PanelFormat& f, const uint8_t* front, const uint8_t* head, int run, int o, const int8_t* a,
+/// One block's step of one output: `head` starts its unit, `run` counts blocks in the unit.
+inline float step(const PanelFormat& f, const uint8_t* head, int run, int o, const int8_t* a,
                   float scale, float acc) {
   const uint8_t* block = head + f.head_bytes + run * f.block_bytes;
   if (f.coding == Coding::zero_point) {
-    return std::fma(static_cast<float>(dot(f, block, o, a, 0, kQuads)), half_at(front, o) * scale, acc);
+    return std::fma(static_cast<float>(dot(f, block, o, a, 0, kQuads)), half_at(head, o) * scale, acc);
   }
   if (f.coding == Coding::minimum) {
     const float d_scale = half_at(head, o) * static_cast<float>(head[64 + run * kPanelRows + o]);
@@ -60,10 +60,10 @@ inline float step(const PanelFormat& f, const uint8_t* front, const uint8_t* hea
     const float t = static_cast<float>(dot(f, block, o, a, 0, kQuads)) * d_scale;
     return std::fma(scale, std::fma(-d_min, static_cast<float>(sum), t), acc);
   }
-  const auto* scales = reinterpret_cast<const int8_t*>(head) + 2 * run * kPanelRows + o;
+  const auto* scales = reinterpret_cast<const int8_t*>(head + kScaleBytes) + 2 * run * kPanelRows + o;
   const int32_t sum = scales[0] * dot(f, block, o, a, 0, kQuads / 2) +
                       scales[kPanelRows] * dot(f, block, o, a, kQuads / 2, kQuads);
-  return std::fma(static_cast<float>(sum), half_at(front, o) * scale, acc);
+  return std::fma(static_cast<float>(sum), half_at(head, o) * scale, acc);
 }
 
 template <DType type>
@@ -73,14 +73,12 @@ void run_quantised(const LinearArgs& args, int64_t begin, int64_t end) noexcept 
   const auto* packed = static_cast<const uint8_t*>(args.packed);
   for (int64_t out = begin * kPanelRows; out < end * kPanelRows && out < args.matrix.rows; ++out) {
     const uint8_t* panel = packed + static_cast<size_t>(out / kPanelRows) * panel_bytes(f, cols);
-    const uint8_t* units = panel + front_bytes(f, cols);
     for (int64_t r = 0; r < args.n; ++r) {
       const int8_t* a = args.src_q8.values + r * args.src_q8.cols;
       const float* scales = args.src_q8.scales + r * (args.src_q8.cols / kQuantBlock);
       float acc = 0;
       for (int64_t b = 0; b < blocks; ++b) {
-        const int64_t u = b / f.blocks();
-        acc = step(f, panel + u * f.front_bytes, units + u * f.unit_bytes(), static_cast<int>(b % f.blocks()),
+        acc = step(f, panel + b / f.blocks() * f.unit_bytes(), static_cast<int>(b % f.blocks()),
                    static_cast<int>(out % kPanelRows), a + b * kQuantBlock, scales[b], acc);
       }
       args.dst[r * args.dst_stride + out] = args.bias != nullptr ? acc + args.bias[out] : acc;

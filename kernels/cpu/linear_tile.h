@@ -1,8 +1,8 @@
 // Tiles: a few rows of quantised activations gathered so that a product walks one pointer, and the loops around them.
 // Next in the flow: kernels/cpu/linear.cc (every target), kernels/cpu/linear_vnni.cc (byte dot products).
 //
-// Loops, outermost first: groups of panels that fit the second cache, tiles of rows, segments of blocks whose gathered
-// activations fit the first cache, panels, blocks. Between segments the sums wait in dst (storing f32 is exact).
+// Loops, outermost first: groups of panels that fit the second cache, tiles of rows, segments of blocks (with many rows:
+// whose gathered activations fit the first cache), panels, blocks. Between segments the sums wait in dst (storing f32 is exact).
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,9 @@
 
 namespace fathom::kernels {
 
-inline constexpr size_t kTileBytes = 24 * 1024;    // gathered activations of one segment
+inline constexpr size_t kTileBytes = 96 * 1024;        // gathered activations of one segment: on the stack
+inline constexpr size_t kRepeatedTileBytes = 24 * 1024;  // the same where panels come from the second cache
+inline constexpr int kPrefetchBytes = 4096;            // how far ahead of its block a kernel asks for codes
 inline constexpr size_t kGroupBytes = 256 * 1024;  // panels that several tiles read one after the other
 
 /// Rows of a block in a tile: values s8 [rows, 32], scales f32 [rows], corrections (4 bytes) [n_corrections, rows]:
@@ -24,7 +26,11 @@ struct TileRecord {
   static constexpr int kScales = rows * kQuantBlock;
   static constexpr int kCorrection = kScales + rows * 4;
   static constexpr int kBytes = kCorrection + kCorrections * rows * 4;
-  static constexpr int64_t kSegment = static_cast<int64_t>(kTileBytes) / kBytes / 8 * 8;  // blocks; whole units of 256
+
+  /// Blocks of one segment, whole units of 256 inputs. With few rows a panel should be one run through memory.
+  static int64_t segment(int64_t n) {
+    return static_cast<int64_t>(n <= 8 ? kTileBytes : kRepeatedTileBytes) / kBytes / 8 * 8;
+  }
 };
 
 /// Fills records of blocks [block, block + n_blocks) for `rows` rows from `row` on.
@@ -53,6 +59,11 @@ void gather_tile(const Q8Rows& src, int64_t row, int64_t block, int64_t n_blocks
       }
     }
   }
+}
+
+/// Asks for `bytes` of what a kernel will read a little later.
+inline __attribute__((always_inline)) void prefetch(const uint8_t* p, int bytes) {
+  for (int i = 0; i < bytes; i += kVectorBytes) __builtin_prefetch(p + kPrefetchBytes + i);
 }
 
 /// Computes `rows` (its template argument) rows from `row` on for panels [begin, end).

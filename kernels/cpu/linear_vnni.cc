@@ -100,17 +100,17 @@ template <DType type>
 struct BlockScales {
   __m512 a, b, c;
 
-  FATHOM_INLINE BlockScales(const uint8_t* front, const uint8_t* head, int run) {
+  FATHOM_INLINE BlockScales(const uint8_t* head, int run) {
     constexpr PanelFormat f = kPanelFormat<type>;
     if constexpr (f.coding == Coding::zero_point) {
-      a = load_half(front);
+      a = load_half(head);
     } else if constexpr (f.coding == Coding::minimum) {
       a = _mm512_mul_ps(load_half(head), load_unsigned(head + 64 + run * kPanelRows));
       b = _mm512_mul_ps(load_half(head + kScaleBytes), load_unsigned(head + 192 + run * kPanelRows));
     } else {
-      a = load_half(front);
-      b = load_signed(head + 2 * run * kPanelRows);
-      c = load_signed(head + (2 * run + 1) * kPanelRows);
+      a = load_half(head);
+      b = load_signed(head + kScaleBytes + 2 * run * kPanelRows);
+      c = load_signed(head + kScaleBytes + (2 * run + 1) * kPanelRows);
     }
   }
 };
@@ -147,19 +147,19 @@ FATHOM_INLINE __m512 block_step(const __m512i* w, const BlockScales<type>& s, co
 
 /// One panel over units [u0, u1) of a segment whose records start at `record`.
 template <DType type, int rows>
-FATHOM_INLINE void panel_step(const uint8_t* panel, const uint8_t* units, int64_t u0, int64_t u1, const uint8_t* record,
-                              __m512* acc) {
+FATHOM_INLINE void panel_step(const uint8_t* panel, int64_t u0, int64_t u1, const uint8_t* record, __m512* acc) {
   constexpr PanelFormat f = kPanelFormat<type>;
   for (int64_t u = u0; u < u1; ++u) {
-    const uint8_t *front = panel + u * f.front_bytes, *head = units + u * f.unit_bytes();
+    const uint8_t* head = panel + u * f.unit_bytes();
     for (int run = 0; run < f.blocks(); ++run, record += TileRecord<type, rows>::kBytes) {
       const uint8_t* block = head + f.head_bytes + run * f.block_bytes;
+      prefetch(block, f.unit_bytes() / f.blocks());
       __m512i w[kQuads];
       unpack_pair<type, 0>(block, w);
       unpack_pair<type, 1>(block, w);
       unpack_pair<type, 2>(block, w);
       unpack_pair<type, 3>(block, w);
-      const BlockScales<type> scales(front, head, run);
+      const BlockScales<type> scales(head, run);
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) acc[r] = block_step<type, rows>(w, scales, record, r, acc[r]);
     }
@@ -173,8 +173,9 @@ void tile(const LinearArgs& args, int64_t row, int64_t begin, int64_t end) {
   const int64_t cols = args.matrix.cols, blocks = cols / kQuantBlock;
   alignas(64) uint8_t records[kTileBytes];
   alignas(64) float sums[kPanelRows];
-  for (int64_t b0 = 0; b0 < blocks; b0 += Record::kSegment) {
-    const int64_t b1 = blocks - b0 < Record::kSegment ? blocks : b0 + Record::kSegment;
+  const int64_t segment = Record::segment(args.n);
+  for (int64_t b0 = 0; b0 < blocks; b0 += segment) {
+    const int64_t b1 = blocks - b0 < segment ? blocks : b0 + segment;
     gather_tile<type, kZero<type>, rows>(args.src_q8, row, b0, b1 - b0, records);
     for (int64_t p = begin; p < end; ++p) {
       const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, cols);
@@ -185,7 +186,7 @@ void tile(const LinearArgs& args, int64_t row, int64_t begin, int64_t end) {
         load_outputs(args, row + r, p, sums);
         acc[r] = _mm512_load_ps(sums);
       }
-      panel_step<type, rows>(panel, panel + front_bytes(f, cols), b0 / f.blocks(), b1 / f.blocks(), records, acc);
+      panel_step<type, rows>(panel, b0 / f.blocks(), b1 / f.blocks(), records, acc);
       for (int r = 0; r < rows; ++r) {
         _mm512_store_ps(sums, acc[r]);
         store_outputs(args, row + r, p, b1 == blocks, sums);

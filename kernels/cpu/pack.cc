@@ -98,9 +98,9 @@ void put_block(const PanelFormat& f, const uint8_t (&codes)[kPanelRows][kQuantBl
 
 // ---- scales of one output and one unit -----------------------------------------------------------------------------
 
-/// Writes what stands before the codes: `front` and `head` are those of the unit, `o` the output in the panel.
+/// Writes the head of a unit for output `o` of the panel.
 template <DType type>
-void put_scales(const uint8_t* src, int o, uint8_t* front, uint8_t* head) {
+void put_scales(const uint8_t* src, int o, uint8_t* head) {
   if constexpr (type == DType::q4_k || type == DType::q5_k) {
     std::memcpy(head + 2 * o, src, 2);
     std::memcpy(head + kScaleBytes + 2 * o, src + 2, 2);
@@ -110,24 +110,21 @@ void put_scales(const uint8_t* src, int o, uint8_t* front, uint8_t* head) {
       head[192 + run * kPanelRows + o] = k.min[run];
     }
   } else if constexpr (type == DType::q6_k) {
-    std::memcpy(front + 2 * o, src + 208, 2);
-    for (int g = 0; g < 16; ++g) head[g * kPanelRows + o] = src[192 + g];
+    std::memcpy(head + 2 * o, src + 208, 2);
+    for (int g = 0; g < 16; ++g) head[kScaleBytes + g * kPanelRows + o] = src[192 + g];
   } else {
-    std::memcpy(front + 2 * o, src, 2);
+    std::memcpy(head + 2 * o, src, 2);
   }
 }
 
 template <DType type>
 void pack_panel(const uint8_t* src, size_t src_row_bytes, int rows, int64_t cols, uint8_t* dst) {
   constexpr PanelFormat f = kPanelFormat<type>;
-  const size_t front_size = front_bytes(f, cols);
-  std::memset(dst, 0, front_size);
   for (int64_t u = 0; u < cols / f.unit; ++u) {
-    uint8_t* front = dst + u * f.front_bytes;
-    uint8_t* unit = dst + front_size + static_cast<size_t>(u) * f.unit_bytes();
+    uint8_t* unit = dst + u * f.unit_bytes();
     const uint8_t* src_unit = src + static_cast<size_t>(u) * info(type).block_bytes;
     std::memset(unit, 0, static_cast<size_t>(f.head_bytes));
-    for (int o = 0; o < rows; ++o) put_scales<type>(src_unit + o * src_row_bytes, o, front, unit);
+    for (int o = 0; o < rows; ++o) put_scales<type>(src_unit + o * src_row_bytes, o, unit);
     for (int run = 0; run < f.blocks(); ++run) {
       uint8_t codes[kPanelRows][kQuantBlock] = {};  // outputs past the last row stay zero, as do their scales
       for (int o = 0; o < rows; ++o) block_codes<type>(src_unit + o * src_row_bytes, run, codes[o]);
