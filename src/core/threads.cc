@@ -14,8 +14,10 @@ namespace {
 
 constexpr int kMaxThreads = 256;
 constexpr int kSpins = 20000;  // about 50 us: longer than the serial work between two regions of a step
+constexpr int kPolite = 2000;  // spins before the core is offered to others: a worker may be waiting for it
 
-void pause() {
+void pause(int spins) {
+  if (spins % kPolite == kPolite - 1) return std::this_thread::yield();
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -50,7 +52,7 @@ struct ThreadPool::Impl {
   void await_change(uint64_t seen) {
     for (int i = 0; i < kSpins; ++i) {
       if (generation.load(std::memory_order_acquire) != seen || stop.load(std::memory_order_relaxed)) return;
-      pause();
+      pause(i);
     }
     std::unique_lock lock(mutex);
     ++sleeping;
@@ -121,7 +123,7 @@ void ThreadPool::run(int64_t parts, void (*fn)(void*, int64_t), void* context) n
   }
   if (any_asleep) pool.wake.notify_all();
   pool.work_on_parts();
-  while (pool.inside.load(std::memory_order_acquire) != 0) pause();
+  for (int i = 0; pool.inside.load(std::memory_order_acquire) != 0; i = (i + 1) % kPolite) pause(i);
 }
 
 }  // namespace fathom
