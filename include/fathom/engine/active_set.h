@@ -1,0 +1,77 @@
+// ActiveSet: the rows of a step and what each does in the coming layer, as index lists over memory that stays put.
+// Next in the flow: engine/layer_loop.h.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fathom/core/macros.h"
+#include "fathom/policy/decision.h"
+
+namespace fathom {
+
+/// The running state of one row inside a step.
+struct RowState {
+  int32_t token = 0;
+  int32_t sequence = 0;
+  int32_t position = 0;
+  int32_t generated = 0;      // generated rows of its sequence before it
+  RowKind kind = RowKind::prompt;
+  bool predicts = false;      // its logits are wanted
+  int32_t slot = -1;          // where they go; -1 for rows that do not predict
+  int32_t checked_at = 0;     // the last boundary whose answer was computed for it; 0: none
+  bool answered = false;      // its logits are in place
+  int32_t last_answer = -1;   // argmax of that check
+  int32_t agreeing = 0;       // checks in a row with this answer
+  float half_layers = 0;      // sublayers run
+  double macs = 0;            // multiply-adds so far
+  double full_macs = 0;       // of full depth
+};
+
+/// Who does what in the coming layer. Lists hold row indices in ascending order within each part.
+class ActiveSet {
+ public:
+  void reset(size_t n_rows) {
+    running_.clear();
+    attend_.clear();
+    write_.clear();
+    feed_.clear();
+    for (size_t i = 0; i < n_rows; ++i) running_.push_back(static_cast<int32_t>(i));
+    verdicts_.assign(n_rows, Verdict::run);
+  }
+
+  /// Rows that have not left.
+  std::span<const int32_t> running() const { return running_; }
+  void set(int32_t row, Verdict verdict) { verdicts_[static_cast<size_t>(row)] = verdict; }
+
+  /// Sorts all rows by what they do next and lets those that exit go.
+  void act() {
+    attend_.clear();
+    feed_.clear();
+    size_t kept = 0;
+    for (int32_t row : running_) {
+      const Verdict v = verdicts_[static_cast<size_t>(row)];
+      if (!skips_attention(v)) attend_.push_back(row);
+      if (!skips_feed_forward(v)) feed_.push_back(row);
+      if (!exits(v)) running_[kept++] = row;
+    }
+    running_.resize(kept);
+    write_ = attend_;
+    for (size_t row = 0; row < verdicts_.size(); ++row) {
+      if (skips_attention(verdicts_[row])) write_.push_back(static_cast<int32_t>(row));
+    }
+    for (int32_t row : running_) verdicts_[static_cast<size_t>(row)] = Verdict::run;
+  }
+
+  std::span<const int32_t> attend() const { return attend_; }
+  /// Rows whose keys and values are written: first attend(), then those that are only filled.
+  std::span<const int32_t> write() const { return write_; }
+  std::span<const int32_t> feed() const { return feed_; }
+
+ private:
+  std::vector<int32_t> running_, attend_, write_, feed_;
+  std::vector<Verdict> verdicts_;  // of every row; exit stays
+};
+
+}  // namespace fathom

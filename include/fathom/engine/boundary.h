@@ -1,0 +1,59 @@
+// Boundary: what happens between two layers. Signals are computed where the policy reads them and nowhere else, all
+// rows are decided in one call, and what was seen and said goes to the trace. Next in the flow: engine/layer_loop.h.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "fathom/engine/active_set.h"
+#include "fathom/policy/policy.h"
+#include "fathom/trace/trace.h"
+
+namespace fathom {
+
+struct LayerLoop;
+
+/// The two halves of a layer.
+enum class Half : uint8_t { attention, feed_forward };
+
+/// What a row's sequence brought along from its earlier generated rows.
+struct SequenceHistory {
+  float work_spent = 0;       // by its generated rows, in rows at full depth
+  float last_entropy = std::numeric_limits<float>::quiet_NaN();  // of its last prediction, nats; NaN before the first
+};
+
+class Boundary {
+ public:
+  /// Prepares for a step. `policy` may be empty; then every row runs every layer and nothing is asked.
+  void begin(PolicyRef policy, Trace* trace, int32_t n_layers, std::span<const RowState> rows,
+             std::span<const SequenceHistory> history);
+
+  /// Asks the policy about layer `layer + 1`; `layer` layers are behind the rows.
+  void decide(LayerLoop& loop, int32_t layer);
+
+  /// Keeps and compares states around a half where the next boundary reads a similarity.
+  void before_half(LayerLoop& loop, Half half);
+  void after_half(LayerLoop& loop, Half half, std::span<const int32_t> ran);
+
+ private:
+  SignalSet wanted(int32_t layer, RowKind kind) const;
+  void check_answers(LayerLoop& loop, int32_t layer);
+  void describe(const LayerLoop& loop, int32_t layer, const RowState& row, Step& step) const;
+  void compare(LayerLoop& loop, const float* before);  // cosines of all states with `before` into buffers.compared
+
+  PolicyRef policy_;
+  Trace* trace_ = nullptr;
+  int32_t n_layers_ = 0;
+  bool has_kind_[2] = {};        // some row of the step is a prompt row, a generated row
+  SignalSet next_;               // what the coming boundary reads, over all kinds present
+  std::span<const SequenceHistory> history_;
+  std::vector<Step> steps_;      // [rows] signals gather here until the boundary
+  std::vector<Step> asked_;      // [running]
+  std::vector<Decision> said_;   // [running]
+  std::vector<int32_t> sequences_, checked_;
+  std::vector<bool> ran_;        // [rows] ran some half of the last layer
+};
+
+}  // namespace fathom

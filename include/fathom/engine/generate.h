@@ -1,0 +1,78 @@
+// generate(): the verb that writes text. Next in the flow: sample/sampler.h.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fathom/engine/session.h"
+#include "fathom/policy/policy.h"
+#include "fathom/sample/sampler.h"
+#include "fathom/trace/trace.h"
+
+namespace fathom {
+
+enum class StopReason : uint8_t {
+  length,       ///< max_new_tokens reached
+  context,      ///< the sequence is at its limit
+  end_of_text,  ///< the model said so
+  stop_string,
+  cancelled,    ///< the callback said so
+};
+FATHOM_API std::string_view name(StopReason reason);
+
+/// A token as it is committed. Text that may yet turn out to begin a stop string, or that is not a whole character, is
+/// held back; a last call with id -1 hands over what was still held.
+struct GeneratedToken {
+  int32_t id = 0;
+  std::string_view text;  // what became certain with it; may be empty
+  float depth = 0;        // layers the row that predicted it ran
+};
+
+struct GenerateOptions {
+  int32_t max_new_tokens = 128;
+  SampleOptions sample;
+  Policy policy;                   // default: full depth
+  std::vector<std::string> stop;   // the text ends before the first of these
+  int64_t sequence = 0;            // names the noise of this text; the caller's number
+  bool special = false;            // control tokens appear in the text
+  Trace* trace = nullptr;
+  /// Called for every token of the text; returning false ends the text after it.
+  bool (*on_token)(void* context, const GeneratedToken& token) = nullptr;
+  void* context = nullptr;
+};
+
+struct Generation {
+  std::string text;
+  std::vector<int32_t> tokens;    // new ids; the end-of-text token is not among them
+  std::vector<float> depths;      // [tokens] layers the row that predicted each ran
+  int32_t prompt_tokens = 0;
+  float mean_depth = 0;           // layers run for each generated row; the prompt's depth where there is none
+  double work = 1;                // of generated rows, over full depth
+  double prompt_work = 1;         // of prompt rows, over full depth
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+  int32_t decode_steps = 0;       // steps in decode_seconds
+  size_t kv_bytes = 0;
+  StopReason stop_reason = StopReason::length;
+
+  double tokens_per_second() const { return decode_seconds > 0 ? decode_steps / decode_seconds : 0; }
+  double prefill_tokens_per_second() const { return prefill_seconds > 0 ? prompt_tokens / prefill_seconds : 0; }
+};
+
+/// Continues a text. The session's sequence 0 is made new first.
+///   errors   argument: an empty prompt where the model has no beginning-of-text token, options out of range;
+///            capacity: the prompt does not fit the session
+FATHOM_API Result<Generation> generate(Session& session, std::string_view prompt, const GenerateOptions& options = {});
+
+/// The same from token ids.
+FATHOM_API Result<Generation> generate(Session& session, std::span<const int32_t> prompt,
+                                       const GenerateOptions& options = {});
+
+/// Continues what the session's sequence 0 holds with more prompt tokens: the next turn of a dialogue.
+FATHOM_API Result<Generation> generate_more(Session& session, std::span<const int32_t> prompt,
+                                            const GenerateOptions& options = {});
+
+}  // namespace fathom

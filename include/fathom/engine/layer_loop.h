@@ -1,0 +1,145 @@
+// The layer loop: every model, policy and device goes through these few functions.
+//
+//   rows -> [ layer:  signals -> policy decides -> act -> attention -> feed-forward ] -> head
+//
+// LayerLoop holds what a step works on. It asks the policy at each boundary, sorts the rows by what they do next
+// (ActiveSet), and runs the two halves of the layer for those that run it. A row that skips or has left still gets its
+// keys and values written, from the state it has: no later row ever meets a hole. Products and attention live in ops/,
+// cells in cache/, decisions in policy/. Next in the flow: head logits go to sample/sampler.h.
+#pragma once
+
+#include <span>
+
+#include "fathom/cache/kv_cache.h"
+#include "fathom/engine/active_set.h"
+#include "fathom/engine/boundary.h"
+#include "fathom/engine/step_buffers.h"
+#include "fathom/engine/work.h"
+#include "fathom/model/model.h"
+#include "fathom/ops/attention.h"
+#include "fathom/ops/rows.h"
+#include "fathom/policy/policy.h"
+
+namespace fathom {
+
+struct LayerLoop {
+  const ModelConfig& config;
+  const Weights& weights;
+  const KernelTable& kernels;
+  const WorkModel& work;
+  ThreadPool& pool;
+  KvCache& cache;
+  StepBuffers& buffers;              // states x [rows, d] and scratch
+  std::span<RowState> rows;
+  std::span<int32_t> first_inexact;  // [sequences] positions from here on are not what full depth would have
+  ActiveSet& active;
+  Boundary& boundary;                // signals in, decisions out; records them when a trace listens
+
+  /// Runs all rows from their tokens to their logits.
+  void run() {
+    embed();
+    active.reset(rows.size());
+    for (int32_t layer = 1; layer <= config.n_layers; ++layer) {
+      boundary.decide(*this, layer - 1);
+      active.act();
+      attention_half(layer);
+      feed_forward_half(layer);
+    }
+    head();
+  }
+
+  void embed() {
+    buffers.rope.fill(rows);
+    int32_t* ids = buffers.ids;
+    for (size_t i = 0; i < rows.size(); ++i) ids[i] = rows[i].token;
+    const Tensor& table = weights.embedding;
+    run_rows(pool, kernels.embed, static_cast<int64_t>(rows.size()), table.cols,
+             EmbedArgs{.type = table.type, .table = table.data, .cols = table.cols, .ids = ids,
+                       .scale = config.embedding_scale, .dst = buffers.x});
+  }
+
+  /// x += after_norm(attention(norm(x))) for rows that attend; keys and values for those and for all that do not.
+  void attention_half(int32_t layer) {
+    const LayerSpec& spec = config.layers[static_cast<size_t>(layer - 1)];
+    const LayerWeights& w = weights.layers[static_cast<size_t>(layer - 1)];
+    const auto write = active.write(), attend = active.attend();
+    const int64_t n_write = std::ssize(write), n = std::ssize(attend);
+    boundary.before_half(*this, Half::attention);
+
+    const int64_t q_cols = spec.heads * spec.head_dim, kv_cols = spec.kv_heads * spec.head_dim;
+    norm_rows(write, w.attention_norm);
+    const LinearJob qkv[] = {{&w.q, n, buffers.q, q_cols}, {&w.k, n_write, buffers.k, kv_cols},
+                             {&w.v, n_write, buffers.v, kv_cols}};
+    product(buffers.normed, config.d_model, n == 0 ? std::span(qkv).subspan(1) : std::span(qkv));
+    if (spec.qk_norm) {
+      norm_heads(buffers.q, n * spec.heads, spec.head_dim, w.q_norm);
+      norm_heads(buffers.k, n_write * spec.kv_heads, spec.head_dim, w.k_norm);
+    }
+    const float* cos_sin = buffers.rope.of(layer, write);
+    rotate(spec, buffers.q, n, spec.heads, cos_sin);
+    rotate(spec, buffers.k, n_write, spec.kv_heads, cos_sin);
+    write_cells(layer, spec, write);
+    if (n == 0) return;
+
+    for (int64_t i = 0; i < n; ++i) {
+      const RowState& row = rows[static_cast<size_t>(attend[static_cast<size_t>(i)])];
+      const int32_t end = row.position + 1;
+      buffers.views[i] = {cache.pages(layer, row.sequence), spec.window > 0 ? std::max(0, end - spec.window) : 0, end};
+    }
+    attention(pool, kernels,
+              AttentionArgs{.type = cache.type(), .q = buffers.q, .rows = buffers.views, .heads = spec.heads,
+                            .kv_heads = spec.kv_heads, .head_dim = spec.head_dim, .scale = spec.attention_scale,
+                            .dst = buffers.mixed},
+              n, buffers.attention);
+    const LinearJob out[] = {{&w.o, n, buffers.normed, config.d_model}};
+    product(buffers.mixed, q_cols, out);
+    add_to_state(attend, w.attention_after_norm);
+    for (int32_t row : attend) {
+      rows[static_cast<size_t>(row)].half_layers += 1;
+      rows[static_cast<size_t>(row)].macs += work.attention(layer, rows[static_cast<size_t>(row)].position);
+    }
+    boundary.after_half(*this, Half::attention, attend);
+  }
+
+  /// x += after_norm(down(gate(x) * up(x))) for rows that run it.
+  void feed_forward_half(int32_t layer) {
+    const LayerSpec& spec = config.layers[static_cast<size_t>(layer - 1)];
+    const LayerWeights& w = weights.layers[static_cast<size_t>(layer - 1)];
+    const auto feed = active.feed();
+    const int64_t n = std::ssize(feed);
+    if (n == 0) return;
+    boundary.before_half(*this, Half::feed_forward);
+
+    norm_rows(feed, w.feed_forward_norm);
+    const LinearJob in[] = {{&w.gate, n, buffers.gate, spec.feed_forward}, {&w.up, n, buffers.up, spec.feed_forward}};
+    product(buffers.normed, config.d_model, in);
+    run_rows(pool, kernels.gated, n, spec.feed_forward,
+             GatedArgs{.kind = spec.gate, .a = buffers.gate, .b = buffers.up, .cols = spec.feed_forward,
+                       .dst = buffers.gate});
+    const LinearJob out[] = {{&w.down, n, buffers.normed, config.d_model}};
+    product(buffers.gate, spec.feed_forward, out);
+    add_to_state(feed, w.feed_forward_after_norm);
+    for (int32_t row : feed) {
+      rows[static_cast<size_t>(row)].half_layers += 1;
+      rows[static_cast<size_t>(row)].macs += work.feed_forward(layer);
+    }
+    boundary.after_half(*this, Half::feed_forward, feed);
+  }
+
+  /// Logits of the rows that predict and have no answer yet, from the state they have, wherever they left.
+  void head();
+
+  /// The answer the listed rows would give now: final norm and LM head. Rows that predict find it in their place.
+  ///   stats   [which] what the answers look like; null where nobody asks
+  void answer(std::span<const int32_t> which, LogitStats* stats);
+
+  // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
+  void norm_rows(std::span<const int32_t> which, const float* weight);                   // x[which] -> normed
+  void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);
+  void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);         // quantises where asked
+  void rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin);
+  void write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write);
+  void add_to_state(std::span<const int32_t> which, const float* after_norm);            // x[which] += normed
+};
+
+}  // namespace fathom

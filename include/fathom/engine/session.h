@@ -1,0 +1,88 @@
+// Session: the running state of one or more sequences over a Model; step() is the one door to the layer loop.
+// Next in the flow: engine/layer_loop.h, then the verbs: engine/generate.h, engine/perplexity.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "fathom/cache/kv_cache.h"
+#include "fathom/core/result.h"
+#include "fathom/core/tensor.h"
+#include "fathom/model/model.h"
+#include "fathom/policy/policy.h"
+#include "fathom/trace/trace.h"
+
+namespace fathom {
+
+struct SessionOptions {
+  int32_t max_tokens = 4096;   // positions of a sequence; at most what the model was made for
+  int32_t max_sequences = 1;
+  int32_t max_rows = 256;      // rows of one step: prompts are cut into chunks of this
+  int32_t max_logit_rows = 16; // rows of one step whose logits are wanted
+  DType kv = DType::f16;       // F16 or F32
+  int threads = 1;             // 1 starts none
+};
+
+/// One token entering a step. Rows of a sequence come in the order of their positions, each position once.
+struct Row {
+  int32_t token = 0;
+  int32_t sequence = 0;
+  int32_t position = 0;        // the next free one of its sequence
+  RowKind kind = RowKind::prompt;
+  bool logits = false;         // predict the token after this one
+};
+
+/// What became of a row.
+struct RowResult {
+  float depth = 0;       // layers run; half a layer counts half
+  float work = 0;        // multiply-adds over those of this row at full depth
+  int32_t logits = -1;   // row of StepResult::logits, or -1
+};
+
+/// Valid until the next step.
+struct StepResult {
+  std::span<const RowResult> rows;  // [n] in the caller's order
+  View<const float, 2> logits;      // [rows with logits, vocab]
+};
+
+class FATHOM_API Session {
+ public:
+  /// Buffers, cache and threads for running a model.
+  ///   errors   argument, capacity: which option, its value and its range
+  static Result<Session> make(const Model& model, const SessionOptions& options = {});
+
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  /// Runs rows of any sequences through the layers, each to the depth its policy decides.
+  ///   rows     at most max_rows; prompt and generated rows of several sequences may stand side by side
+  ///   policy   nothing given: full depth
+  ///   errors   argument: a token or sequence out of range, a position that is not the next;
+  ///            capacity: too many rows, or a sequence at its limit; the session is unchanged
+  ///   cost     one pass over the weights that some row runs
+  Result<StepResult> step(std::span<const Row> rows, PolicyRef policy = {}, Trace* trace = nullptr);
+
+  /// Positions a sequence holds.
+  int32_t length(int32_t sequence = 0) const noexcept;
+
+  /// Forgets a sequence's positions from `length` on; 0 makes it new.
+  ///   errors   argument: no such sequence, or length beyond what it holds
+  Result<void> truncate(int32_t sequence, int32_t length);
+
+  const Model& model() const noexcept;
+  const SessionOptions& options() const noexcept;
+  const KvCache& cache() const noexcept;
+  ThreadPool& pool() noexcept;
+  /// The kernels in use, one for each operation.
+  const KernelTable& kernels() const noexcept;
+
+  struct Impl;
+
+ private:
+  explicit Session(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fathom

@@ -1,0 +1,150 @@
+// Boundary: signals in, decisions out.
+#include "fathom/engine/boundary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "fathom/engine/layer_loop.h"
+
+namespace fathom {
+namespace {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+void set(Step& step, Signal signal, float value) { step.signals[static_cast<int>(signal)] = value; }
+
+}  // namespace
+
+void Boundary::begin(PolicyRef policy, Trace* trace, int32_t n_layers, std::span<const RowState> rows,
+                     std::span<const SequenceHistory> history) {
+  policy_ = policy;
+  if (policy_.table != nullptr && policy_.table->full_depth(policy_.self)) policy_ = {};
+  trace_ = trace;
+  n_layers_ = n_layers;
+  history_ = history;
+  next_ = {};
+  steps_.assign(rows.size(), Step{});
+  ran_.assign(rows.size(), false);
+  has_kind_[0] = has_kind_[1] = false;
+  for (const RowState& row : rows) has_kind_[static_cast<int>(row.kind)] = true;
+}
+
+SignalSet Boundary::wanted(int32_t layer, RowKind kind) const {
+  if (layer >= n_layers_ || !has_kind_[static_cast<int>(kind)]) return {};
+  return policy_.table->reads(policy_.self, layer, n_layers_, kind);
+}
+
+void Boundary::before_half(LayerLoop& loop, Half half) {
+  const size_t bytes = loop.rows.size() * static_cast<size_t>(loop.config.d_model) * sizeof(float);
+  if (half == Half::attention) {
+    std::fill(ran_.begin(), ran_.end(), false);
+    if (next_.any(Signal::similarity)) std::memcpy(loop.buffers.before, loop.buffers.x, bytes);
+  }
+  const Signal signal = half == Half::attention ? Signal::similarity_attention : Signal::similarity_feed_forward;
+  if (next_.has(signal)) std::memcpy(loop.buffers.before_half, loop.buffers.x, bytes);
+}
+
+void Boundary::after_half(LayerLoop& loop, Half half, std::span<const int32_t> ran) {
+  for (int32_t row : ran) ran_[static_cast<size_t>(row)] = true;
+  const Signal signal = half == Half::attention ? Signal::similarity_attention : Signal::similarity_feed_forward;
+  if (!next_.has(signal)) return;
+  compare(loop, loop.buffers.before_half);
+  for (int32_t row : ran) set(steps_[static_cast<size_t>(row)], signal, loop.buffers.compared[row]);
+}
+
+void Boundary::compare(LayerLoop& loop, const float* before) {
+  run_rows(loop.pool, loop.kernels.similarity, std::ssize(loop.rows), loop.config.d_model,
+           SimilarityArgs{.a = loop.buffers.x, .index = nullptr, .b = before, .cols = loop.config.d_model,
+                          .dst = loop.buffers.compared});
+}
+
+void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
+  checked_.clear();
+  for (int32_t r : loop.active.running()) {
+    if (wanted(layer, loop.rows[static_cast<size_t>(r)].kind).any(kExitSignals)) checked_.push_back(r);
+  }
+  LogitStats* stats = loop.buffers.stats;
+  loop.answer(checked_, stats);
+  for (int32_t r : checked_) {
+    RowState& row = loop.rows[static_cast<size_t>(r)];
+    Step& step = steps_[static_cast<size_t>(r)];
+    const float first = std::exp(stats->max - stats->log_sum);
+    row.agreeing = stats->argmax == row.last_answer ? row.agreeing + 1 : 1;
+    row.last_answer = stats->argmax;
+    row.checked_at = layer;
+    set(step, Signal::exit_confidence, first);
+    set(step, Signal::exit_margin, first - std::exp(stats->second - stats->log_sum));
+    set(step, Signal::exit_entropy, stats->entropy);
+    set(step, Signal::agreeing, static_cast<float>(row.agreeing));
+    ++stats;
+  }
+}
+
+void Boundary::describe(const LayerLoop& loop, int32_t layer, const RowState& row, Step& step) const {
+  const SequenceHistory& history = history_[static_cast<size_t>(row.sequence)];
+  const double head = row.predicts ? loop.work.head() : 0;
+  const double if_exit = row.macs + loop.work.fill_above(layer) + (row.checked_at == layer && layer > 0 ? 0 : head);
+  const double if_run =
+      row.macs + loop.work.layer(layer + 1, row.position) + loop.work.fill_above(layer + 1) + head;
+  step.layer = layer;
+  step.n_layers = n_layers_;
+  step.position = row.position;
+  step.generated = row.generated;
+  step.kind = row.kind;
+  step.work_spent = history.work_spent;
+  step.work_rows = static_cast<float>(row.generated + 1);
+  step.work_if_exit = static_cast<float>(if_exit / row.full_macs);
+  step.work_if_run = static_cast<float>(if_run / row.full_macs);
+}
+
+void Boundary::decide(LayerLoop& loop, int32_t layer) {
+  if (policy_.table == nullptr) return;
+  const auto running = loop.active.running();
+  const SignalSet wants[2] = {wanted(layer, RowKind::prompt), wanted(layer, RowKind::generated)};
+  const SignalSet computed = wants[0] | wants[1];
+  next_ = wanted(layer + 1, RowKind::prompt) | wanted(layer + 1, RowKind::generated);
+  if (running.empty()) return;
+
+  if (layer > 0 && computed.any(kExitSignals)) check_answers(loop, layer);
+  if (layer > 0 && computed.has(Signal::similarity)) {
+    compare(loop, loop.buffers.before);
+    for (int32_t r : running) {
+      if (ran_[static_cast<size_t>(r)]) set(steps_[static_cast<size_t>(r)], Signal::similarity, loop.buffers.compared[r]);
+    }
+  }
+  asked_.clear();
+  sequences_.clear();
+  for (int32_t r : running) {
+    const RowState& row = loop.rows[static_cast<size_t>(r)];
+    Step& step = steps_[static_cast<size_t>(r)];
+    const SignalSet mine = wants[static_cast<int>(row.kind)];
+    if (mine.has(Signal::last_entropy)) {
+      set(step, Signal::last_entropy, history_[static_cast<size_t>(row.sequence)].last_entropy);
+    }
+    describe(loop, layer, row, step);
+    for (int s = 0; s < kSignals; ++s) {
+      if (!mine.has(static_cast<Signal>(s))) step.signals[s] = kNaN;
+    }
+    asked_.push_back(step);
+    sequences_.push_back(row.sequence);
+    step = Step{};
+  }
+  said_.assign(running.size(), Decision{});
+  policy_.table->decide(policy_.self, asked_.data(), said_.data(), static_cast<int32_t>(said_.size()));
+
+  bool any_saving = false;
+  for (size_t i = 0; i < running.size(); ++i) {
+    if (said_[i].verdict == Verdict::run) continue;
+    any_saving = true;
+    RowState& row = loop.rows[static_cast<size_t>(running[i])];
+    int32_t& first_inexact = loop.first_inexact[static_cast<size_t>(row.sequence)];
+    first_inexact = std::min(first_inexact, row.position);
+    loop.active.set(running[i], said_[i].verdict);
+    row.answered = exits(said_[i].verdict) && row.checked_at == layer && layer > 0;
+  }
+  if (trace_ != nullptr && (any_saving || !computed.empty())) trace_->boundary(computed, sequences_, asked_, said_);
+}
+
+}  // namespace fathom

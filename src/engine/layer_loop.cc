@@ -1,0 +1,103 @@
+// The small steps of the layer loop: gathering rows, quantising where a product asks for it, placing answers.
+#include "fathom/engine/layer_loop.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace fathom {
+
+void LayerLoop::norm_rows(std::span<const int32_t> which, const float* weight) {
+  run_rows(pool, kernels.norm, std::ssize(which), config.d_model,
+           NormArgs{.src = buffers.x, .index = which.data(), .cols = config.d_model, .weight = weight,
+                    .eps = config.norm_eps, .dst = buffers.normed});
+}
+
+void LayerLoop::norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight) {
+  run_rows(pool, kernels.norm, n_heads, head_dim,
+           NormArgs{.src = heads, .index = nullptr, .cols = head_dim, .weight = weight, .eps = config.norm_eps,
+                    .dst = heads});
+}
+
+void LayerLoop::product(const float* src, int64_t cols, std::span<const LinearJob> jobs) {
+  Activations activations{.f32 = src, .q8 = buffers.q8};
+  activations.q8.cols = (cols + kQuantBlock - 1) / kQuantBlock * kQuantBlock;
+  int64_t quantised = 0;  // rows some product reads in 8 bits
+  for (const LinearJob& job : jobs) {
+    if (job.weight->kernel->activation == Activation::q8) quantised = std::max(quantised, job.n);
+  }
+  if (quantised > 0) {
+    run_rows(pool, kernels.quantize, quantised, cols,
+             QuantizeArgs{.src = src, .src_cols = cols, .dst = activations.q8});
+  }
+  linear(pool, activations, jobs);
+}
+
+void LayerLoop::rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin) {
+  if (n == 0) return;
+  run_rows(pool, kernels.rope, n, heads * spec.head_dim,
+           RopeArgs{.x = x, .heads = heads, .head_dim = spec.head_dim, .rope_dim = spec.rope_dim,
+                    .pairing = spec.pairing, .cos_sin = cos_sin});
+}
+
+void LayerLoop::write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write) {
+  const size_t n_attend = active.attend().size();
+  for (size_t i = 0; i < write.size(); ++i) {
+    RowState& row = rows[static_cast<size_t>(write[i])];
+    buffers.cells[i] = cache.cell(layer, row.sequence, row.position);
+    const bool ran = i < n_attend;
+    const bool exact = ran && row.position < first_inexact[static_cast<size_t>(row.sequence)];
+    cache.mark(layer, row.sequence, row.position,
+               exact ? Provenance::exact : ran ? Provenance::inexact : Provenance::filled);
+    if (!ran) row.macs += work.fill(layer);
+  }
+  run_rows(pool, kernels.kv_write, std::ssize(write), spec.kv_heads * spec.head_dim,
+           KvWriteArgs{.type = cache.type(), .k = buffers.k, .v = buffers.v, .kv_heads = spec.kv_heads,
+                       .head_dim = spec.head_dim, .cells = buffers.cells});
+}
+
+void LayerLoop::add_to_state(std::span<const int32_t> which, const float* after_norm) {
+  const int64_t n = std::ssize(which);
+  if (after_norm != nullptr) norm_heads(buffers.normed, n, config.d_model, after_norm);
+  run_rows(pool, kernels.add, n, config.d_model,
+           AddArgs{.y = buffers.normed, .index = which.data(), .cols = config.d_model, .x = buffers.x});
+}
+
+void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {
+  const int64_t vocab = buffers.vocab;
+  while (!which.empty()) {
+    const auto piece = which.first(std::min<size_t>(which.size(), static_cast<size_t>(buffers.max_logit_rows)));
+    const int32_t first_slot = rows[static_cast<size_t>(piece[0])].slot;
+    bool in_place = first_slot >= 0;
+    for (size_t i = 0; i < piece.size(); ++i) {
+      in_place &= rows[static_cast<size_t>(piece[i])].slot == first_slot + static_cast<int32_t>(i);
+    }
+    float* dst = in_place ? buffers.logits + first_slot * vocab : buffers.answers;
+    const int64_t n = std::ssize(piece);
+    norm_rows(piece, weights.final_norm);
+    const LinearJob job[] = {{&weights.head, n, dst, vocab}};
+    product(buffers.normed, config.d_model, job);
+    if (stats != nullptr) {
+      run_rows(pool, kernels.logit_stats, n, vocab, LogitStatsArgs{.logits = dst, .vocab = vocab, .dst = stats});
+      stats += n;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      RowState& row = rows[static_cast<size_t>(piece[static_cast<size_t>(i)])];
+      row.macs += work.head();
+      if (!in_place && row.slot >= 0) {
+        std::memcpy(buffers.logits + row.slot * vocab, dst + i * vocab, static_cast<size_t>(vocab) * sizeof(float));
+      }
+    }
+    which = which.subspan(piece.size());
+  }
+}
+
+void LayerLoop::head() {
+  std::span<int32_t> list(buffers.ids, rows.size());
+  size_t n = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].predicts && !rows[i].answered) list[n++] = static_cast<int32_t>(i);
+  }
+  answer(list.first(n), nullptr);
+}
+
+}  // namespace fathom

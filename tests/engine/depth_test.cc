@@ -1,0 +1,219 @@
+// What a decision does to a row: exits, skips, filled cells, per-row depth and the work that is counted.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "fathom/engine/work.h"
+#include "tests/support/sessions.h"
+#include "tests/support/tiny_model.h"
+
+namespace fathom {
+namespace {
+
+using testing::Outcome;
+using testing::random_ids;
+using testing::run;
+using testing::RunOptions;
+using testing::TinyOptions;
+
+const char* const kFamilies[] = {"gemma3", "llama", "qwen2", "qwen3"};
+
+Session session(const Model& model) {
+  return Session::make(model, {.max_tokens = 128, .max_sequences = 4, .max_rows = 64, .max_logit_rows = 64}).value();
+}
+
+// Tiny models draw each tensor from its own seed, so a model of two layers is the lower part of one of five.
+TEST(Depth, AnExitAfterLayerTwoIsAModelOfTwoLayers) {
+  for (const char* family : kFamilies) {
+    SCOPED_TRACE(family);
+    const Model deep = testing::tiny_model({.family = family, .n_layers = 5});
+    const Model shallow = testing::tiny_model({.family = family, .n_layers = 2});
+    const auto ids = random_ids(30, deep.config().vocab, 3);
+    Session a = session(deep), b = session(shallow);
+    const Policy policy = exit_at{.layer = 2};
+    for (int32_t chunk : {1, 30}) {
+      const Outcome exited = run(a, ids, {.chunk = chunk, .kind = RowKind::generated, .policy = policy.ref()});
+      EXPECT_EQ(exited.logits, run(b, ids, {.chunk = chunk}).logits);
+      for (const RowResult& row : exited.rows) EXPECT_EQ(row.depth, 2);
+    }
+  }
+}
+
+TEST(Depth, EveryCellIsThereAndSaysWhereItComesFrom) {
+  const Model model = testing::tiny_model({.n_layers = 4});
+  Session s = session(model);
+  const auto ids = random_ids(6, model.config().vocab, 5);
+  const Policy exit = exit_at{.layer = 2};
+  for (int32_t p = 0; p < 6; ++p) {  // rows 0, 1 at full depth, 2 exits, 3..5 at full depth again
+    const Row row{.token = ids[size_t(p)], .position = p, .kind = RowKind::generated, .logits = true};
+    s.step({&row, 1}, p == 2 ? exit.ref() : PolicyRef{}).value();
+  }
+  const KvCache& cache = s.cache();
+  for (int32_t p = 0; p < 6; ++p) EXPECT_FALSE(cache.has_hole(0, p));
+  for (int32_t layer = 1; layer <= 4; ++layer) {
+    EXPECT_EQ(cache.provenance(layer, 0, 1), Provenance::exact);
+    EXPECT_EQ(cache.provenance(layer, 0, 2), layer <= 2 ? Provenance::exact : Provenance::filled);
+    EXPECT_EQ(cache.provenance(layer, 0, 3), Provenance::inexact);  // its context is not what full depth has
+  }
+  s.truncate(0, 2).value();
+  const Row row{.token = 1, .position = 2, .logits = true};
+  s.step({&row, 1}).value();
+  EXPECT_EQ(cache.provenance(4, 0, 2), Provenance::exact);
+}
+
+// A filled cell holds the projection of the state the row left with: in a model whose upper layers are copies in
+// position of the exit state, later rows see it. Here: two policies that differ only in row 2 must differ in row 3.
+TEST(Depth, LaterRowsReadFilledCells) {
+  const Model model = testing::tiny_model({.n_layers = 4});
+  const auto ids = random_ids(4, model.config().vocab, 5);
+  const Policy exit = exit_at{.layer = 1};
+  std::vector<float> last[2];
+  for (int saves = 0; saves < 2; ++saves) {
+    Session s = session(model);
+    for (int32_t p = 0; p < 4; ++p) {
+      const Row row{.token = ids[size_t(p)], .position = p, .kind = RowKind::generated, .logits = true};
+      const StepResult r = s.step({&row, 1}, saves == 1 && p == 2 ? exit.ref() : PolicyRef{}).value();
+      last[saves].assign(r.logits.data(), r.logits.data() + r.logits.size());
+    }
+  }
+  EXPECT_NE(last[0], last[1]);
+}
+
+TEST(Depth, ARowsDepthIsItsOwnWhateverItsNeighboursDo) {
+  const Model model = testing::tiny_model({.family = "gemma3", .n_layers = 6});
+  const Policy policy = exit_when{.confidence_at_least = 0.5f};
+  std::vector<std::vector<int32_t>> texts;
+  for (uint64_t i = 0; i < 4; ++i) texts.push_back(random_ids(16, model.config().vocab, 20 + i));
+  std::vector<Outcome> alone;
+  for (const auto& ids : texts) {
+    Session s = session(model);
+    alone.push_back(run(s, ids, {.chunk = 1, .kind = RowKind::generated, .policy = policy.ref()}));
+  }
+  Session s = session(model);
+  bool mixed = false;
+  for (int32_t p = 0; p < 16; ++p) {
+    std::vector<Row> rows;
+    for (int32_t i = 0; i < 4; ++i) {
+      rows.push_back({.token = texts[size_t(i)][size_t(p)], .sequence = i, .position = p, .kind = RowKind::generated,
+                      .logits = true});
+    }
+    const StepResult r = s.step(rows, policy.ref()).value();
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_EQ(r.rows[i].depth, alone[i].rows[size_t(p)].depth);
+      EXPECT_EQ(r.rows[i].work, alone[i].rows[size_t(p)].work);
+      const auto logits = r.logits[r.rows[i].logits].flat();
+      EXPECT_TRUE(std::equal(logits.begin(), logits.end(),
+                             alone[i].logits.begin() + std::ptrdiff_t(size_t(p) * logits.size())));
+      mixed |= r.rows[i].depth != r.rows[0].depth;
+    }
+  }
+  EXPECT_TRUE(mixed) << "the threshold tells no row from another: choose one that does";
+}
+
+TEST(Depth, ChunksDecideAsSingleRowsDo) {
+  const Model model = testing::tiny_model({.n_layers = 6});
+  const auto ids = random_ids(40, model.config().vocab, 9);
+  for (const char* text : {"exit_when(confidence_at_least=0.012)", "skip_when(similarity_above=0.9)",
+                           "skip_when(similarity_above=0.9, part=attention)", "skip_layers([2, 4])",
+                           "skip_sublayers(attention=[3], feed_forward=[2, 5])", "exit_at(layer=3)",
+                           "exit_when(margin_at_least=0.0005, from_layer=2, every=2) | min_depth(layers=3)"}) {
+    SCOPED_TRACE(text);
+    const Policy policy = Policy::parse(text).value();
+    Session s = session(model);
+    const RunOptions one{.chunk = 1, .kind = RowKind::generated, .policy = policy.ref()};
+    const RunOptions many{.chunk = 13, .kind = RowKind::generated, .policy = policy.ref()};
+    const Outcome a = run(s, ids, one), b = run(s, ids, many);
+    EXPECT_EQ(a.logits, b.logits);
+    float saved = 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      EXPECT_EQ(a.rows[i].depth, b.rows[i].depth);
+      EXPECT_EQ(a.rows[i].work, b.rows[i].work);
+      saved += 6 - a.rows[i].depth;
+    }
+    EXPECT_GT(saved, 0) << "a policy that saves nothing here proves nothing";
+  }
+}
+
+TEST(Depth, WorkCountsLayersFillsChecksAndHead) {
+  const Model model = testing::tiny_model({.n_layers = 4});
+  const WorkModel work(model.config());
+  Session s = session(model);
+  const auto ids = random_ids(3, model.config().vocab, 5);
+  const auto full = work.full(2, true);
+  const auto last_work = [&](const char* text) {
+    const Policy policy = Policy::parse(text).value();
+    return run(s, ids, {.chunk = 3, .kind = RowKind::generated, .policy = policy.ref()}).rows[2].work;
+  };
+  const auto layers = [&](int32_t n) {
+    double sum = 0;
+    for (int32_t l = 1; l <= n; ++l) sum += work.layer(l, 2);
+    return sum;
+  };
+  EXPECT_FLOAT_EQ(last_work("full_depth"), 1.0f);
+  EXPECT_FLOAT_EQ(last_work("exit_at(layer=1)"), float((layers(1) + work.fill_above(1) + work.head()) / full));
+  EXPECT_FLOAT_EQ(last_work("skip_layers([3])"), float((layers(4) - work.layer(3, 2) + work.fill(3) + work.head()) / full));
+  EXPECT_FLOAT_EQ(last_work("skip_sublayers(feed_forward=[3])"), float((layers(4) - work.feed_forward(3) + work.head()) / full));
+  // Checks that never succeed cost a head each; the boundary after the last layer has none.
+  EXPECT_FLOAT_EQ(last_work("exit_when(confidence_at_least=1)"), float((layers(4) + 4 * work.head()) / full));
+  // A check that succeeds is the answer: its head is not paid twice.
+  EXPECT_FLOAT_EQ(last_work("exit_when(confidence_at_least=0)"), float((layers(1) + work.fill_above(1) + work.head()) / full));
+}
+
+TEST(Depth, ABudgetHoldsOverEveryPrefixOfASequence) {
+  const Model model = testing::tiny_model({.n_layers = 8});
+  Session s = session(model);
+  const auto ids = random_ids(60, model.config().vocab, 5);
+  for (float of_full : {0.5f, 0.7f, 0.9f}) {
+    const Policy policy = budget{.of_full = of_full};
+    const Outcome out = run(s, ids, {.chunk = 1, .kind = RowKind::generated, .policy = policy.ref()});
+    double spent = 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      spent += out.rows[i].work;
+      EXPECT_LE(spent, of_full * double(i + 1) + 1e-4) << "row " << i << " of_full " << of_full;
+    }
+    EXPECT_GT(spent, (of_full - 0.1) * double(ids.size())) << "a budget that is not used is a cap";
+  }
+}
+
+TEST(Depth, PromptRowsRunAtFullDepthUnlessAStageSaysOtherwise) {
+  const Model model = testing::tiny_model({.n_layers = 4});
+  Session s = session(model);
+  const auto ids = random_ids(5, model.config().vocab, 5);
+  for (const auto& [text, depth] : {std::pair{"exit_at(layer=2)", 4.0f}, {"exit_at(layer=2, on=prompt)", 2.0f},
+                                    {"exit_at(layer=2, on=all)", 2.0f}}) {
+    const Policy policy = Policy::parse(text).value();
+    for (const RowResult& row : run(s, ids, {.chunk = 5, .policy = policy.ref()}).rows) EXPECT_EQ(row.depth, depth);
+  }
+}
+
+TEST(Session, RefusesWhatItCannotRunAndStaysAsItWas) {
+  const Model model = testing::tiny_model();
+  Session s = session(model);
+  const Row good{.token = 1, .position = 0, .logits = true};
+  const auto message = [&](Row row) {
+    const auto result = s.step({&row, 1});
+    return result.has_value() ? std::string() : result.error().message;
+  };
+  EXPECT_NE(message({.token = -1}).find("token -1"), std::string::npos);
+  EXPECT_NE(message({.token = 1 << 20}).find("token 1048576"), std::string::npos);
+  EXPECT_NE(message({.token = 1, .sequence = 4}).find("sequence 4"), std::string::npos);
+  EXPECT_NE(message({.token = 1, .position = 3}).find("position 3"), std::string::npos);
+  EXPECT_EQ(s.length(), 0);
+  EXPECT_FALSE(s.step({}).has_value());
+  ASSERT_TRUE(s.step({&good, 1}).has_value());
+  EXPECT_EQ(s.length(), 1);
+  std::vector<Row> rows;
+  for (int32_t p = 1; p <= 128; ++p) rows.push_back({.token = 1, .position = p});
+  for (size_t at = 0; at < 127; at += 64) {
+    const auto piece = std::span<const Row>(rows).subspan(at, std::min<size_t>(64, 127 - at));
+    ASSERT_TRUE(s.step(piece).has_value());
+  }
+  const auto over = s.step({&rows[127], 1});
+  ASSERT_FALSE(over.has_value());
+  EXPECT_EQ(over.error().message, "position 129 of 128: raise SessionOptions::max_tokens");
+  EXPECT_FALSE(s.truncate(0, 129).has_value());
+  EXPECT_FALSE(s.truncate(9, 0).has_value());
+}
+
+}  // namespace
+}  // namespace fathom

@@ -1,0 +1,132 @@
+// generate(): where texts end, what is streamed, and which numbers come back.
+#include "fathom/engine/generate.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support/tiny_model.h"
+
+namespace fathom {
+namespace {
+
+Model model() { return testing::tiny_model({.family = "qwen2", .n_layers = 4}); }
+Session session(const Model& m, int32_t max_tokens = 128, int32_t max_rows = 8) {
+  return Session::make(m, {.max_tokens = max_tokens, .max_rows = max_rows}).value();
+}
+
+// Greedy, but never the end of the text: tests of lengths need texts that go on.
+SampleOptions endless(const Model& m) {
+  SampleOptions sample;
+  for (int32_t id = 0; id < m.config().vocab; ++id) {
+    if (m.tokenizer().ends_text(id)) sample.bias.push_back({id, -INFINITY});
+  }
+  return sample;
+}
+
+struct Streamed {
+  std::string text;
+  std::vector<int32_t> ids;
+  int32_t stop_after = 1 << 30;
+  static bool on_token(void* context, const GeneratedToken& token) {
+    auto& self = *static_cast<Streamed*>(context);
+    self.text += token.text;
+    if (token.id >= 0) self.ids.push_back(token.id);
+    return std::ssize(self.ids) < self.stop_after;
+  }
+};
+
+TEST(Generate, GivesTheSameTokensForASeedWhateverTheChunking) {
+  const Model m = model();
+  const SampleOptions sample{.temperature = 0.9f, .seed = 42};
+  Session a = session(m, 128, 8), b = session(m, 128, 3);
+  const Generation x = generate(a, "Hello there, world", {.max_new_tokens = 40, .sample = sample}).value();
+  const Generation y = generate(b, "Hello there, world", {.max_new_tokens = 40, .sample = sample}).value();
+  EXPECT_EQ(x.tokens, y.tokens);
+  EXPECT_EQ(x.text, y.text);
+  const Generation other = generate(a, "Hello there, world", {.max_new_tokens = 40, .sample = {.temperature = 0.9f, .seed = 43}}).value();
+  EXPECT_NE(x.tokens, other.tokens);
+  const Generation sequence = generate(a, "Hello there, world", {.max_new_tokens = 40, .sample = sample, .sequence = 1}).value();
+  EXPECT_NE(x.tokens, sequence.tokens);
+}
+
+TEST(Generate, StreamsExactlyTheTextItReturns) {
+  const Model m = model();
+  Session s = session(m);
+  const std::string all = generate(s, "Hello", {.max_new_tokens = 60, .sample = {.temperature = 1, .seed = 5}}).value().text;
+  ASSERT_GT(all.size(), 20u);
+  const std::vector<std::vector<std::string>> cases = {{}, {all.substr(10, 3)}, {all.substr(15, 5), "never seen"}, {all.substr(0, 1)}};
+  for (const auto& stop : cases) {
+    Streamed streamed;
+    const Generation out = generate(s, "Hello", {.max_new_tokens = 60, .sample = {.temperature = 1, .seed = 5}, .stop = stop,
+                                                 .on_token = Streamed::on_token, .context = &streamed}).value();
+    EXPECT_EQ(streamed.text, out.text);
+    EXPECT_EQ(streamed.ids, out.tokens);
+    EXPECT_EQ(out.text, stop.empty() ? all : all.substr(0, all.find(stop[0])));
+    EXPECT_EQ(out.stop_reason, stop.empty() ? StopReason::length : StopReason::stop_string);
+  }
+}
+
+TEST(Generate, EndsAtTheContextAndWhenTheCallerSaysSo) {
+  const Model m = model();
+  Session s = session(m, 20);
+  const std::vector<int32_t> prompt(5, 40);
+  const Generation full = generate(s, prompt, {.max_new_tokens = 100, .sample = endless(m)}).value();
+  // 20 positions hold the prompt and 15 new tokens; the last prediction needs no position.
+  ASSERT_EQ(full.stop_reason, StopReason::context);
+  EXPECT_EQ(full.tokens.size(), 16u);
+  Streamed streamed{.text = {}, .ids = {}, .stop_after = 3};
+  const Generation cut = generate(s, prompt, {.max_new_tokens = 15, .sample = endless(m), .on_token = Streamed::on_token, .context = &streamed}).value();
+  EXPECT_EQ(cut.stop_reason, StopReason::cancelled);
+  EXPECT_EQ(cut.tokens.size(), 3u);
+}
+
+TEST(Generate, ReportsDepthAndWorkOfGeneratedRows) {
+  const Model m = model();
+  Session s = session(m);
+  const std::vector<int32_t> prompt(5, 40);
+  const Generation full = generate(s, prompt, {.max_new_tokens = 10, .sample = endless(m)}).value();
+  EXPECT_EQ(full.mean_depth, 4);
+  EXPECT_DOUBLE_EQ(full.work, 1);
+  EXPECT_EQ(full.decode_steps, std::ssize(full.tokens) - 1);
+  EXPECT_EQ(full.kv_bytes, s.cache().bytes());
+  const Generation exit = generate(s, prompt, {.max_new_tokens = 10, .sample = endless(m), .policy = exit_at{.layer = 2}}).value();
+  EXPECT_EQ(exit.mean_depth, 2);
+  EXPECT_LT(exit.work, 0.95);
+  EXPECT_EQ(exit.depths[0], 4) << "the first token comes from the prompt's last row";
+  EXPECT_EQ(exit.depths[1], 2);
+  EXPECT_DOUBLE_EQ(exit.prompt_work, 1);
+}
+
+TEST(Generate, ContinuesASequence) {
+  const Model m = model();
+  Session s = session(m);
+  const std::vector<int32_t> first{40, 41, 42}, second{50, 51};
+  const Generation a = generate(s, first, {.max_new_tokens = 3, .sample = endless(m)}).value();
+  const int32_t held = s.length();  // the last token is chosen, not yet run
+  const Generation b = generate_more(s, second, {.max_new_tokens = 3, .sample = endless(m)}).value();
+  std::vector<int32_t> whole = first;
+  whole.insert(whole.end(), a.tokens.begin(), a.tokens.end() - 1);
+  whole.insert(whole.end(), second.begin(), second.end());
+  ASSERT_EQ(held, 5);
+  EXPECT_EQ(generate(s, whole, {.max_new_tokens = 3, .sample = endless(m)}).value().tokens, b.tokens);
+}
+
+TEST(Generate, RefusesBadRequestsWithOneLineThatNamesThem) {
+  const Model m = model();
+  Session s = session(m, 16);
+  const std::vector<int32_t> prompt(5, 40), long_prompt(17, 40);
+  const auto error = [&](std::span<const int32_t> ids, const GenerateOptions& options) {
+    auto result = generate(s, ids, options);
+    return result.has_value() ? std::string("no error") : result.error().message;
+  };
+  EXPECT_NE(error(prompt, {.max_new_tokens = 0}).find("max_new_tokens 0"), std::string::npos);
+  EXPECT_NE(error({}, {}).find("prompt is empty"), std::string::npos);
+  EXPECT_NE(error(long_prompt, {}).find("17 tokens"), std::string::npos);
+  EXPECT_NE(error(prompt, {.sample = {.temperature = NAN}}).find("temperature"), std::string::npos);
+  EXPECT_NE(error(prompt, {.stop = {""}}).find("stop"), std::string::npos);
+  EXPECT_NE(error(prompt, {.policy = exit_at{.layer = 40}}).find("40"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace fathom
