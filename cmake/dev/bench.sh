@@ -17,7 +17,7 @@ bench_files() {
 
 bench_names() {
   local file
-  for file in bench/*/ bench/*.sh bench/*.py bench/*.cc; do
+  for file in bench/[a-z]*/ bench/[a-z]*.sh bench/[a-z]*.py bench/[a-z]*.cc; do
     [[ -e $file ]] || continue
     file=${file%/}
     file=${file##*/}
@@ -54,27 +54,33 @@ dev_oracle() {
   say "oracle: $n scripts ran; git diff tests/golden shows what changed"
 }
 
+# dev_bench NAME... [OPTION...]: from the first option on, everything goes to each bench as it stands.
 dev_bench() {
-  local name file files
-  if [[ $# -eq 0 ]]; then
+  local names=() name file files
+  while [[ $# -gt 0 && $1 != -* ]]; do
+    names+=("$1")
+    shift
+  done
+  if [[ ${#names[@]} -eq 0 ]]; then
     say "benches: $(bench_names | tr '\n' ' ')"
-    die 2 "which one? ./dev bench NAME..."
+    die 2 "which one? ./dev bench NAME... [OPTION...]"
   fi
   need_packages build
-  for name in "$@"; do
+  for name in "${names[@]}"; do
     mapfile -t files < <(bench_files "$name")
     [[ ${#files[@]} -gt 0 ]] || die 2 "'$name' is not a bench: choose from $(bench_names | tr '\n' ' ')"
     for file in "${files[@]}"; do
       say "bench: $file"
       case $file in
-        *.sh) bash "$file" ;;
+        *.sh) bash "$file" "$@" ;;
         *.py)
-          build_release
-          "$(oracle_python)" "$file"
+          need_packages peers
+          build_release fathom_cli bench_roof
+          "$(python_with_pip)" "$file" "$@"
           ;;
         *.cc)
           build_release "bench_$name"
-          "build/release/bench/bench_$name"
+          "build/release/bench/bench_$name" "$@"
           ;;
       esac
     done

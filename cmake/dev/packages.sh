@@ -12,6 +12,7 @@ packages_for() {
     style) echo clang-format clang-tidy shellcheck ;;
     fetch) echo python3 python3-pip ca-certificates ;;
     oracle) echo python3-venv python3-dev ;;
+    peers) echo python3-venv binutils ;;
   esac
 }
 

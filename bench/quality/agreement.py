@@ -1,0 +1,179 @@
+"""Top-1 agreement with f32 and perplexity of ours and of llama.cpp, on the same token windows.
+
+    ./dev bench quality [--model NAME...] [--windows N] [--check-f32] [--json]
+
+Four committed texts; windows of 512 cells; where the model wants a beginning-of-text token it is the first cell of each
+window, and llama.cpp is fed the very same ids (docs/decisions/0001-perplexity-windows.md). Agreement covers every
+predicted token; perplexity the cells after the middle of whole windows, as llama.cpp's own tool does.
+f32 is our path with --numerics exact --kv f32; --check-f32 compares that with numpy on one window of each text.
+Exits with 1 where agreement is more than 0.5 points below llama.cpp's or perplexity more than 0.5 % away from it.
+Next: _f32.py, the numpy side of the check.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent / "peers")]
+
+import _common as common
+from _llama import Llama, Peer
+
+WINDOW = 512
+POINTS, PERCENT = 0.5, 0.5
+
+
+class Scored:
+    """What one side predicted for each token of a text: argmax, nll, and which of them count for perplexity."""
+
+    def __init__(self, argmax, nll, counts):
+        self.argmax, self.nll, self.counts = argmax, nll, counts
+
+    def perplexity(self):
+        counted = [nll for nll, counts in zip(self.nll, self.counts) if counts]
+        return math.exp(sum(counted) / len(counted)) if counted else math.nan
+
+    def agreement(self, other):
+        return sum(a == b for a, b in zip(self.argmax, other.argmax)) / len(self.argmax)
+
+
+def ours(model, text_file, scratch, numerics):
+    """Our side of one text, and its ids."""
+    out = scratch.with_suffix(".jsonl")
+    kv = ["--kv", "f32"] if numerics == "exact" else []
+    common.fathom("perplexity", "-m", model, "-f", text_file, "--ctx", WINDOW, "--per-token", out,
+                  "--numerics", numerics, *kv)
+    tokens = [json.loads(line) for line in out.read_text().splitlines()]
+    predicted = [t for t in tokens if t["argmax"] is not None]
+    return Scored([t["argmax"] for t in predicted], [t["nll"] for t in predicted],
+                  [t["scored"] for t in predicted]), [t["id"] for t in tokens]
+
+
+def windows_of(ids, begin):
+    stride = WINDOW - len(begin)
+    return [begin + ids[at:at + stride] for at in range(0, len(ids), stride)]
+
+
+def peer(side, ids, begin):
+    """The same windows on another side. The first cell of a window is predicted by nobody."""
+    windows = windows_of(ids, begin)
+    argmax, nll, counts = [], [], []
+    for window, cells in zip(windows, side.score(windows)):
+        for row, (top, loss) in enumerate(cells):
+            argmax.append(top)
+            nll.append(loss)
+            counts.append(len(window) == WINDOW and row >= WINDOW // 2)
+    return Scored(argmax, nll, counts)
+
+
+def same_places(text, a, b):
+    if a.counts != b.counts:
+        common.die(f"{text}: ours and the peer do not score the same places ({sum(a.counts)} and {sum(b.counts)})")
+
+
+def texts(model, scratch, n_windows):
+    """(name, file) of each text, cut to a number of windows where one is asked for."""
+    for file in sorted(common.TEXTS.glob("*.txt")):
+        if n_windows:
+            text, _ = common.text_of_tokens(model, file.read_text(), n_windows * (WINDOW - 1))
+            file = scratch.with_name(file.name)
+            file.write_text(text)
+        yield file.stem, file
+
+
+def compare(name, options, scratch):
+    """One line of figures for each text of a model."""
+    model = common.model_path(name)
+    tokenizer = common.fathom("info", "-m", model)["tokenizer"]
+    begin = [tokenizer["bos"]] if tokenizer["adds_bos"] else []
+    llama = Llama(model, options.threads)
+    for text, file in texts(model, scratch, options.windows):
+        fast, ids = ours(model, file, scratch, "fast")
+        exact, _ = ours(model, file, scratch, "exact")
+        theirs = peer(llama, ids, begin)
+        same_places(text, fast, theirs)
+        yield {"model": name, "text": text, "positions": len(fast.argmax), "scored": sum(fast.counts),
+               "agreement": fast.agreement(exact), "agreement_llama_cpp": theirs.agreement(exact),
+               "perplexity": fast.perplexity(), "perplexity_llama_cpp": theirs.perplexity(),
+               "perplexity_f32": exact.perplexity()}
+    llama.close()
+
+
+def check_f32(name, options, scratch):
+    """Our exact path against numpy on the first window of each text: agreement and the largest difference of a nll."""
+    model = common.model_path(name)
+    tokenizer = common.fathom("info", "-m", model)["tokenizer"]
+    begin = [tokenizer["bos"]] if tokenizer["adds_bos"] else []
+    side = Peer(Path(__file__).with_name("_f32.py"), model)
+    for text, file in texts(model, scratch, 1):
+        exact, ids = ours(model, file, scratch, "exact")
+        numpy = peer(side, ids, begin)
+        largest = max(abs(a - b) for a, b in zip(exact.nll, numpy.nll))
+        yield {"model": name, "text": text, "check": "f32", "positions": len(exact.argmax),
+               "agreement_numpy": exact.agreement(numpy), "largest_nll_difference": largest,
+               "perplexity_f32": exact.perplexity(), "perplexity_numpy": numpy.perplexity()}
+    side.close()
+
+
+def mean(lines):
+    """The line of all texts: mean agreement, perplexity over all scored cells."""
+    total = sum(line["scored"] for line in lines)
+    merged = {"model": lines[0]["model"], "text": "mean", "positions": sum(line["positions"] for line in lines),
+              "scored": total}
+    for key in ("agreement", "agreement_llama_cpp"):
+        merged[key] = sum(line[key] for line in lines) / len(lines)
+    for key in ("perplexity", "perplexity_llama_cpp", "perplexity_f32"):
+        merged[key] = math.exp(sum(math.log(line[key]) * line["scored"] for line in lines) / total) if total else math.nan
+    return merged
+
+
+def away(line):
+    return 100 * (line["perplexity"] / line["perplexity_llama_cpp"] - 1)
+
+
+def verdict(line):
+    """Whether the mean line reaches both targets, and the sentence that says so."""
+    points = 100 * (line["agreement"] - line["agreement_llama_cpp"])
+    good = points >= -POINTS and abs(away(line)) <= PERCENT
+    return good, (f"{line['model']}: agreement {points:+.2f} points against llama.cpp (at least -{POINTS}), "
+                  f"perplexity {away(line):+.2f} % (within {PERCENT} %): {'reached' if good else 'MISSED'}")
+
+
+def show(lines):
+    print(common.table(
+        ["model", "text", "positions", "agreement", "llama.cpp's", "perplexity", "llama.cpp's", "f32's", "difference"],
+        [[f["model"], f["text"], f["positions"], f"{f['agreement']:.4f}", f"{f['agreement_llama_cpp']:.4f}",
+          f"{f['perplexity']:.3f}", f"{f['perplexity_llama_cpp']:.3f}", f"{f['perplexity_f32']:.3f}",
+          f"{away(f):+.2f} %"] for f in lines]))
+
+
+def main():
+    parser = common.arguments(__doc__.split("\n")[0])
+    parser.add_argument("--windows", type=int, default=0, help="windows of each text; default: the whole text")
+    parser.add_argument("--check-f32", action="store_true", help="compare the f32 path with numpy instead")
+    options = parser.parse_args()
+    lines, means = [], []
+    with common.scratch_file() as scratch:
+        for name in common.chosen_models(options.model):
+            found = []
+            for line in (check_f32 if options.check_f32 else compare)(name, options, scratch):
+                common.say(f"{name} {line['text']}: done")
+                found.append(line)
+            if not options.check_f32:
+                means.append(mean(found))
+                found.append(means[-1])
+            lines += found
+    if options.json or options.check_f32:
+        print("\n".join(json.dumps(line) for line in lines))
+    else:
+        print(common.machine_line())
+        show(lines)
+    verdicts = [verdict(line) for line in means]
+    for _, sentence in verdicts:
+        common.say(sentence)
+    sys.exit(0 if all(good for good, _ in verdicts) else 1)
+
+
+if __name__ == "__main__":
+    main()
