@@ -138,7 +138,7 @@ Result<void> Reader::stage() {
   for (const StageInfo& info : stage_table()) known.push_back(info.name);
   const auto found = std::find(known.begin() + 1, known.end(), name.text);
   if (found == known.end()) {
-    return error(name.begin, fmt::format("{} is no built-in stage, and a stage of your own joins in C++ only{}",
+    return error(name.begin, fmt::format("{} is no built-in stage (one of your own joins in C++ only){}",
                                          quoted(name.text), suggestion(name.text, known)));
   }
   const auto index = static_cast<size_t>(found - known.begin()) - 1;

@@ -75,7 +75,7 @@ TEST(PolicyText, EveryErrorNamesItsColumnAndTheRemedy) {
       {"exit_wen(0.9)", 1, "did you mean exit_when?"},
       {"exit_at(3) | mindepth(2)", 14, "did you mean min_depth?"},
       {"zzz", 1, "exit_at, exit_when"},
-      {"my_stage(3)", 1, "of your own joins in C++"},
+      {"my_stage(3)", 1, "one of your own joins in C++ only"},
       {"exit_at(layers=3)", 9, "did you mean layer?"},
       {"exit_when(conf=0.9)", 11, "did you mean confidence_at_least?"},
       {"exit_at(layer=3, layer=4)", 18, "given twice"},
