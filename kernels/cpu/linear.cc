@@ -222,34 +222,30 @@ HWY_INLINE void block_step(const uint8_t* codes, const BlockScales<type>& scales
 }
 
 template <DType type, int rows>
-void tile(const LinearArgs& args, int64_t row, int64_t begin, int64_t end) {
+void tile(const LinearArgs& args, const TileRange& range) {
   using Record = TileRecord<type, rows>;
   constexpr PanelFormat f = kPanelFormat<type>;
-  const int64_t cols = args.matrix.cols, blocks = cols / kQuantBlock;
+  const bool last = range.block_end == args.matrix.cols / kQuantBlock;
   alignas(64) uint8_t records[kTileBytes];
   alignas(64) uint8_t buffer[kQuads * kVectorBytes];
   alignas(64) float acc[rows][kPanelRows];
-  const int64_t segment = Record::segment(args.n);
-  for (int64_t b0 = 0; b0 < blocks; b0 += segment) {
-    const int64_t b1 = std::min(blocks, b0 + segment);
-    gather_tile<type, f.zero, rows>(args.src_q8, row, b0, b1 - b0, records);
-    for (int64_t p = begin; p < end; ++p) {
-      const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, cols);
-      std::memset(acc, 0, sizeof(acc));
-      for (int r = 0; b0 > 0 && r < rows; ++r) load_outputs(args, row + r, p, acc[r]);
-      const uint8_t* record = records;
-      for (int64_t u = b0 / f.blocks(); u < b1 / f.blocks(); ++u) {
-        const uint8_t* head = panel + u * f.unit_bytes();
-        for (int run = 0; run < f.blocks(); ++run, record += Record::kBytes) {
-          const uint8_t* block = head + f.head_bytes + run * f.block_bytes;
-          prefetch(block, f.unit_bytes() / f.blocks());
-          const uint8_t* codes = unpack<type>(block, buffer);
-          const BlockScales<type> scales(head, run);
-          for (int r = 0; r < rows; ++r) block_step<type, rows>(codes, scales, record, r, acc[r]);
-        }
+  gather_tile<type, f.zero, rows>(args.src_q8, range.row, range.block, range.block_end - range.block, records);
+  for (int64_t p = range.begin; p < range.end; ++p) {
+    const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, args.matrix.cols);
+    std::memset(acc, 0, sizeof(acc));
+    for (int r = 0; range.block > 0 && r < rows; ++r) load_outputs(args, range.row + r, p, acc[r]);
+    const uint8_t* record = records;
+    for (int64_t u = range.block / f.blocks(); u < range.block_end / f.blocks(); ++u) {
+      const uint8_t* head = panel + u * f.unit_bytes();
+      for (int run = 0; run < f.blocks(); ++run, record += Record::kBytes) {
+        const uint8_t* block = head + f.head_bytes + run * f.block_bytes;
+        prefetch(block, f.unit_bytes() / f.blocks());
+        const uint8_t* codes = unpack<type>(block, buffer);
+        const BlockScales<type> scales(head, run);
+        for (int r = 0; r < rows; ++r) block_step<type, rows>(codes, scales, record, r, acc[r]);
       }
-      for (int r = 0; r < rows; ++r) store_outputs(args, row + r, p, b1 == blocks, acc[r]);
     }
+    for (int r = 0; r < rows; ++r) store_outputs(args, range.row + r, p, last, acc[r]);
   }
 }
 
@@ -257,7 +253,7 @@ template <DType type>
 void run_quantised(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
   constexpr TileFn kTiles[9] = {nullptr,       tile<type, 1>, tile<type, 2>, tile<type, 3>, tile<type, 4>,
                                 tile<type, 5>, tile<type, 6>, tile<type, 7>, tile<type, 8>};
-  run_tiles(args, kTiles, panel_bytes(kPanelFormat<type>, args.matrix.cols), begin, end);
+  run_quantised_tiles<type>(args, kTiles, begin, end);
 }
 
 // ---- plain types ----------------------------------------------------------------------------------------------------
@@ -276,18 +272,19 @@ HWY_INLINE VecF32 load_weights(const uint8_t* src, int p) {
 }
 
 template <DType type, int rows>
-void plain_tile(const LinearArgs& args, int64_t row, int64_t begin, int64_t end) {
+void plain_tile(const LinearArgs& args, const TileRange& range) {
   constexpr int64_t kBytes = static_cast<int64_t>(kPanelRows * info(type).block_bytes);
   const F32 df;
   const int64_t cols = args.matrix.cols;
-  const float* src = args.src + row * cols;
-  for (int64_t p = begin; p < end; ++p) {
+  const float* src = args.src + range.row * cols;
+  for (int64_t p = range.begin; p < range.end; ++p) {
     const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * float_panel_bytes(type, cols);
     VecF32 acc[rows][kParts];
     for (auto& row_acc : acc) {
       for (auto& v : row_acc) v = hn::Zero(df);
     }
     for (int64_t k = 0; k < cols; ++k) {
+      prefetch(panel + k * kBytes, kBytes);
       VecF32 w[kParts];
       for (int i = 0; i < kParts; ++i) w[i] = load_weights<type>(panel + k * kBytes, i);
       for (int r = 0; r < rows; ++r) {
@@ -298,7 +295,7 @@ void plain_tile(const LinearArgs& args, int64_t row, int64_t begin, int64_t end)
     alignas(64) float sums[kPanelRows];
     for (int r = 0; r < rows; ++r) {
       for (int i = 0; i < kParts; ++i) hn::Store(acc[r][i], df, sums + i * kLanes);
-      store_outputs(args, row + r, p, true, sums);
+      store_outputs(args, range.row + r, p, true, sums);
     }
   }
 }
@@ -308,7 +305,7 @@ void run_plain(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
   constexpr TileFn kTiles[9] = {nullptr,
                                 plain_tile<type, 1>, plain_tile<type, 2>, plain_tile<type, 3>, plain_tile<type, 4>,
                                 plain_tile<type, 5>, plain_tile<type, 6>, plain_tile<type, 7>, plain_tile<type, 8>};
-  run_tiles(args, kTiles, float_panel_bytes(type, args.matrix.cols), begin, end);
+  run_tiles(args, kTiles, 1, float_panel_bytes(type, args.matrix.cols), 1, begin, end);  // one segment: all inputs
 }
 
 constexpr LinearRuns kRuns = {run_plain<DType::f32>,      run_plain<DType::f16>,      run_plain<DType::bf16>,

@@ -1,8 +1,9 @@
 // Tiles: a few rows of quantised activations gathered so that a product walks one pointer, and the loops around them.
 // Next in the flow: kernels/cpu/linear.cc (every target), kernels/cpu/linear_vnni.cc (byte dot products).
 //
-// Loops, outermost first: groups of panels that fit the second cache, tiles of rows, segments of blocks (with many rows:
-// whose gathered activations fit the first cache), panels, blocks. Between segments the sums wait in dst (storing f32 is exact).
+// Loops, outermost first: groups of panels that fit the second cache, segments of inputs, tiles of rows, panels, blocks.
+// Between segments the sums wait in dst (storing f32 is exact). With few rows a segment is as long as the stack allows, so
+// that a panel is one run through memory; with many, its gathered activations fit the first cache.
 #pragma once
 
 #include <algorithm>
@@ -12,10 +13,11 @@
 
 namespace fathom::kernels {
 
-inline constexpr size_t kTileBytes = 96 * 1024;        // gathered activations of one segment: on the stack
-inline constexpr size_t kRepeatedTileBytes = 24 * 1024;  // the same where panels come from the second cache
-inline constexpr int kPrefetchBytes = 4096;            // how far ahead of its block a kernel asks for codes
-inline constexpr size_t kGroupBytes = 256 * 1024;  // panels that several tiles read one after the other
+inline constexpr int kTileRows = 16;              // the largest tile
+inline constexpr size_t kTileBytes = 96 * 1024;   // gathered activations of one segment: on the stack
+inline constexpr int64_t kManyRowsSegment = 32;   // blocks of a segment when there are several tiles
+inline constexpr size_t kGroupBytes = 256 * 1024;  // what several tiles read of the weights, one after the other
+inline constexpr int kPrefetchBytes = 4096;       // how far ahead of its block a kernel asks for codes
 
 /// Rows of a block in a tile: values s8 [rows, 32], scales f32 [rows], corrections (4 bytes) [n_corrections, rows]:
 ///   zero_point  -zero * sum of the block (int)      minimum     sum of the block (float)
@@ -26,11 +28,7 @@ struct TileRecord {
   static constexpr int kScales = rows * kQuantBlock;
   static constexpr int kCorrection = kScales + rows * 4;
   static constexpr int kBytes = kCorrection + kCorrections * rows * 4;
-
-  /// Blocks of one segment, whole units of 256 inputs. With few rows a panel should be one run through memory.
-  static int64_t segment(int64_t n) {
-    return static_cast<int64_t>(n <= 8 ? kTileBytes : kRepeatedTileBytes) / kBytes / 8 * 8;
-  }
+  static_assert(kManyRowsSegment * kBytes <= static_cast<int64_t>(kTileBytes));
 };
 
 /// Fills records of blocks [block, block + n_blocks) for `rows` rows from `row` on.
@@ -66,39 +64,58 @@ inline __attribute__((always_inline)) void prefetch(const uint8_t* p, int bytes)
   for (int i = 0; i < bytes; i += kVectorBytes) __builtin_prefetch(p + kPrefetchBytes + i);
 }
 
-/// Computes `rows` (its template argument) rows from `row` on for panels [begin, end).
-using TileFn = void (*)(const LinearArgs& args, int64_t row, int64_t begin, int64_t end);
+/// Computes a tile of rows from `row` on: panels [begin, end), blocks [block, block_end) of each.
+struct TileRange {
+  int64_t row, begin, end, block, block_end;
+};
+using TileFn = void (*)(const LinearArgs& args, const TileRange& range);
 
-/// Runs all rows in tiles: tiles[r] serves r rows, r in 1..8; tiles[0] serves 16, or is null.
-inline void run_tiles(const LinearArgs& args, const TileFn (&tiles)[9], size_t panel_size, int64_t begin, int64_t end) {
-  const auto fit = static_cast<int64_t>(std::max<size_t>(1, kGroupBytes / panel_size));
-  const int64_t group = args.n <= 8 ? end - begin : fit;
+/// Runs all rows in tiles: tiles[r] serves r rows, r in 1..8; tiles[0] serves 16, or is null. `block_bytes` are those of a
+/// panel's block, all told; `longest` is the longest segment tiles[8] takes.
+inline void run_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t blocks, size_t block_bytes, int64_t longest,
+                      int64_t begin, int64_t end) {
+  const bool few = args.n <= 8;
+  const int64_t segment = few ? longest : std::min(blocks, kManyRowsSegment);
+  const int64_t fit = static_cast<int64_t>(kGroupBytes / (static_cast<size_t>(segment) * block_bytes));
+  const int64_t group = few ? end - begin : std::max<int64_t>(1, fit);
   for (int64_t p = begin; p < end; p += group) {
-    const int64_t p_end = std::min(end, p + group);
-    for (int64_t row = 0; row < args.n;) {
-      const int64_t left = args.n - row;
-      if (left >= 16 && tiles[0] != nullptr) {
-        tiles[0](args, row, p, p_end);
-        row += 16;
-      } else {
-        const int64_t n = std::min<int64_t>(left, 8);
-        tiles[n](args, row, p, p_end);
-        row += n;
+    for (int64_t b = 0; b < blocks; b += segment) {
+      TileRange range{0, p, std::min(end, p + group), b, std::min(blocks, b + segment)};
+      while (range.row < args.n) {
+        const int64_t left = args.n - range.row;
+        const bool large = left >= kTileRows && tiles[0] != nullptr;
+        const int64_t rows = large ? kTileRows : std::min<int64_t>(left, 8);
+        tiles[large ? 0 : rows](args, range);
+        range.row += rows;
       }
     }
   }
 }
 
-/// 16 outputs of one row on their way to dst: `sums` before the first segment is zero, after the last gains the bias.
+template <DType type>
+void run_quantised_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t begin, int64_t end) {
+  constexpr PanelFormat f = kPanelFormat<type>;
+  constexpr auto longest = static_cast<int64_t>(kTileBytes) / TileRecord<type, 8>::kBytes / 8 * 8;  // whole units of 256
+  run_tiles(args, tiles, args.matrix.cols / kQuantBlock, static_cast<size_t>(f.unit_bytes() / f.blocks()), longest, begin, end);
+}
+
+/// 16 outputs of one row on their way to dst: partial sums between segments; after the last they gain the bias.
 inline void load_outputs(const LinearArgs& args, int64_t row, int64_t panel, float* sums) {
   const int64_t o = panel * kPanelRows, n = std::min<int64_t>(kPanelRows, args.matrix.rows - o);
   std::memcpy(sums, args.dst + row * args.dst_stride + o, static_cast<size_t>(n) * 4);
 }
 
-inline void store_outputs(const LinearArgs& args, int64_t row, int64_t panel, bool last, const float* sums) {
+inline void store_outputs(const LinearArgs& args, int64_t row, int64_t panel, bool last, float* sums) {
   const int64_t o = panel * kPanelRows, n = std::min<int64_t>(kPanelRows, args.matrix.rows - o);
   float* dst = args.dst + row * args.dst_stride + o;
-  for (int64_t i = 0; i < n; ++i) dst[i] = last && args.bias != nullptr ? sums[i] + args.bias[o + i] : sums[i];
+  if (last && args.bias != nullptr) {
+    for (int64_t i = 0; i < n; ++i) sums[i] += args.bias[o + i];
+  }
+  if (n == kPanelRows) {
+    std::memcpy(dst, sums, kPanelRows * 4);
+  } else {
+    std::memcpy(dst, sums, static_cast<size_t>(n) * 4);
+  }
 }
 
 }  // namespace fathom::kernels

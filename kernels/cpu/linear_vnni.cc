@@ -145,12 +145,21 @@ FATHOM_INLINE __m512 block_step(const __m512i* w, const BlockScales<type>& s, co
   }
 }
 
-/// One panel over units [u0, u1) of a segment whose records start at `record`.
+/// The sums of row `row` of a panel between segments; lanes past the last output stay out.
+FATHOM_INLINE __m512 load_sums(const LinearArgs& args, int64_t row, int64_t p, __mmask16 lanes) {
+  return _mm512_maskz_loadu_ps(lanes, args.dst + row * args.dst_stride + p * kPanelRows);
+}
+
+FATHOM_INLINE void store_sums(const LinearArgs& args, int64_t row, int64_t p, __mmask16 lanes, bool last, __m512 sums) {
+  if (last && args.bias != nullptr) sums = _mm512_add_ps(sums, _mm512_maskz_loadu_ps(lanes, args.bias + p * kPanelRows));
+  _mm512_mask_storeu_ps(args.dst + row * args.dst_stride + p * kPanelRows, lanes, sums);
+}
+
+/// One panel over the units of a segment whose records start at `record`.
 template <DType type, int rows>
-FATHOM_INLINE void panel_step(const uint8_t* panel, int64_t u0, int64_t u1, const uint8_t* record, __m512* acc) {
+FATHOM_INLINE void panel_step(const uint8_t* head, const uint8_t* head_end, const uint8_t* record, __m512* acc) {
   constexpr PanelFormat f = kPanelFormat<type>;
-  for (int64_t u = u0; u < u1; ++u) {
-    const uint8_t* head = panel + u * f.unit_bytes();
+  for (; head < head_end; head += f.unit_bytes()) {
     for (int run = 0; run < f.blocks(); ++run, record += TileRecord<type, rows>::kBytes) {
       const uint8_t* block = head + f.head_bytes + run * f.block_bytes;
       prefetch(block, f.unit_bytes() / f.blocks());
@@ -167,31 +176,22 @@ FATHOM_INLINE void panel_step(const uint8_t* panel, int64_t u0, int64_t u1, cons
 }
 
 template <DType type, int rows>
-void tile(const LinearArgs& args, int64_t row, int64_t begin, int64_t end) {
-  using Record = TileRecord<type, rows>;
+void tile(const LinearArgs& args, const TileRange& range) {
   constexpr PanelFormat f = kPanelFormat<type>;
-  const int64_t cols = args.matrix.cols, blocks = cols / kQuantBlock;
+  const bool last = range.block_end == args.matrix.cols / kQuantBlock;
   alignas(64) uint8_t records[kTileBytes];
-  alignas(64) float sums[kPanelRows];
-  const int64_t segment = Record::segment(args.n);
-  for (int64_t b0 = 0; b0 < blocks; b0 += segment) {
-    const int64_t b1 = blocks - b0 < segment ? blocks : b0 + segment;
-    gather_tile<type, kZero<type>, rows>(args.src_q8, row, b0, b1 - b0, records);
-    for (int64_t p = begin; p < end; ++p) {
-      const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, cols);
-      __m512 acc[rows];
-      for (int r = 0; r < rows; ++r) {
-        acc[r] = _mm512_setzero_ps();
-        if (b0 == 0) continue;
-        load_outputs(args, row + r, p, sums);
-        acc[r] = _mm512_load_ps(sums);
-      }
-      panel_step<type, rows>(panel, b0 / f.blocks(), b1 / f.blocks(), records, acc);
-      for (int r = 0; r < rows; ++r) {
-        _mm512_store_ps(sums, acc[r]);
-        store_outputs(args, row + r, p, b1 == blocks, sums);
-      }
-    }
+  gather_tile<type, kZero<type>, rows>(args.src_q8, range.row, range.block, range.block_end - range.block, records);
+  for (int64_t p = range.begin; p < range.end; ++p) {
+    const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, args.matrix.cols);
+    const int64_t outputs = args.matrix.rows - p * kPanelRows;
+    const auto lanes = static_cast<__mmask16>(outputs >= kPanelRows ? 0xFFFF : (1 << outputs) - 1);
+    __m512 acc[rows];
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) acc[r] = range.block == 0 ? _mm512_setzero_ps() : load_sums(args, range.row + r, p, lanes);
+    panel_step<type, rows>(panel + range.block / f.blocks() * f.unit_bytes(),
+                           panel + range.block_end / f.blocks() * f.unit_bytes(), records, acc);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) store_sums(args, range.row + r, p, lanes, last, acc[r]);
   }
 }
 
@@ -211,7 +211,7 @@ template <DType type>
 void run(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
   constexpr TileFn kTiles[9] = {tile<type, 16>, tile<type, 1>, tile<type, 2>, tile<type, 3>, tile<type, 4>,
                                 tile<type, 5>,  tile<type, 6>, tile<type, 7>, tile<type, 8>};
-  run_tiles(args, kTiles, panel_bytes(kPanelFormat<type>, args.matrix.cols), begin, end);
+  run_quantised_tiles<type>(args, kTiles, begin, end);
 }
 
 template <DType type>

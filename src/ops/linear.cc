@@ -32,51 +32,72 @@ std::string shape_text(const Tensor& w) {
 
 // ---- the parts of a region --------------------------------------------------------------------------------------------
 
-// A part should be long beside the cost of taking it (about 0.1 us) and of gathering activations, and short beside the
-// region, so that threads end together. Both are told from what a part does: bytes it reads, or products it makes.
-constexpr double kPartUs = 25, kShortestPartUs = 3;
-constexpr double kBytesPerUs = 12e3, kProductsPerUs = 150e3;  // of one thread, roughly; only the split depends on them
-constexpr int kPartsPerThread = 6;
+// A part is some panels for some rows. It should be long beside the cost of taking it (about 0.1 us), of gathering its
+// activations (about one panel's products) and of reading its weights, and short beside the region, so that threads end
+// together. Its time is told from the bytes it reads or the products it makes.
+constexpr double kLongestPartUs = 200, kShortestPartUs = 3;
+constexpr double kBytesPerUs = 12e3, kProductsPerUs = 200e3;  // of one thread, roughly; only the split depends on them
+constexpr int kPartsPerThread = 8;
+constexpr int64_t kPartRows = 64;  // rows of one part; fewer would read the weights too often
 constexpr size_t kMaxJobs = 16;
 
-double panel_us(const LinearJob& job) {
+double panel_us(const LinearJob& job, int64_t rows) {
   const Linear& w = *job.weight;
   const double bytes = static_cast<double>(w.packed.size()) / static_cast<double>(w.panels());
-  const double products = static_cast<double>(job.n * w.kernel->panel_rows * w.matrix.cols);
+  const double products = static_cast<double>(rows * w.kernel->panel_rows * w.matrix.cols);
   return std::max(bytes / kBytesPerUs, products / kProductsPerUs);
 }
 
-struct Part {
+struct Split {
   const LinearJob* job;
-  int64_t panels;  // of one part; the last may have fewer
-  int64_t parts;
+  int64_t panels, rows;              // of one part; the last may have fewer
+  int64_t panel_parts, row_parts;    // part i: rows i / panel_parts, panels i % panel_parts
+  int64_t parts() const { return panel_parts * row_parts; }
 };
 
-void run_part(const Activations& src, const Part& part, int64_t i) {
-  const LinearJob& job = *part.job;
+int64_t pieces(int64_t all, int64_t each) { return (all + each - 1) / each; }
+
+Split split(const LinearJob& job, double part_us, int threads) {
+  const int64_t panels = job.weight->panels();
+  const int64_t rows = threads == 1 || job.n < 2 * kPartRows ? job.n : kPartRows;
+  const auto fit = std::max<int64_t>(1, static_cast<int64_t>(part_us / panel_us(job, rows)));
+  const int64_t each = threads == 1 ? panels : pieces(panels, pieces(panels, fit));
+  return {&job, each, rows, pieces(panels, each), pieces(job.n, rows)};
+}
+
+void run_part(const Activations& src, const Split& split, int64_t i) {
+  const LinearJob& job = *split.job;
   const Linear& w = *job.weight;
-  const LinearArgs args{w.matrix, w.packed.data(), src.f32, src.q8, job.n, w.bias, job.dst, job.dst_stride};
-  w.kernel->run(args, i * part.panels, std::min(w.panels(), (i + 1) * part.panels));
+  const int64_t row = i / split.panel_parts * split.rows, panel = i % split.panel_parts * split.panels;
+  LinearArgs args{w.matrix, w.packed.data(), nullptr, {}, std::min(split.rows, job.n - row), w.bias, nullptr, job.dst_stride};
+  args.dst = job.dst + row * job.dst_stride;
+  if (w.kernel->activation == Activation::f32) {
+    args.src = src.f32 + row * w.matrix.cols;
+  } else {
+    const int64_t first = row * src.q8.cols;
+    args.src_q8 = {src.q8.values + first, src.q8.scales + first / kQuantBlock, src.q8.sums + first / kSumBlock, src.q8.cols};
+  }
+  w.kernel->run(args, panel, std::min(w.panels(), panel + split.panels));
 }
 
 void run_group(ThreadPool& pool, const Activations& src, std::span<const LinearJob> jobs) {
   double total_us = 0;
-  for (const LinearJob& job : jobs) total_us += job.n > 0 ? panel_us(job) * static_cast<double>(job.weight->panels()) : 0;
-  const double part_us = std::clamp(total_us / (pool.threads() * kPartsPerThread), kShortestPartUs, kPartUs);
-  Part parts[kMaxJobs];
-  int64_t total = 0;
+  for (const LinearJob& job : jobs) {
+    if (job.n > 0) total_us += panel_us(job, job.n) * static_cast<double>(job.weight->panels());
+  }
+  const double part_us = std::clamp(total_us / (pool.threads() * kPartsPerThread), kShortestPartUs, kLongestPartUs);
+  Split splits[kMaxJobs];
+  int64_t parts = 0;
   size_t n = 0;
   for (const LinearJob& job : jobs) {
     if (job.n <= 0) continue;
-    const int64_t panels = pool.threads() == 1 ? job.weight->panels()
-                                               : std::max<int64_t>(1, static_cast<int64_t>(part_us / panel_us(job)));
-    parts[n] = {&job, panels, (job.weight->panels() + panels - 1) / panels};
-    total += parts[n++].parts;
+    splits[n] = split(job, part_us, pool.threads());
+    parts += splits[n++].parts();
   }
-  pool.run(total, [&](int64_t i) {
-    const Part* part = parts;
-    while (i >= part->parts) i -= part++->parts;
-    run_part(src, *part, i);
+  pool.run(parts, [&](int64_t i) {
+    const Split* split = splits;
+    while (i >= split->parts()) i -= split++->parts();
+    run_part(src, *split, i);
   });
 }
 

@@ -42,6 +42,25 @@ TEST(LinearGroup, SeveralProductsOnAnyNumberOfThreadsGiveTheOrderedBits) {
   }
 }
 
+TEST(LinearGroup, ManyRowsAreSplitByRowsTooAndGiveTheOrderedBits) {
+  LinearCase q(DType::q8_0, 40, 64, 301, 7), f(DType::bf16, 40, 64, 301, 8);
+  q.src = f.src;
+  for (int threads : {1, 2}) {
+    ThreadPool pool = std::move(ThreadPool::make(threads)).value();
+    const Linear wq = pack_linear(tensor_of(q, "q"), tables(), Numerics::fast, pool).value();
+    const Linear wf = pack_linear(tensor_of(f, "f"), tables(), Numerics::fast, pool).value();
+    std::vector<float> a(301 * 40), b(301 * 40);
+    const LinearJob jobs[] = {{&wq, 301, a.data(), 40}, {&wf, 301, b.data(), 40}};
+    linear(pool, {q.src.data(), q.q8()}, jobs);
+    for (int64_t r = 0; r < 301; ++r) {
+      for (int64_t o = 0; o < 40; ++o) {
+        ASSERT_EQ(a[static_cast<size_t>(r * 40 + o)], ordered_sum(q, r, o)) << r << ", " << o;
+        ASSERT_EQ(b[static_cast<size_t>(r * 40 + o)], ordered_sum(f, r, o)) << r << ", " << o;
+      }
+    }
+  }
+}
+
 TEST(LinearGroup, ProgressNamesRowsInOrderAndEndsWithAll) {
   const LinearCase c(DType::q8_0, 20011, 1024, 1, 4);  // 22 MB: more than one slab
   ThreadPool pool = std::move(ThreadPool::make(2)).value();
