@@ -5,6 +5,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <iterator>
 #include <vector>
 
 #include "src/text/utf8.h"
@@ -14,15 +15,42 @@ namespace {
 
 constexpr uint32_t kFirstMark = 0x300;  // below it every character is its own NFC and combines with nothing before it
 
-// The character itself is never changed by NFC and never combines with what stands before it.
-bool inert(uint32_t c) {
-  if (c < kFirstMark) return true;
-  if (0x1160 <= c && c <= 0x11FF) return false;  // Hangul vowels and finals join what is before
-  if (0xAC00 <= c && c <= 0xD7A3) return true;
+// Characters that normalisation knows and Unicode 9 did not have (from the Unicode data's DerivedAge).
+constexpr uint32_t kNewer[][2] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},
+    {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},
+    {0xA82C, 0xA82C},   {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50},
+    {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
+    {0x11930, 0x11930}, {0x11938, 0x11938}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0},
+    {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45},
+    {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136},
+    {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF},
+};
+
+bool newer(uint32_t c) {
+  const auto* range =
+      std::lower_bound(std::begin(kNewer), std::end(kNewer), c, [](auto& r, uint32_t x) { return r[1] < x; });
+  return range != std::end(kNewer) && (*range)[0] <= c;
+}
+
+// What a character does under NFC.
+enum class Role : uint8_t {
+  base,   // stays as it is, joins nothing before it; what follows may join it
+  apart,  // stays as it is and joins nothing at all
+  joins,  // may change, or join or pass what is before it
+};
+
+Role role(uint32_t c) {
+  if (c < kFirstMark) return Role::base;
+  // Hangul vowels and finals. U+11A7 between them joins nothing, but utf8proc 2.8 would swallow it as a final.
+  if ((0x1161 <= c && c <= 0x1175) || (0x11A8 <= c && c <= 0x11C2)) return Role::joins;
+  if (0x1160 <= c && c <= 0x11FF) return Role::base;
+  if (0xAC00 <= c && c <= 0xD7A3) return Role::base;
   const utf8proc_property_t* p = utf8proc_get_property(static_cast<utf8proc_int32_t>(c));
   const bool second_of_pair = p->comb_index != UINT16_MAX && p->comb_index >= 0x8000;
   const bool decomposes = p->decomp_seqindex != UINT16_MAX && p->decomp_type == 0;
-  return p->combining_class == 0 && !second_of_pair && !decomposes;
+  if (p->combining_class == 0 && !second_of_pair && !decomposes) return Role::base;
+  return newer(c) ? Role::apart : Role::joins;
 }
 
 // Characters with a class other than 0 keep their order within a class.
@@ -59,17 +87,22 @@ void append_nfc(std::string_view stretch, std::vector<utf8proc_int32_t>& chars, 
 std::string_view nfc(std::string_view text, std::string& storage) {
   bool changed = false;
   size_t copied = 0;  // text before this is in storage, once something changed
-  size_t border = 0;  // start of the last inert character
+  size_t border = 0;  // where a stretch would begin: at the last base
   std::vector<utf8proc_int32_t> chars;
   const auto next = [&](size_t i) { return i + char_bytes(static_cast<unsigned char>(text[i])); };
+  const auto role_at = [&](size_t i) {
+    constexpr unsigned char kMarkLead = 0xCC;  // the first byte of U+0300
+    return static_cast<unsigned char>(text[i]) < kMarkLead ? Role::base : role(code_point(text.data() + i));
+  };
   for (size_t i = 0; i < text.size();) {
-    if (static_cast<unsigned char>(text[i]) < 0xCC || inert(code_point(text.data() + i))) {
-      border = i;
+    const Role here = role_at(i);
+    if (here != Role::joins) {
+      border = here == Role::base ? i : next(i);
       i = next(i);
       continue;
     }
     size_t end = next(i);
-    while (end < text.size() && !inert(code_point(text.data() + end))) end = next(end);
+    while (end < text.size() && role_at(end) == Role::joins) end = next(end);
     if (!changed) storage.clear();
     changed = true;
     storage.append(text.substr(copied, border - copied));

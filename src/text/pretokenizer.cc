@@ -32,6 +32,42 @@ const std::vector<Pretokenizer::Recipe>& recipes() {
   return all;
 }
 
+// Letters and numbers that came with Unicode 15 and 16; Debian's PCRE2 stops at 14, the references do not.
+constexpr std::string_view kNewerLetters =
+    R"(\x{1C89}-\x{1C8A}\x{A7CB}-\x{A7CD}\x{A7DA}-\x{A7DC}\x{105C0}-\x{105F3}\x{10D4A}-\x{10D65}\x{10D6F}-\x{10D85})"
+    R"(\x{10EC2}-\x{10EC4}\x{1123F}\x{11240}\x{11380}-\x{11389}\x{1138B}\x{1138E}\x{11390}-\x{113B5}\x{113B7})"
+    R"(\x{113D1}\x{113D3}\x{11BC0}-\x{11BE0}\x{11F02}\x{11F04}-\x{11F10}\x{11F12}-\x{11F33}\x{1342F})"
+    R"(\x{13441}-\x{13446}\x{13460}-\x{143FA}\x{16100}-\x{1611D}\x{16D40}-\x{16D6C}\x{18CFF}\x{1B132}\x{1B155})"
+    R"(\x{1DF25}-\x{1DF2A}\x{1E030}-\x{1E06D}\x{1E4D0}-\x{1E4EB}\x{1E5D0}-\x{1E5ED}\x{1E5F0}\x{2B739})"
+    R"(\x{2EBF0}-\x{2EE5D}\x{31350}-\x{323AF})";
+constexpr std::string_view kNewerNumbers =
+    R"(\x{10D40}-\x{10D49}\x{116D0}-\x{116E3}\x{11BF0}-\x{11BF9}\x{11F50}-\x{11F59}\x{16130}-\x{16139})"
+    R"(\x{16D70}-\x{16D79}\x{1CCF0}-\x{1CCF9}\x{1D2C0}-\x{1D2D3}\x{1E4F0}-\x{1E4F9}\x{1E5F1}-\x{1E5FA})";
+
+// A pattern in PCRE2's words: the newer characters, and white space without U+180E, which PCRE2's \s still counts.
+std::string for_pcre2(std::string_view pattern) {
+  std::string dst;
+  bool in_class = false;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    const std::string_view rest = pattern.substr(i);
+    const bool letters = rest.substr(0, 5) == "\\p{L}", numbers = rest.substr(0, 5) == "\\p{N}";
+    if (letters || numbers) {
+      const std::string_view newer = letters ? kNewerLetters : kNewerNumbers;
+      dst.append(in_class ? "" : "[").append(rest.substr(0, 5)).append(newer).append(in_class ? "" : "]");
+      i += 4;
+    } else if (rest.substr(0, 2) == "\\s" || rest.substr(0, 2) == "\\S") {
+      dst += rest[1] == 's' ? "\\p{White_Space}" : "\\P{White_Space}";
+      i += 1;
+    } else {
+      if (rest[0] == '[') in_class = true;
+      if (rest[0] == ']') in_class = false;
+      dst += rest[0];
+      if (rest[0] == '\\') dst += rest[1], ++i;
+    }
+  }
+  return dst;
+}
+
 // What one split needs besides the code.
 class MatchState {
  public:
@@ -103,14 +139,15 @@ const Pretokenizer::Recipe* Pretokenizer::recipe(std::string_view name) {
 
 Result<Pretokenizer> Pretokenizer::make(const Recipe& recipe) {
   Pretokenizer made;
-  for (const std::string_view pattern : recipe.patterns) {
+  for (const std::string_view source : recipe.patterns) {
+    const std::string pattern = for_pcre2(source);
     int code = 0;
     PCRE2_SIZE offset = 0;
     pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
                                          PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, nullptr);
     if (compiled == nullptr) {
       return Error{ErrorCode::unsupported,
-                   fmt::format("pre-tokenizer {}: PCRE2 refuses its pattern ({}): use PCRE2 10.30 or later",
+                   fmt::format("pre-tokenizer {}: PCRE2 refuses its pattern ({}): build with PCRE2 10.40 or later",
                                recipe.name, pcre2_message(code))};
     }
     pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);  // where it fails, matching interprets

@@ -21,7 +21,10 @@ Error error_of(TokenizerTables tables) {
 
 std::string joined(const Tokenizer& t, const Ids& ids) {
   std::string text;
-  for (const int32_t id : ids) text += (text.empty() ? "" : "|") + t.tables().tokens[static_cast<size_t>(id)];
+  for (const int32_t id : ids) {
+    if (!text.empty()) text += '|';
+    text += t.tables().tokens[static_cast<size_t>(id)];
+  }
   return text;
 }
 
@@ -147,6 +150,35 @@ TEST(ByteBpe, qwen2_composes_accents_first_and_gpt2_does_not) {
   EXPECT_EQ(pieces(made(tables), "e\xCC\x81"), "Ã©");
   tables.pre = "gpt-2";
   EXPECT_EQ(pieces(made(tables), "e\xCC\x81"), "e|Ì|ģ");
+}
+
+TEST(ByteBpe, composition_is_ordered_bounded_and_stops_at_the_version_of_the_references) {
+  TokenizerTables tables = byte_tables({});
+  tables.pre = "qwen2";
+  const Tokenizer t = made(tables);
+  const auto through = [&](std::string_view text) { return t.decode(t.encode(text, {.bos = false}).value()); };
+  EXPECT_EQ(through("q\u0307\u0323"), "q\u0323\u0307");    // marks in the order of their classes
+  EXPECT_EQ(through("x\u1112\u1161\u11ABy"), "x\uD55Cy");  // Hangul
+  EXPECT_EQ(through("\uAC38\u11A7\u0116"), "\uAC38\u11A7\u0116");
+  EXPECT_EQ(through("\u212B"), "\u00C5");
+  EXPECT_EQ(through("\u0958"), "\u0915\u093C");          // excluded from composition
+  EXPECT_EQ(through("a\u0330\u0D3C"), "a\u0330\u0D3C");  // U+0D3C came with Unicode 10
+  std::string marks = "a";
+  for (int i = 0; i < 100000; ++i) marks += i % 2 == 0 ? "\u0307" : "\u0323";
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(through(marks).size(), marks.size());  // ạ̇... : the first dot below joins the a in three bytes
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  EXPECT_LT(took.count(), 2.0);
+}
+
+TEST(ByteBpe, white_space_and_newer_letters_are_what_the_references_take_them_for) {
+  TokenizerTables tables = byte_tables({"Ġ \u00e1"});
+  tables.pre = "qwen2";
+  const Tokenizer t = made(tables);
+  // U+180E is no white space: the space before it belongs to its word.
+  EXPECT_EQ(t.encode(" \u180E", {.bos = false}).value().size(), 3u);
+  // U+31350 (Unicode 15) is a letter: it takes the exclamation mark with it, and nothing of the digit.
+  EXPECT_EQ(t.encode("!\U00031350", {.bos = false}).value().size(), 5u);
 }
 
 TEST(ByteBpe, a_byte_without_a_token_is_an_error_that_names_it) {
