@@ -51,8 +51,8 @@ concept HasTraits = requires {
 
 /// A stage that decides.
 template <class S>
-concept DecidingStage = HasTraits<S> && std::copyable<S> && requires(const S& stage, const Step& step, Decision decision) {
-  { stage(step, decision) } noexcept -> std::same_as<Decision>;
+concept DecidingStage = HasTraits<S> && std::copyable<S> && requires(const S& stage, const Step& step, Decision before) {
+  { stage(step, before) } noexcept -> std::same_as<Decision>;
 } && (S::traits.kind != StageKind::setting);
 
 /// A stage that configures.
