@@ -65,9 +65,26 @@ HWY_INLINE Chunk<T> open_chunk(const AttentionArgs& args, int64_t row, int64_t k
   return c;
 }
 
-/// scores[h, c] = scale * (q[h] . k[:, c]) for the cells of one page, -inf for those that do not count.
+/// Asks for kBytes from `src` on: each page's loops fetch what is read after it. Without, decode at 4096 cells takes
+/// 2.0 to 2.5 x the time (pages end the hardware's streams); prefill does not change.
+template <int kBytes>
+HWY_INLINE void prefetch(const char* src) {
+  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(src + i);
+}
+
+/// What is read after the keys of page p: the keys of the next page, else the values of the first that has some.
+template <class T>
+HWY_INLINE const T* after_keys(const Chunk<T>& chunk, int64_t p) {
+  if (p + 1 < kPages && chunk.cells[p + 1] != 0) return chunk.k[p + 1];
+  return chunk.v[chunk.cells[0] != 0 ? 0 : p];
+}
+
+/// scores[h, c] = scale * (q[h] . k[:, c]) for the cells of page p, -inf for those that do not count.
 template <class T, int kHeads>
-void score_page(const float* q, int64_t dim, float scale, const T* k, uint64_t cells, float* scores) {
+void score_page(const float* q, const Chunk<T>& chunk, int64_t p, float scale, float* scores) {
+  const uint64_t cells = chunk.cells[p];
+  const int64_t dim = chunk.dim;
+  const T *k = chunk.k[p], *next = after_keys(chunk, p);
   constexpr int kVectors = score_vectors(kHeads);
   constexpr int64_t kSpan = kVectors * kWidth;
   for (int64_t c = 0; c < kPageCells; c += kSpan) {
@@ -77,6 +94,7 @@ void score_page(const float* q, int64_t dim, float scale, const T* k, uint64_t c
       for (int v = 0; v < kVectors; ++v) sum[h][v] = hn::Zero(kLanes);
     }
     for (int64_t d = 0; d < dim; ++d) {
+      prefetch<kSpan * sizeof(T)>(reinterpret_cast<const char*>(next + c * dim + d * kSpan));
       Vec key[kVectors];
       for (int v = 0; v < kVectors; ++v) key[v] = load_cells(k + d * kPageCells + c + v * kWidth);
       for (int h = 0; h < kHeads; ++h) {
@@ -104,9 +122,11 @@ HWY_INLINE void weigh_dims(const Chunk<T>& chunk, const float* weights, int64_t 
     for (int v = 0; v < kVectors; ++v) sum[h][v] = hn::Zero(kLanes);
   }
   for (int64_t p = 0; p < kPages; ++p) {
+    const T* next = chunk.v[p + 1 < kPages && chunk.cells[p + 1] != 0 ? p + 1 : p];
     for (uint64_t rest = chunk.cells[p]; rest != 0; rest &= rest - 1) {
       const int64_t cell = __builtin_ctzll(rest);
       const T* value = chunk.v[p] + cell * chunk.dim + d;
+      prefetch<kVectors * kWidth * sizeof(T)>(reinterpret_cast<const char*>(next + cell * chunk.dim + d));
       const float* weight = weights + p * kPageCells + cell;
       for (int v = 0; v < kVectors; ++v) {
         const Vec x = load_cells(value + v * kWidth);
@@ -174,7 +194,7 @@ template <class T, int kHeads>
 void run_tile(const Chunk<T>& chunk, const float* q, float scale, float* dst) {
   HWY_ALIGN float scores[kHeads * kAttentionChunk];
   for (int64_t p = 0; p < kPages; ++p) {
-    score_page<T, kHeads>(q, chunk.dim, scale, chunk.k[p], chunk.cells[p], scores + p * kPageCells);
+    score_page<T, kHeads>(q, chunk, p, scale, scores + p * kPageCells);
   }
   for (int h = 0; h < kHeads; ++h) soften(scores + h * kAttentionChunk, dst + h * (2 + chunk.dim));
   weigh<T, kHeads>(chunk, scores, dst + 2);

@@ -234,6 +234,22 @@ TEST(Attention, ANanInARealCellReachesTheAnswer) {
   }
 }
 
+TEST(Attention, TheWeightOfAPartialIsExpWithinTwoUlp) {
+  AttentionArgs args{};
+  args.heads = args.kv_heads = args.head_dim = 1;
+  for (const KernelTable* t : cpu_tables()) {
+    for (uint32_t bits = 0; bits < 0x42AEA8F6u; bits += 29989) {  // magnitudes up to 87.33
+      const float x = -kernels::bits_to_float(bits);
+      float into[] = {0, 0, 0}, next[] = {x, 1, 1};
+      t->attention.run.fold(args, into, next);
+      const double want = std::exp(static_cast<double>(x));
+      const auto rounded = static_cast<float>(want);
+      ASSERT_LE(std::abs(into[1] - want), 2.0 * (std::nextafter(rounded, 2.0f) - rounded))
+          << t->name << " exp(" << x << ")";
+    }
+  }
+}
+
 RC_GTEST_PROP(Attention, ARowsBitsDependOnItsOwnCellsOnly, ()) {
   const Heads h = any_heads();
   const int64_t cells = *rc::gen::inRange<int64_t>(1, 1200), n = *rc::gen::inRange<int64_t>(1, 40);
