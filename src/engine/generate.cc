@@ -92,7 +92,6 @@ struct Run {
   const GenerateOptions& options;
   Generation out{};
   Ledger prompt_ledger{}, ledger{};
-  std::vector<int32_t> history{};  // every token of the sequence, for the penalties
 
   // Runs rows and returns the token chosen after the last of them.
   Result<int32_t> step(std::span<const Row> rows, RowResult& last) {
@@ -107,7 +106,7 @@ struct Run {
     int32_t token = -1;
     if (last.logits >= 0) {
       token = sample(result.logits[last.logits].flat(), options.sample, options.sequence, rows.back().position + 1,
-                     history);
+                     session.tokens());
       if (token < 0) {
         return Error{ErrorCode::format, fmt::format("position {}: the logits hold no number; the model file is damaged",
                                                     rows.back().position)};
@@ -152,7 +151,6 @@ struct Run {
       if (tokenizer.ends_text(token)) return ended(StopReason::end_of_text);
       out.tokens.push_back(token);
       out.depths.push_back(row.depth);
-      history.push_back(token);
       const bool stopped = output.push(token);
       if (options.on_token != nullptr &&
           !options.on_token(options.context, {.id = token, .text = output.take(), .depth = row.depth})) {
@@ -220,7 +218,6 @@ Result<Generation> generate(Session& session, std::span<const int32_t> prompt, c
 Result<Generation> generate_more(Session& session, std::span<const int32_t> prompt, const GenerateOptions& options) {
   FATHOM_TRY(check_request(session, prompt, options));
   Run run{.session = session, .options = options};
-  run.history.assign(prompt.begin(), prompt.end());
   RowResult last;
   const auto start = Clock::now();
   FATHOM_TRY(const int32_t token, run.prefill(prompt, last));

@@ -53,7 +53,7 @@ AttentionPlan::Limits attention_limits(const ModelConfig& config, const SessionO
 struct Session::Impl {
   // What a sequence is between steps.
   struct Sequence {
-    int32_t length = 0;
+    std::vector<int32_t> tokens; // by position
     int32_t generated = 0;       // generated rows so far
     int32_t pending = 0;         // rows of the step being checked
     int32_t pending_generated = 0;
@@ -140,9 +140,10 @@ Result<void> Session::Impl::admit(std::span<const Row> step) {
   int32_t slots = 0;
   for (const Row& row : step) {
     Sequence& s = sequences[static_cast<size_t>(row.sequence)];
-    if (row.position != s.length + s.pending) {
+    const int32_t next = static_cast<int32_t>(s.tokens.size()) + s.pending;
+    if (row.position != next) {
       return Error{ErrorCode::argument, fmt::format("sequence {}: position {} does not continue it; the next is {}",
-                                                    row.sequence, row.position, s.length + s.pending)};
+                                                    row.sequence, row.position, next)};
     }
     ++s.pending;
     rows.push_back({.token = row.token, .sequence = row.sequence, .position = row.position,
@@ -172,7 +173,7 @@ void Session::Impl::conclude(PolicyRef policy) {
     const auto done = static_cast<float>(row.macs / row.full_macs);
     results.push_back({.depth = row.half_layers / 2, .work = done, .logits = row.slot});
     Sequence& s = sequences[static_cast<size_t>(row.sequence)];
-    s.length = row.position + 1;
+    s.tokens.push_back(row.token);
     FATHOM_ASSERT(!cache.has_hole(row.sequence, row.position));
     if (row.kind == RowKind::generated) {
       ++s.generated;
@@ -210,8 +211,8 @@ Result<StepResult> Session::step(std::span<const Row> step, PolicyRef policy, Tr
   return StepResult{.rows = s.results, .logits = View<const float, 2>(s.buffers.logits, {n_logits, s.buffers.vocab})};
 }
 
-int32_t Session::length(int32_t sequence) const noexcept {
-  return impl_->sequences[static_cast<size_t>(sequence)].length;
+std::span<const int32_t> Session::tokens(int32_t sequence) const noexcept {
+  return impl_->sequences[static_cast<size_t>(sequence)].tokens;
 }
 
 Result<void> Session::truncate(int32_t sequence, int32_t length) {
@@ -221,12 +222,12 @@ Result<void> Session::truncate(int32_t sequence, int32_t length) {
                                                   sequence, s.options.max_sequences - 1)};
   }
   const auto i = static_cast<size_t>(sequence);
-  if (length < 0 || length > s.sequences[i].length) {
+  if (length < 0 || length > this->length(sequence)) {
     return Error{ErrorCode::argument, fmt::format("sequence {}: cannot cut to {} positions, it holds {}", sequence,
-                                                  length, s.sequences[i].length)};
+                                                  length, this->length(sequence))};
   }
   s.cache.truncate(sequence, length);
-  s.sequences[i].length = length;
+  s.sequences[i].tokens.resize(static_cast<size_t>(length));
   if (length <= s.first_inexact[i]) s.first_inexact[i] = kNever;
   if (length == 0) {
     s.sequences[i].generated = 0;

@@ -64,8 +64,9 @@ class FATHOM_API Session {
   ///   cost     one pass over the weights that some row runs
   Result<StepResult> step(std::span<const Row> rows, PolicyRef policy = {}, Trace* trace = nullptr);
 
-  /// Positions a sequence holds.
-  int32_t length(int32_t sequence = 0) const noexcept;
+  /// The tokens a sequence holds, by position; valid until the next step or truncate.
+  std::span<const int32_t> tokens(int32_t sequence = 0) const noexcept;
+  int32_t length(int32_t sequence = 0) const noexcept { return static_cast<int32_t>(tokens(sequence).size()); }
 
   /// Forgets a sequence's positions from `length` on; 0 makes it new.
   ///   errors   argument: no such sequence, or length beyond what it holds
