@@ -63,12 +63,12 @@ void Boundary::compare(LayerLoop& loop, const float* before) {
 void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
   checked_.clear();
   for (int32_t r : loop.active.running()) {
-    if (wanted(layer, loop.rows[static_cast<size_t>(r)].kind).any(kExitSignals)) checked_.push_back(r);
+    if (wanted(layer, loop.row(r).kind).any(kExitSignals)) checked_.push_back(r);
   }
   LogitStats* stats = loop.buffers.stats;
   loop.answer(checked_, stats);
   for (int32_t r : checked_) {
-    RowState& row = loop.rows[static_cast<size_t>(r)];
+    RowState& row = loop.row(r);
     Step& step = steps_[static_cast<size_t>(r)];
     const float first = std::exp(stats->max - stats->log_sum);
     row.agreeing = stats->argmax == row.last_answer ? row.agreeing + 1 : 1;
@@ -117,7 +117,7 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
   asked_.clear();
   sequences_.clear();
   for (int32_t r : running) {
-    const RowState& row = loop.rows[static_cast<size_t>(r)];
+    const RowState& row = loop.row(r);
     Step& step = steps_[static_cast<size_t>(r)];
     const SignalSet mine = wants[static_cast<int>(row.kind)];
     if (mine.has(Signal::last_entropy)) {
@@ -138,7 +138,7 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
   for (size_t i = 0; i < running.size(); ++i) {
     if (said_[i].verdict == Verdict::run) continue;
     any_saving = true;
-    RowState& row = loop.rows[static_cast<size_t>(running[i])];
+    RowState& row = loop.row(running[i]);
     int32_t& first_inexact = loop.first_inexact[static_cast<size_t>(row.sequence)];
     first_inexact = std::min(first_inexact, row.position);
     loop.active.set(running[i], said_[i].verdict);

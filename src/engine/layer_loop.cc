@@ -42,7 +42,7 @@ void LayerLoop::rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads
 void LayerLoop::write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write) {
   const size_t n_attend = active.attend().size();
   for (size_t i = 0; i < write.size(); ++i) {
-    RowState& row = rows[static_cast<size_t>(write[i])];
+    RowState& row = this->row(write[i]);
     buffers.cells[i] = cache.cell(layer, row.sequence, row.position);
     const bool ran = i < n_attend;
     const bool exact = ran && row.position < first_inexact[static_cast<size_t>(row.sequence)];
@@ -66,10 +66,10 @@ void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {
   const int64_t vocab = buffers.vocab;
   while (!which.empty()) {
     const auto piece = which.first(std::min<size_t>(which.size(), static_cast<size_t>(buffers.max_logit_rows)));
-    const int32_t first_slot = rows[static_cast<size_t>(piece[0])].slot;
+    const int32_t first_slot = row(piece[0]).slot;
     bool in_place = first_slot >= 0;
     for (size_t i = 0; i < piece.size(); ++i) {
-      in_place &= rows[static_cast<size_t>(piece[i])].slot == first_slot + static_cast<int32_t>(i);
+      in_place &= row(piece[i]).slot == first_slot + static_cast<int32_t>(i);
     }
     float* dst = in_place ? buffers.logits + first_slot * vocab : buffers.answers;
     const int64_t n = std::ssize(piece);
@@ -81,10 +81,10 @@ void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {
       stats += n;
     }
     for (int64_t i = 0; i < n; ++i) {
-      RowState& row = rows[static_cast<size_t>(piece[static_cast<size_t>(i)])];
-      row.macs += work.head();
-      if (!in_place && row.slot >= 0) {
-        std::memcpy(buffers.logits + row.slot * vocab, dst + i * vocab, static_cast<size_t>(vocab) * sizeof(float));
+      RowState& answered = row(piece[static_cast<size_t>(i)]);
+      answered.macs += work.head();
+      if (!in_place && answered.slot >= 0) {
+        std::memcpy(buffers.logits + answered.slot * vocab, dst + i * vocab, static_cast<size_t>(vocab) * sizeof(float));
       }
     }
     which = which.subspan(piece.size());

@@ -27,6 +27,11 @@ struct RowState {
   float half_layers = 0;      // sublayers run
   double macs = 0;            // multiply-adds so far
   double full_macs = 0;       // of full depth
+
+  void ran_half(double cost) {
+    half_layers += 1;
+    macs += cost;
+  }
 };
 
 /// Who does what in the coming layer. Lists hold row indices in ascending order within each part.

@@ -8,6 +8,7 @@
 // cells in cache/, decisions in policy/. Next in the flow: head logits go to sample/sampler.h.
 #pragma once
 
+#include <algorithm>
 #include <span>
 
 #include "fathom/cache/kv_cache.h"
@@ -60,8 +61,8 @@ struct LayerLoop {
 
   /// x += after_norm(attention(norm(x))) for rows that attend; keys and values for those and for all that do not.
   void attention_half(int32_t layer) {
-    const LayerSpec& spec = config.layers[static_cast<size_t>(layer - 1)];
-    const LayerWeights& w = weights.layers[static_cast<size_t>(layer - 1)];
+    const LayerSpec& spec = spec_of(layer);
+    const LayerWeights& w = weights_of(layer);
     const auto write = active.write(), attend = active.attend();
     const int64_t n_write = std::ssize(write), n = std::ssize(attend);
     boundary.before_half(*this, Half::attention);
@@ -81,10 +82,9 @@ struct LayerLoop {
     write_cells(layer, spec, write);
     if (n == 0) return;
 
-    for (int64_t i = 0; i < n; ++i) {
-      const RowState& row = rows[static_cast<size_t>(attend[static_cast<size_t>(i)])];
-      const int32_t end = row.position + 1;
-      buffers.views[i] = {cache.pages(layer, row.sequence), spec.window > 0 ? std::max(0, end - spec.window) : 0, end};
+    for (AttentionRow* view = buffers.views; int32_t r : attend) {
+      const int32_t end = row(r).position + 1;
+      *view++ = {cache.pages(layer, row(r).sequence), spec.window > 0 ? std::max(0, end - spec.window) : 0, end};
     }
     attention(pool, kernels,
               AttentionArgs{.type = cache.type(), .q = buffers.q, .rows = buffers.views, .heads = spec.heads,
@@ -94,17 +94,14 @@ struct LayerLoop {
     const LinearJob out[] = {{&w.o, n, buffers.normed, config.d_model}};
     product(buffers.mixed, q_cols, out);
     add_to_state(attend, w.attention_after_norm);
-    for (int32_t row : attend) {
-      rows[static_cast<size_t>(row)].half_layers += 1;
-      rows[static_cast<size_t>(row)].macs += work.attention(layer, rows[static_cast<size_t>(row)].position);
-    }
+    for (int32_t r : attend) row(r).ran_half(work.attention(layer, row(r).position));
     boundary.after_half(*this, Half::attention, attend);
   }
 
   /// x += after_norm(down(gate(x) * up(x))) for rows that run it.
   void feed_forward_half(int32_t layer) {
-    const LayerSpec& spec = config.layers[static_cast<size_t>(layer - 1)];
-    const LayerWeights& w = weights.layers[static_cast<size_t>(layer - 1)];
+    const LayerSpec& spec = spec_of(layer);
+    const LayerWeights& w = weights_of(layer);
     const auto feed = active.feed();
     const int64_t n = std::ssize(feed);
     if (n == 0) return;
@@ -119,10 +116,7 @@ struct LayerLoop {
     const LinearJob out[] = {{&w.down, n, buffers.normed, config.d_model}};
     product(buffers.gate, spec.feed_forward, out);
     add_to_state(feed, w.feed_forward_after_norm);
-    for (int32_t row : feed) {
-      rows[static_cast<size_t>(row)].half_layers += 1;
-      rows[static_cast<size_t>(row)].macs += work.feed_forward(layer);
-    }
+    for (int32_t r : feed) row(r).ran_half(work.feed_forward(layer));
     boundary.after_half(*this, Half::feed_forward, feed);
   }
 
@@ -132,6 +126,10 @@ struct LayerLoop {
   /// The answer the listed rows would give now: final norm and LM head. Rows that predict find it in their place.
   ///   stats   [which] what the answers look like; null where nobody asks
   void answer(std::span<const int32_t> which, LogitStats* stats);
+
+  RowState& row(int32_t i) const { return rows[static_cast<size_t>(i)]; }
+  const LayerSpec& spec_of(int32_t layer) const { return config.layers[static_cast<size_t>(layer - 1)]; }
+  const LayerWeights& weights_of(int32_t layer) const { return weights.layers[static_cast<size_t>(layer - 1)]; }
 
   // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
   void norm_rows(std::span<const int32_t> which, const float* weight);                   // x[which] -> normed
