@@ -121,6 +121,7 @@ void add_vocab(GgufWriter& writer, const TinyOptions& options) {
       return add_byte_bpe(writer, options);
     case TinyVocab::family:
     case TinyVocab::none:
+      writer.set_u32(options.family + ".vocab_size", static_cast<uint32_t>(options.vocab));
       return writer.set_text("tokenizer.ggml.model", "no_vocab");
   }
 }

@@ -1,0 +1,131 @@
+// Tiny models of every family and weight type against llama.cpp's logits (tests/golden/tiny.json, by tiny_oracle.py).
+// Next: tests/golden/, the real models.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/golden/tiny_cases.h"
+#include "tests/support/plain_forward.h"
+
+namespace fathom {
+namespace {
+
+using testing::TinyCase;
+
+const nlohmann::json& golden_file() {
+  static const nlohmann::json json = nlohmann::json::parse(std::ifstream(FATHOM_GOLDEN_DIR "/tiny.json"));
+  return json;
+}
+
+const nlohmann::json& golden_of(const std::string& name) {
+  for (const auto& c : golden_file()["cases"]) {
+    if (c["name"] == name) return c;
+  }
+  throw std::invalid_argument("tiny.json has no case " + name + ": run ./dev oracle");
+}
+
+std::vector<float> decode_base64(const std::string& text) {
+  static constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  uint32_t bits = 0;
+  int n = 0;
+  for (const char c : text) {
+    if (c == '=') break;
+    bits = bits << 6 | static_cast<uint32_t>(kDigits.find(c));
+    if ((n += 6) < 8) continue;
+    bytes += static_cast<char>(bits >> (n -= 8) & 0xff);
+  }
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
+/// The root mean square of the difference of two rows of logits, over the spread of the first.
+template <class A, class B>
+double difference(const A& expected, const B& found) {
+  const auto n = static_cast<double>(expected.size());
+  double mean = 0, spread = 0, squares = 0;
+  for (const double value : expected) mean += value / n;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double off = static_cast<double>(expected[i]) - static_cast<double>(found[i]);
+    spread += (expected[i] - mean) * (expected[i] - mean) / n;
+    squares += off * off / n;
+  }
+  return std::sqrt(squares / spread);
+}
+
+/// What llama.cpp puts into its products beside weights of a type.
+testing::PlainOptions as_llama_cpp(DType type) {
+  const auto rounding = [type] {
+    switch (type) {
+      case DType::f32:
+        return testing::PlainRounding::none;
+      case DType::f16:
+        return testing::PlainRounding::f16;
+      case DType::bf16:
+        return testing::PlainRounding::bf16;
+      case DType::q4_0:
+      case DType::q5_0:
+      case DType::q8_0:
+        return testing::PlainRounding::q8_0;
+      case DType::q4_k:
+      case DType::q5_k:
+      case DType::q6_k:
+        return testing::PlainRounding::q8_k;
+    }
+    return testing::PlainRounding::none;
+  };
+  return {.rounding = rounding(), .gelu_table = true};
+}
+
+/// The golden logits of one of kTinyPositions.
+std::vector<float> golden_row(const TinyCase& c, size_t i) {
+  const std::vector<float> all = decode_base64(golden_of(c.name)["logits"].get<std::string>());
+  const auto vocab = static_cast<size_t>(testing::kTinyVocab);
+  return {all.begin() + static_cast<std::ptrdiff_t>(i * vocab),
+          all.begin() + static_cast<std::ptrdiff_t>((i + 1) * vocab)};
+}
+
+TEST(TinyGolden, this_machine_builds_the_files_that_were_evaluated) {
+  for (const TinyCase& c : testing::tiny_cases()) {
+    const testing::Bytes bytes = testing::tiny_gguf(c.options);
+    EXPECT_EQ(golden_of(c.name)["xxh3"], fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()))) << c.name;
+  }
+}
+
+// f32 sums of up to 256 products, in a tree of 16 lanes: 16 * 2^-24 = 1e-6 of their size, in about eight products one
+// after another, as a random walk: 3e-6. 8e-6 was measured on models of another size.
+constexpr double kSumsOfFloats = 8e-6;
+
+// Where a number lies within 1e-6 of the border between two rounded values, both sides may round it differently, and
+// all that follows differs as if the roundings were unrelated: by sqrt(2) times what one of them does. So one position
+// of each case must agree to the last bits, and no other may be further off than unrelated roundings are.
+TEST(TinyGolden, the_plain_forward_pass_rounded_as_llama_cpp_rounds_gives_its_logits) {
+  const std::vector<int32_t> prompt = testing::tiny_prompt();
+  for (const TinyCase& c : testing::tiny_cases()) {
+    SCOPED_TRACE(c.name);
+    const Model model = testing::tiny_model(c.options);
+    const auto rounded = testing::plain_logits(model, prompt, as_llama_cpp(c.options.type));
+    const auto exact = testing::plain_logits(model, prompt);
+    double least = 1, most = 0, unrounded = 0;
+    for (size_t i = 0; i < std::size(testing::kTinyPositions); ++i) {
+      const auto position = static_cast<size_t>(testing::kTinyPositions[i]);
+      const std::vector<float> golden = golden_row(c, i);
+      const double off = difference(golden, rounded[position]);
+      least = std::min(least, off);
+      most = std::max(most, off);
+      unrounded = std::max(unrounded, difference(golden, exact[position]));
+    }
+    EXPECT_LE(least, kSumsOfFloats) << "no position agrees: these are not the same sums";
+    EXPECT_LE(most, std::max(kSumsOfFloats, std::sqrt(2.0) * unrounded));
+  }
+}
+
+}  // namespace
+}  // namespace fathom

@@ -1,0 +1,231 @@
+// The forward pass as its papers write it, a loop for each sum. Next: tests/golden/tiny_golden_test.cc.
+#include "tests/support/plain_forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/ref/dequant.h"
+
+namespace fathom::testing {
+namespace {
+
+using Row = std::vector<double>;
+using Rows = std::vector<Row>;
+
+float to_bf16(float x) {
+  const uint32_t bits = kernels::float_to_bits(x);
+  return kernels::bits_to_float((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u);  // to nearest, ties to even
+}
+
+float to_half(double x) { return kernels::half_to_float(kernels::float_to_half(static_cast<float>(x))); }
+
+/// One block in 8 bits; `scale` of the largest magnitude is 127.
+void round_block(std::span<double> block, bool half_scale) {
+  float largest = 0;
+  for (const double x : block) largest = std::max(largest, std::abs(static_cast<float>(x)));
+  const float scale = largest / 127.0f;
+  const float kept = half_scale ? to_half(scale) : scale;
+  for (double& x : block) x = scale == 0 ? 0 : std::nearbyint(static_cast<float>(x) / scale) * double{kept};
+}
+
+Row rounded(const Row& row, PlainRounding rounding) {
+  Row out = row;
+  const size_t block = rounding == PlainRounding::q8_k ? 256 : 32;
+  switch (rounding) {
+    case PlainRounding::none:
+      break;
+    case PlainRounding::f16:
+      for (double& x : out) x = to_half(x);
+      break;
+    case PlainRounding::bf16:
+      for (double& x : out) x = to_bf16(static_cast<float>(x));
+      break;
+    case PlainRounding::q8:
+    case PlainRounding::q8_0:
+    case PlainRounding::q8_k:
+      for (size_t i = 0; i < out.size(); i += block) {
+        round_block(std::span(out).subspan(i, std::min(block, out.size() - i)), rounding == PlainRounding::q8_0);
+      }
+      break;
+  }
+  return out;
+}
+
+class PlainForward {
+ public:
+  PlainForward(const Model& model, std::span<const int32_t> ids, const PlainOptions& options)
+      : model_(model), config_(model.config()), ids_(ids), options_(options) {}
+
+  Rows run() {
+    const Rows table = matrix("token_embd.weight");
+    Rows x;
+    for (const int32_t id : ids_) {
+      x.push_back(table[static_cast<size_t>(id)]);
+      for (double& value : x.back()) value *= config_.embedding_scale;
+    }
+    for (size_t l = 0; l < config_.layers.size(); ++l) layer(x, config_.layers[l], "blk." + std::to_string(l) + ".");
+    const Row final_norm = vector("output_norm.weight");
+    for (Row& row : x) row = norm(row, final_norm);
+    return product(config_.tied_head ? table : matrix("output.weight"), x, {});
+  }
+
+ private:
+  const Tensor* find(const std::string& name) const {
+    for (const Tensor& tensor : model_.tensors()) {
+      if (tensor.name == name) return &tensor;
+    }
+    return nullptr;
+  }
+
+  Rows matrix(const std::string& name) const {
+    const Tensor* tensor = find(name);
+    if (tensor == nullptr) throw std::invalid_argument("no tensor " + name);
+    const size_t bytes = row_bytes(tensor->type, static_cast<size_t>(tensor->cols));
+    std::vector<float> one(static_cast<size_t>(tensor->cols));
+    Rows rows;
+    for (int64_t r = 0; r < tensor->rows; ++r) {
+      kernels::dequantize_row(tensor->type, tensor->data + static_cast<size_t>(r) * bytes, one.data(), tensor->cols);
+      rows.emplace_back(one.begin(), one.end());
+    }
+    return rows;
+  }
+  Row vector(const std::string& name) const { return matrix(name)[0]; }
+  Row vector_or_none(const std::string& name) const { return find(name) == nullptr ? Row{} : vector(name); }
+
+  Rows product(const Rows& weight, const Rows& x, const Row& bias) const {
+    Rows y;
+    for (const Row& exact : x) {
+      const Row row = rounded(exact, options_.rounding);
+      y.emplace_back();
+      for (size_t o = 0; o < weight.size(); ++o) {
+        double sum = bias.empty() ? 0.0 : bias[o];
+        for (size_t i = 0; i < row.size(); ++i) sum += weight[o][i] * row[i];
+        y.back().push_back(sum);
+      }
+    }
+    return y;
+  }
+  Rows linear(const std::string& name, const Rows& x) const {
+    return product(matrix(name + ".weight"), x, vector_or_none(name + ".bias"));
+  }
+
+  Row norm(const Row& x, const Row& weight) const {
+    double squares = 0;
+    for (const double value : x) squares += value * value;
+    const double scale = 1.0 / std::sqrt(squares / static_cast<double>(x.size()) + config_.norm_eps);
+    Row y(x.size());
+    for (size_t i = 0; i < x.size(); ++i) y[i] = x[i] * scale * weight[i];
+    return y;
+  }
+
+  /// Normalises every head, then rotates it.
+  void prepare_heads(Rows& x, const LayerSpec& spec, const std::string& norm_name) const {
+    const Row weight = vector_or_none(norm_name);
+    const auto dim = static_cast<size_t>(spec.head_dim);
+    for (size_t position = 0; position < x.size(); ++position) {
+      for (size_t begin = 0; begin < x[position].size(); begin += dim) {
+        const auto first = x[position].begin() + static_cast<std::ptrdiff_t>(begin);
+        Row head(first, first + spec.head_dim);
+        if (!weight.empty()) head = norm(head, weight);
+        rotate(head, spec, static_cast<double>(position));
+        std::copy(head.begin(), head.end(), first);
+      }
+    }
+  }
+
+  void rotate(Row& head, const LayerSpec& spec, double position) const {
+    const auto half = static_cast<size_t>(spec.rope_dim / 2);
+    for (size_t i = 0; i < half; ++i) {
+      double angle =
+          position / spec.rope_scale * std::pow(spec.rope_base, -static_cast<double>(i) / static_cast<double>(half));
+      if (!config_.rope_factors.empty()) angle /= config_.rope_factors[i];
+      const size_t a = spec.pairing == Pairing::adjacent ? 2 * i : i;
+      const size_t b = spec.pairing == Pairing::adjacent ? 2 * i + 1 : i + half;
+      const double x = head[a], y = head[b];
+      head[a] = x * std::cos(angle) - y * std::sin(angle);
+      head[b] = x * std::sin(angle) + y * std::cos(angle);
+    }
+  }
+
+  static Rows attention(const Rows& q, const Rows& k, const Rows& v, const LayerSpec& spec) {
+    const auto dim = static_cast<size_t>(spec.head_dim);
+    Rows y(q.size(), Row(q[0].size(), 0.0));
+    for (size_t p = 0; p < q.size(); ++p) {
+      const size_t begin =
+          spec.window != 0 && p + 1 > static_cast<size_t>(spec.window) ? p + 1 - static_cast<size_t>(spec.window) : 0;
+      for (size_t h = 0; h < static_cast<size_t>(spec.heads); ++h) {
+        const size_t q_at = h * dim, kv_at = h / static_cast<size_t>(spec.heads / spec.kv_heads) * dim;
+        Row weights;
+        for (size_t c = begin; c <= p; ++c) {
+          double score = 0;
+          for (size_t i = 0; i < dim; ++i) score += q[p][q_at + i] * k[c][kv_at + i];
+          weights.push_back(score * spec.attention_scale);
+        }
+        const double largest = *std::max_element(weights.begin(), weights.end());
+        double sum = 0;
+        for (double& weight : weights) sum += weight = std::exp(weight - largest);
+        for (size_t c = begin; c <= p; ++c) {
+          for (size_t i = 0; i < dim; ++i) y[p][q_at + i] += weights[c - begin] / sum * v[c][kv_at + i];
+        }
+      }
+    }
+    return y;
+  }
+
+  double gate(Gate kind, double x) const {
+    if (kind == Gate::silu) return x / (1.0 + std::exp(-x));
+    if (options_.gelu_table && std::abs(x) >= 10) return x > 0 ? x : 0;
+    const double in = options_.gelu_table ? to_half(x) : x;
+    constexpr double kRootTwoOverPi = 0.79788456080286535588;
+    const double y = 0.5 * in * (1.0 + std::tanh(kRootTwoOverPi * (in + 0.044715 * in * in * in)));
+    return options_.gelu_table ? to_half(y) : y;
+  }
+
+  Rows normed(const Rows& x, const std::string& name) const {
+    const Row weight = vector(name);
+    Rows y;
+    for (const Row& row : x) y.push_back(norm(row, weight));
+    return y;
+  }
+
+  static void add(Rows& x, const Rows& y) {
+    for (size_t r = 0; r < x.size(); ++r) {
+      for (size_t i = 0; i < x[r].size(); ++i) x[r][i] += y[r][i];
+    }
+  }
+
+  void layer(Rows& x, const LayerSpec& spec, const std::string& name) const {
+    Rows in = normed(x, name + "attn_norm.weight");
+    Rows q = linear(name + "attn_q", in), k = linear(name + "attn_k", in);
+    prepare_heads(q, spec, name + "attn_q_norm.weight");
+    prepare_heads(k, spec, name + "attn_k_norm.weight");
+    Rows out = linear(name + "attn_output", attention(q, k, linear(name + "attn_v", in), spec));
+    if (spec.norm_after) out = normed(out, name + "post_attention_norm.weight");
+    add(x, out);
+    in = normed(x, name + "ffn_norm.weight");
+    Rows gated = linear(name + "ffn_gate", in);
+    const Rows up = linear(name + "ffn_up", in);
+    for (size_t r = 0; r < gated.size(); ++r) {
+      for (size_t i = 0; i < gated[r].size(); ++i) gated[r][i] = gate(spec.gate, gated[r][i]) * up[r][i];
+    }
+    out = linear(name + "ffn_down", gated);
+    if (spec.norm_after) out = normed(out, name + "post_ffw_norm.weight");
+    add(x, out);
+  }
+
+  const Model& model_;
+  const ModelConfig& config_;
+  std::span<const int32_t> ids_;
+  PlainOptions options_;
+};
+
+}  // namespace
+
+std::vector<std::vector<double>> plain_logits(const Model& model, std::span<const int32_t> ids,
+                                              const PlainOptions& options) {
+  return PlainForward(model, ids, options).run();
+}
+
+}  // namespace fathom::testing

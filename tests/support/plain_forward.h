@@ -1,0 +1,34 @@
+// A model's forward pass in double precision, written once more without the engine: what full depth means.
+// Next: tests/golden/tiny_golden_test.cc, which holds it against another engine and the engine against it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fathom/model/model.h"
+
+namespace fathom::testing {
+
+/// How an engine rounds what goes into a product; sums are in double precision whatever it is.
+enum class PlainRounding {
+  none,
+  f16,   ///< to half precision
+  bf16,  ///< to bfloat16
+  q8,    ///< 8 bits in blocks of 32 with an f32 scale: Numerics::fast
+  q8_0,  ///< the same with the scale rounded to f16: llama.cpp beside weights in blocks of 32
+  q8_k,  ///< 8 bits in blocks of 256 with an f32 scale: llama.cpp beside K types
+};
+
+struct PlainOptions {
+  PlainRounding rounding = PlainRounding::none;
+  bool gelu_table = false;  // gelu_tanh of, and to, half precision: llama.cpp's table
+};
+
+/// Logits of every position of one sequence, from the file's tensors and the LayerSpec values alone.
+///   returns  [ids, vocab]
+///   cost     no cache, no kernel: for tiny models
+std::vector<std::vector<double>> plain_logits(const Model& model, std::span<const int32_t> ids,
+                                              const PlainOptions& options = {});
+
+}  // namespace fathom::testing
