@@ -45,6 +45,7 @@ oracle_python() {
 dev_oracle() {
   local python script n=0
   python=$(oracle_python) || exit $?
+  build_release tiny_dump
   for script in tests/golden/*_oracle.py; do
     [[ -e $script ]] || continue
     say "oracle: $script"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Evaluates the tiny models of tests/golden/tiny_cases.h in llama.cpp and writes tests/golden/tiny.json.
 
-usage: tiny_oracle.py TINY_DUMP [OUTPUT]
+usage: tiny_oracle.py [TINY_DUMP] [OUTPUT]
 
-TINY_DUMP is the program built from tests/golden/tools/tiny_dump.cc: it writes the model files, bit for bit the same on
-every machine. Needs llama-cpp-python. F32 cache, no flash attention, one thread: the settings in which llama.cpp
+TINY_DUMP (build/release/tests/tiny_dump) is built from tests/golden/tools/tiny_dump.cc: it writes the model files, bit
+for bit the same on every machine. Needs llama-cpp-python. F32 cache, no flash attention, one thread: the settings in which llama.cpp
 rounds least. The golden holds logits at a few positions as base64 of little-endian f32, and each file's XXH3.
 """
 
@@ -66,14 +66,18 @@ def evaluate(path, prompt, vocab):
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) > 3:
         sys.exit(__doc__)
     here = pathlib.Path(__file__).resolve().parent
-    output = pathlib.Path(sys.argv[2]) if len(sys.argv) == 3 else here / "tiny.json"
+    arguments = [pathlib.Path(a) for a in sys.argv[1:]]
+    dump = arguments[0] if arguments else here.parents[1] / "build/release/tests/tiny_dump"
+    output = arguments[1] if len(arguments) == 2 else here / "tiny.json"
+    if not dump.exists():
+        sys.exit(f"{dump}: is missing: cmake --build build/release --target tiny_dump")
     llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
     with tempfile.TemporaryDirectory() as directory:
-        subprocess.run([sys.argv[1], directory], check=True)
+        subprocess.run([dump, directory], check=True)
         listed = json.loads((pathlib.Path(directory) / "cases.json").read_text())
         cases = []
         for case in listed["cases"]:
