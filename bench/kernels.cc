@@ -1,5 +1,5 @@
-// Products of the real models' shapes on every instruction set of this machine: time, bytes, share of the memory's and of
-// the byte dot product's roof. Both roofs are measured here, next to each case, because shared machines drift.
+// Products of the real models' shapes on every instruction set of this machine: time, bytes, share of the memory's and
+// of the byte dot product's roof. Both roofs are measured here, next to each case, because shared machines drift.
 // Names: linear/ROWSxCOLS/TYPE/BACKEND/n:ROWS/threads:T. Filter with --benchmark_filter.
 #include <benchmark/benchmark.h>
 
@@ -30,11 +30,10 @@ namespace {
 
 constexpr size_t kColdBytes = size_t{192} << 20;  // weights of one case, several times any last-level cache's share
 
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// ---- roofs -------------------------------------------------------------------------------------------------------------
+// ---- roofs
+// -------------------------------------------------------------------------------------------------------------
 
 uint64_t sum_words(const uint64_t* p, size_t n) {
   uint64_t sums[8] = {};
@@ -92,7 +91,8 @@ double int8_roof(ThreadPool& pool) {
 double int8_roof(ThreadPool&) { return 0; }
 #endif
 
-// ---- cases -------------------------------------------------------------------------------------------------------------
+// ---- cases
+// -------------------------------------------------------------------------------------------------------------
 
 struct Shape {
   DType type;
@@ -100,10 +100,10 @@ struct Shape {
 };
 
 constexpr Shape kShapes[] = {
-    {DType::q5_0, 2048, 640},   {DType::q8_0, 262144, 640}, {DType::q6_k, 640, 2048},    {DType::q4_k, 640, 2048},
-    {DType::q5_0, 4864, 896},   {DType::q5_0, 896, 896},    {DType::q6_k, 896, 4864},    {DType::q8_0, 151936, 896},
-    {DType::q4_k, 8960, 1536},  {DType::q4_k, 1536, 8960},  {DType::q6_k, 151936, 1536}, {DType::q4_0, 4096, 4096},
-    {DType::q5_k, 4096, 4096},  {DType::f16, 1024, 1024},   {DType::bf16, 1024, 1024},   {DType::f32, 1024, 1024},
+    {DType::q5_0, 2048, 640},  {DType::q8_0, 262144, 640}, {DType::q6_k, 640, 2048},    {DType::q4_k, 640, 2048},
+    {DType::q5_0, 4864, 896},  {DType::q5_0, 896, 896},    {DType::q6_k, 896, 4864},    {DType::q8_0, 151936, 896},
+    {DType::q4_k, 8960, 1536}, {DType::q4_k, 1536, 8960},  {DType::q6_k, 151936, 1536}, {DType::q4_0, 4096, 4096},
+    {DType::q5_k, 4096, 4096}, {DType::f16, 1024, 1024},   {DType::bf16, 1024, 1024},   {DType::f32, 1024, 1024},
 };
 constexpr int64_t kRows[] = {1, 2, 4, 8, 16, 64, 512};
 
@@ -120,7 +120,8 @@ struct Weights {
     const Tensor tensor{"bench", shape.type, shape.rows, shape.cols, reinterpret_cast<const std::byte*>(file.data())};
     const KernelTable* tables[] = {&table};
     const size_t n = std::max<size_t>(1, kColdBytes / file.size());
-    for (size_t i = 0; i < n; ++i) copies.push_back(std::move(pack_linear(tensor, tables, Numerics::fast, pool)).value());
+    for (size_t i = 0; i < n; ++i)
+      copies.push_back(std::move(pack_linear(tensor, tables, Numerics::fast, pool)).value());
   }
 };
 
@@ -129,8 +130,10 @@ struct Rows {
   std::vector<int8_t> values;
   std::vector<int32_t> sums;
   Rows(int64_t n, int64_t cols)
-      : f32(static_cast<size_t>(n * cols), 0.5f), scales(static_cast<size_t>(n * cols / kQuantBlock), 0.01f),
-        values(static_cast<size_t>(n * cols), 3), sums(static_cast<size_t>(n * cols / kSumBlock), 3 * kSumBlock) {}
+      : f32(static_cast<size_t>(n * cols), 0.5f),
+        scales(static_cast<size_t>(n * cols / kQuantBlock), 0.01f),
+        values(static_cast<size_t>(n * cols), 3),
+        sums(static_cast<size_t>(n * cols / kSumBlock), 3 * kSumBlock) {}
   Activations view(int64_t cols) { return {f32.data(), {values.data(), scales.data(), sums.data(), cols}}; }
 };
 
@@ -202,11 +205,14 @@ int main(int argc, char** argv) {
   for (int32_t t = 0; t < n_tables; ++t) {
     for (const Shape& shape : kShapes) {
       for (int64_t n : kRows) {
-        const std::string name = case_name(shape, *tables[t]) + "/n:" + std::to_string(n) + "/threads:" + std::to_string(threads);
+        const std::string name =
+            case_name(shape, *tables[t]) + "/n:" + std::to_string(n) + "/threads:" + std::to_string(threads);
         const KernelTable* table = tables[t];
-        benchmark::RegisterBenchmark(name.c_str(), [&shape, table, n, &pool](benchmark::State& state) {
-          run_case(state, shape, *table, n, *pool);
-        })->UseRealTime()->Unit(benchmark::kMicrosecond);
+        benchmark::RegisterBenchmark(
+            name.c_str(),
+            [&shape, table, n, &pool](benchmark::State& state) { run_case(state, shape, *table, n, *pool); })
+            ->UseRealTime()
+            ->Unit(benchmark::kMicrosecond);
       }
     }
   }

@@ -46,8 +46,7 @@ inline int32_t dot(const PanelFormat& f, const uint8_t* block, int o, const int8
 }
 
 /// One block's step of one output: `head` starts its unit, `run` counts blocks in the unit.
-inline float step(const PanelFormat& f, const uint8_t* head, int run, int o, const int8_t* a,
-                  float scale, float acc) {
+inline float step(const PanelFormat& f, const uint8_t* head, int run, int o, const int8_t* a, float scale, float acc) {
   const uint8_t* block = head + f.head_bytes + run * f.block_bytes;
   if (f.coding == Coding::zero_point) {
     return std::fma(static_cast<float>(dot(f, block, o, a, 0, kQuads)), half_at(head, o) * scale, acc);
@@ -61,8 +60,8 @@ inline float step(const PanelFormat& f, const uint8_t* head, int run, int o, con
     return std::fma(scale, std::fma(-d_min, static_cast<float>(sum), t), acc);
   }
   const auto* scales = reinterpret_cast<const int8_t*>(head + kScaleBytes) + 2 * run * kPanelRows + o;
-  const int32_t sum = scales[0] * dot(f, block, o, a, 0, kQuads / 2) +
-                      scales[kPanelRows] * dot(f, block, o, a, kQuads / 2, kQuads);
+  const int32_t sum =
+      scales[0] * dot(f, block, o, a, 0, kQuads / 2) + scales[kPanelRows] * dot(f, block, o, a, kQuads / 2, kQuads);
   return std::fma(static_cast<float>(sum), half_at(head, o) * scale, acc);
 }
 
@@ -102,8 +101,9 @@ void run_plain(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
   }
 }
 
-inline constexpr LinearRuns kRuns = {run_plain<DType::f32>,      run_plain<DType::f16>,      run_plain<DType::bf16>,
-                                     run_quantised<DType::q4_0>, run_quantised<DType::q5_0>, run_quantised<DType::q8_0>,
-                                     run_quantised<DType::q4_k>, run_quantised<DType::q5_k>, run_quantised<DType::q6_k>};
+inline constexpr LinearRuns kRuns = {
+    run_plain<DType::f32>,      run_plain<DType::f16>,      run_plain<DType::bf16>,
+    run_quantised<DType::q4_0>, run_quantised<DType::q5_0>, run_quantised<DType::q8_0>,
+    run_quantised<DType::q4_k>, run_quantised<DType::q5_k>, run_quantised<DType::q6_k>};
 
 }  // namespace fathom::kernels::scalar

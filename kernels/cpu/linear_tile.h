@@ -1,9 +1,9 @@
 // Tiles: a few rows of quantised activations gathered so that a product walks one pointer, and the loops around them.
 // Next in the flow: kernels/cpu/linear.cc (every target), kernels/cpu/linear_vnni.cc (byte dot products).
 //
-// Loops, outermost first: groups of panels that fit the second cache, segments of inputs, tiles of rows, panels, blocks.
-// Between segments the sums wait in dst (storing f32 is exact). With few rows a segment is as long as the stack allows, so
-// that a panel is one run through memory; with many, its gathered activations fit the first cache.
+// Loops, outermost first: groups of panels that fit the second cache, segments of inputs, tiles of rows, panels,
+// blocks. Between segments the sums wait in dst (storing f32 is exact). With few rows a segment is as long as the stack
+// allows, so that a panel is one run through memory; with many, its gathered activations fit the first cache.
 #pragma once
 
 #include <algorithm>
@@ -13,11 +13,11 @@
 
 namespace fathom::kernels {
 
-inline constexpr int kTileRows = 16;              // the largest tile
-inline constexpr size_t kTileBytes = 96 * 1024;   // gathered activations of one segment: on the stack
-inline constexpr int64_t kManyRowsSegment = 32;   // blocks of a segment when there are several tiles
+inline constexpr int kTileRows = 16;               // the largest tile
+inline constexpr size_t kTileBytes = 96 * 1024;    // gathered activations of one segment: on the stack
+inline constexpr int64_t kManyRowsSegment = 32;    // blocks of a segment when there are several tiles
 inline constexpr size_t kGroupBytes = 256 * 1024;  // what several tiles read of the weights, one after the other
-inline constexpr int kPrefetchBytes = 4096;       // how far ahead of its block a kernel asks for codes
+inline constexpr int kPrefetchBytes = 4096;        // how far ahead of its block a kernel asks for codes
 
 /// Rows of a block in a tile: values s8 [rows, 32], scales f32 [rows], corrections (4 bytes) [n_corrections, rows]:
 ///   zero_point  -zero * sum of the block (int)      minimum     sum of the block (float)
@@ -70,10 +70,10 @@ struct TileRange {
 };
 using TileFn = void (*)(const LinearArgs& args, const TileRange& range);
 
-/// Runs all rows in tiles: tiles[r] serves r rows, r in 1..8; tiles[0] serves 16, or is null. `block_bytes` are those of a
-/// panel's block, all told; `longest` is the longest segment tiles[8] takes.
-inline void run_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t blocks, size_t block_bytes, int64_t longest,
-                      int64_t begin, int64_t end) {
+/// Runs all rows in tiles: tiles[r] serves r rows, r in 1..8; tiles[0] serves 16, or is null. `block_bytes` are those
+/// of a panel's block, all told; `longest` is the longest segment tiles[8] takes.
+inline void run_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t blocks, size_t block_bytes,
+                      int64_t longest, int64_t begin, int64_t end) {
   const bool few = args.n <= 8;
   const int64_t segment = few ? longest : std::min(blocks, kManyRowsSegment);
   const int64_t fit = static_cast<int64_t>(kGroupBytes / (static_cast<size_t>(segment) * block_bytes));
@@ -95,8 +95,10 @@ inline void run_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t 
 template <DType type>
 void run_quantised_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t begin, int64_t end) {
   constexpr PanelFormat f = kPanelFormat<type>;
-  constexpr auto longest = static_cast<int64_t>(kTileBytes) / TileRecord<type, 8>::kBytes / 8 * 8;  // whole units of 256
-  run_tiles(args, tiles, args.matrix.cols / kQuantBlock, static_cast<size_t>(f.unit_bytes() / f.blocks()), longest, begin, end);
+  constexpr auto longest =
+      static_cast<int64_t>(kTileBytes) / TileRecord<type, 8>::kBytes / 8 * 8;  // whole units of 256
+  run_tiles(args, tiles, args.matrix.cols / kQuantBlock, static_cast<size_t>(f.unit_bytes() / f.blocks()), longest,
+            begin, end);
 }
 
 /// 16 outputs of one row on their way to dst: partial sums between segments; after the last they gain the bias.

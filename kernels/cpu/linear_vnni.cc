@@ -1,6 +1,6 @@
-// Quantised products with AVX-512 VNNI: a block is eight 64-byte vectors of codes in registers, unpacked once for up to 16
-// rows; each row costs eight vpdpbusd with a broadcast operand and three or four float steps. Order of sums: panel.h.
-// Next in the flow: kernels/cpu/tables.cc, which offers this list where CPUID has avx512vnni.
+// Quantised products with AVX-512 VNNI: a block is eight 64-byte vectors of codes in registers, unpacked once for up to
+// 16 rows; each row costs eight vpdpbusd with a broadcast operand and three or four float steps. Order of sums:
+// panel.h. Next in the flow: kernels/cpu/tables.cc, which offers this list where CPUID has avx512vnni.
 //
 // Codes are unsigned here: q8_0 gets 128 added, which its correction takes off again. vpdpbusd adds four products of at
 // most 255 * 127 to 32 bits without saturation.
@@ -21,8 +21,8 @@
 
 // Only the code between here and the matching pop may use these instructions: nothing of the standard library is in it.
 #if defined(__clang__)
-#pragma clang attribute push(                                                                                        \
-    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), \
+                             apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
@@ -124,7 +124,8 @@ FATHOM_INLINE __m512i dot(__m512i sum, const __m512i* w, const uint8_t* a) {
 
 /// One block of row r of a record.
 template <DType type, int rows>
-FATHOM_INLINE __m512 block_step(const __m512i* w, const BlockScales<type>& s, const uint8_t* record, int r, __m512 acc) {
+FATHOM_INLINE __m512 block_step(const __m512i* w, const BlockScales<type>& s, const uint8_t* record, int r,
+                                __m512 acc) {
   using Record = TileRecord<type, rows>;
   constexpr PanelFormat f = kPanelFormat<type>;
   const uint8_t* a = record + r * kQuantBlock;
@@ -151,7 +152,8 @@ FATHOM_INLINE __m512 load_sums(const LinearArgs& args, int64_t row, int64_t p, _
 }
 
 FATHOM_INLINE void store_sums(const LinearArgs& args, int64_t row, int64_t p, __mmask16 lanes, bool last, __m512 sums) {
-  if (last && args.bias != nullptr) sums = _mm512_add_ps(sums, _mm512_maskz_loadu_ps(lanes, args.bias + p * kPanelRows));
+  if (last && args.bias != nullptr)
+    sums = _mm512_add_ps(sums, _mm512_maskz_loadu_ps(lanes, args.bias + p * kPanelRows));
   _mm512_mask_storeu_ps(args.dst + row * args.dst_stride + p * kPanelRows, lanes, sums);
 }
 
@@ -182,12 +184,14 @@ void tile(const LinearArgs& args, const TileRange& range) {
   alignas(64) uint8_t records[kTileBytes];
   gather_tile<type, kZero<type>, rows>(args.src_q8, range.row, range.block, range.block_end - range.block, records);
   for (int64_t p = range.begin; p < range.end; ++p) {
-    const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, args.matrix.cols);
+    const uint8_t* panel =
+        static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, args.matrix.cols);
     const int64_t outputs = args.matrix.rows - p * kPanelRows;
     const auto lanes = static_cast<__mmask16>(outputs >= kPanelRows ? 0xFFFF : (1 << outputs) - 1);
     __m512 acc[rows];
 #pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) acc[r] = range.block == 0 ? _mm512_setzero_ps() : load_sums(args, range.row + r, p, lanes);
+    for (int r = 0; r < rows; ++r)
+      acc[r] = range.block == 0 ? _mm512_setzero_ps() : load_sums(args, range.row + r, p, lanes);
     panel_step<type, rows>(panel + range.block / f.blocks() * f.unit_bytes(),
                            panel + range.block_end / f.blocks() * f.unit_bytes(), records, acc);
 #pragma GCC unroll 16

@@ -136,8 +136,8 @@ void pack_panel(const uint8_t* src, size_t src_row_bytes, int rows, int64_t cols
 constexpr int64_t kMaxBytes = int64_t{1} << 46;  // shapes beyond it are declined, so that no product below overflows
 
 bool acceptable(const MatrixDesc& m, int64_t unit, int64_t bytes_a_weight) {
-  return m.rows > 0 && m.cols > 0 && m.cols % unit == 0 && m.rows <= kMaxBytes && m.cols <= kMaxBytes / bytes_a_weight &&
-         m.rows <= kMaxBytes / (m.cols * bytes_a_weight);
+  return m.rows > 0 && m.cols > 0 && m.cols % unit == 0 && m.rows <= kMaxBytes &&
+         m.cols <= kMaxBytes / bytes_a_weight && m.rows <= kMaxBytes / (m.cols * bytes_a_weight);
 }
 
 /// Rows of panel `p` that the matrix has.
@@ -160,8 +160,8 @@ void pack_quantised(const MatrixDesc& m, const void* src, void* dst, int64_t beg
   const size_t src_row_bytes = row_bytes(type, static_cast<size_t>(m.cols));
   const size_t bytes = panel_bytes(kPanelFormat<type>, m.cols);
   for (int64_t p = begin; p < end; ++p) {
-    pack_panel<type>(static_cast<const uint8_t*>(src) + static_cast<size_t>(p) * kPanelRows * src_row_bytes, src_row_bytes,
-                     rows_of(m, p), m.cols, static_cast<uint8_t*>(dst) + static_cast<size_t>(p) * bytes);
+    pack_panel<type>(static_cast<const uint8_t*>(src) + static_cast<size_t>(p) * kPanelRows * src_row_bytes,
+                     src_row_bytes, rows_of(m, p), m.cols, static_cast<uint8_t*>(dst) + static_cast<size_t>(p) * bytes);
   }
 }
 
@@ -182,7 +182,8 @@ void pack_plain(const MatrixDesc& m, const void* src, void* dst, int64_t begin, 
     std::memset(panel, 0, float_panel_bytes(type, m.cols));
     for (int64_t k = 0; k < m.cols; ++k) {
       for (int o = 0; o < n; ++o) {
-        std::memcpy(panel + (static_cast<size_t>(k) * kPanelRows + o) * bytes, rows + o * src_row_bytes + k * bytes, bytes);
+        std::memcpy(panel + (static_cast<size_t>(k) * kPanelRows + o) * bytes, rows + o * src_row_bytes + k * bytes,
+                    bytes);
       }
     }
   }
@@ -214,8 +215,8 @@ void pack_expanded(const MatrixDesc& m, const void* src, void* dst, int64_t begi
   }
 }
 
-#define FATHOM_PACK(type)                                                                                     \
-  template size_t quantised_bytes<type>(const MatrixDesc&) noexcept;                                         \
+#define FATHOM_PACK(type)                                            \
+  template size_t quantised_bytes<type>(const MatrixDesc&) noexcept; \
   template void pack_quantised<type>(const MatrixDesc&, const void*, void*, int64_t, int64_t) noexcept
 FATHOM_PACK(DType::q4_0);
 FATHOM_PACK(DType::q5_0);
@@ -224,8 +225,8 @@ FATHOM_PACK(DType::q4_k);
 FATHOM_PACK(DType::q5_k);
 FATHOM_PACK(DType::q6_k);
 #undef FATHOM_PACK
-#define FATHOM_PACK(type)                                                                                     \
-  template size_t plain_bytes<type>(const MatrixDesc&) noexcept;                                             \
+#define FATHOM_PACK(type)                                        \
+  template size_t plain_bytes<type>(const MatrixDesc&) noexcept; \
   template void pack_plain<type>(const MatrixDesc&, const void*, void*, int64_t, int64_t) noexcept
 FATHOM_PACK(DType::f32);
 FATHOM_PACK(DType::f16);

@@ -1,9 +1,9 @@
 // Panels: how 16 outputs of a quantised matrix lie interleaved, and the order of sums every kernel here keeps.
 // Next in the flow: kernels/cpu/pack.cc, which writes panels; kernels/cpu/linear-inl.h, which multiplies by them.
 //
-// A panel is 16 outputs. Inputs come in blocks of 32 (one activation scale), a block in 8 quads of 4 inputs. A vector of
-// 64 bytes holds one quad of all outputs: byte 4 o + b belongs to output o and input 4 quad + b, so that a 32-bit lane of
-// a byte dot product is an output, whatever the width of the machine's vectors. One block of codes is
+// A panel is 16 outputs. Inputs come in blocks of 32 (one activation scale), a block in 8 quads of 4 inputs. A vector
+// of 64 bytes holds one quad of all outputs: byte 4 o + b belongs to output o and input 4 quad + b, so that a 32-bit
+// lane of a byte dot product is an output, whatever the width of the machine's vectors. One block of codes is
 //   4 bits    4 vectors; the low nibbles of vector v are quad v, the high ones quad v + 4
 //   + 1 bit   1 vector; bit j of a byte is the fifth bit of quad j
 //   + 2 bits  2 vectors; bits 2 j, 2 j + 1 of vector v are the upper bits of quad 4 v + j
@@ -12,11 +12,11 @@
 //   q4_0 q5_0 q8_0   units of 32 inputs: d f16 [16]
 //   q4_k q5_k        units of 256 inputs: d f16 [16], dmin f16 [16], scale u8 [8, 16], min u8 [8, 16]
 //   q6_k             units of 256 inputs: d f16 [16], scale s8 [16, 16]
-// which is the file's size, plus 2.8 % for q4_k and 2.3 % for q5_k (their 6-bit scales become bytes). One stream, scales
-// among codes: with all scales of a panel in front of its codes, one row ran at 0.4 of the memory's speed.
+// which is the file's size, plus 2.8 % for q4_k and 2.3 % for q5_k (their 6-bit scales become bytes). One stream,
+// scales among codes: with all scales of a panel in front of its codes, one row ran at 0.4 of the memory's speed.
 //
-// Order of sums, for one output and one row; a = activations of a block, s their scale, q = codes. acc starts at 0, blocks
-// ascend, the last step adds the bias. Each line's fma and products round once; everything called isum is exact.
+// Order of sums, for one output and one row; a = activations of a block, s their scale, q = codes. acc starts at 0,
+// blocks ascend, the last step adds the bias. Each line's fma and products round once; everything called isum is exact.
 //   q4_0 q5_0 q8_0   isum = sum (q - zero) a                 acc = fma(float(isum), d s, acc)
 //   q4_k q5_k        isum = sum q a, asum = sum a            t = float(isum) (d scale)
 //                                                            t = fma(-(dmin min), float(asum), t); acc = fma(s, t, acc)
@@ -50,11 +50,11 @@ enum class Coding : uint8_t {
 /// Geometry of one quantised type in a panel.
 struct PanelFormat {
   Coding coding;
-  int unit;          // inputs of the file's block
-  int head_bytes;    // scales, at the start of each unit
-  int block_bytes;   // codes of 32 inputs
-  int max_code;      // largest |code| as a byte product sees it
-  int zero;          // subtracted from codes
+  int unit;         // inputs of the file's block
+  int head_bytes;   // scales, at the start of each unit
+  int block_bytes;  // codes of 32 inputs
+  int max_code;     // largest |code| as a byte product sees it
+  int zero;         // subtracted from codes
   bool signed_codes;
 
   constexpr int blocks() const { return unit / kQuantBlock; }

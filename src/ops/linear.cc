@@ -30,7 +30,8 @@ std::string shape_text(const Tensor& w) {
          std::to_string(w.cols) + ")";
 }
 
-// ---- the parts of a region --------------------------------------------------------------------------------------------
+// ---- the parts of a region
+// --------------------------------------------------------------------------------------------
 
 // A part is some panels for some rows. It should be long beside the cost of taking it (about 0.1 us), of gathering its
 // activations (about one panel's products) and of reading its weights, and short beside the region, so that threads end
@@ -50,8 +51,8 @@ double panel_us(const LinearJob& job, int64_t rows) {
 
 struct Split {
   const LinearJob* job;
-  int64_t panels, rows;              // of one part; the last may have fewer
-  int64_t panel_parts, row_parts;    // part i: rows i / panel_parts, panels i % panel_parts
+  int64_t panels, rows;            // of one part; the last may have fewer
+  int64_t panel_parts, row_parts;  // part i: rows i / panel_parts, panels i % panel_parts
   int64_t parts() const { return panel_parts * row_parts; }
 };
 
@@ -69,13 +70,15 @@ void run_part(const Activations& src, const Split& split, int64_t i) {
   const LinearJob& job = *split.job;
   const Linear& w = *job.weight;
   const int64_t row = i / split.panel_parts * split.rows, panel = i % split.panel_parts * split.panels;
-  LinearArgs args{w.matrix, w.packed.data(), nullptr, {}, std::min(split.rows, job.n - row), w.bias, nullptr, job.dst_stride};
+  LinearArgs args{w.matrix, w.packed.data(), nullptr,       {}, std::min(split.rows, job.n - row),
+                  w.bias,   nullptr,         job.dst_stride};
   args.dst = job.dst + row * job.dst_stride;
   if (w.kernel->activation == Activation::f32) {
     args.src = src.f32 + row * w.matrix.cols;
   } else {
     const int64_t first = row * src.q8.cols;
-    args.src_q8 = {src.q8.values + first, src.q8.scales + first / kQuantBlock, src.q8.sums + first / kSumBlock, src.q8.cols};
+    args.src_q8 = {src.q8.values + first, src.q8.scales + first / kQuantBlock, src.q8.sums + first / kSumBlock,
+                   src.q8.cols};
   }
   w.kernel->run(args, panel, std::min(w.panels(), panel + split.panels));
 }
@@ -135,7 +138,8 @@ Result<Linear> pack_linear(const Tensor& weight, std::span<const KernelTable* co
 }
 
 void linear(ThreadPool& pool, const Activations& src, std::span<const LinearJob> jobs) noexcept {
-  for (size_t i = 0; i < jobs.size(); i += kMaxJobs) run_group(pool, src, jobs.subspan(i, std::min(kMaxJobs, jobs.size() - i)));
+  for (size_t i = 0; i < jobs.size(); i += kMaxJobs)
+    run_group(pool, src, jobs.subspan(i, std::min(kMaxJobs, jobs.size() - i)));
 }
 
 }  // namespace fathom

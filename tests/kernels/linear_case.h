@@ -27,7 +27,9 @@ struct LinearCase {
   std::vector<float> bias;
 
   LinearCase(DType type, int64_t rows, int64_t cols, int64_t rows_left, uint32_t seed, Fill fill = Fill::random)
-      : matrix{type, rows, cols}, n(rows_left), weights(static_cast<size_t>(rows) * row_bytes(type, static_cast<size_t>(cols))) {
+      : matrix{type, rows, cols},
+        n(rows_left),
+        weights(static_cast<size_t>(rows) * row_bytes(type, static_cast<size_t>(cols))) {
     std::mt19937 random(seed);
     fill_weights(random, fill);
     std::normal_distribution<float> normal;
@@ -36,7 +38,9 @@ struct LinearCase {
     for (int64_t i = 0; i < n * cols; ++i) src.push_back(normal(random));
     if (cols % kQuantBlock == 0) {
       for (int64_t i = 0; i < n * cols; ++i) {
-        values.push_back(static_cast<int8_t>(fill == Fill::random ? value(random) : fill == Fill::all_max ? 127 : -127));
+        values.push_back(static_cast<int8_t>(fill == Fill::random    ? value(random)
+                                             : fill == Fill::all_max ? 127
+                                                                     : -127));
       }
       for (int64_t i = 0; i < n * cols; i += kQuantBlock) scales.push_back(scale(random));
       for (int64_t i = 0; i < n * cols; i += kSumBlock) {
@@ -62,7 +66,7 @@ struct LinearCase {
     if (plain()) {
       for (size_t i = 0; i < weights.size(); i += info(type).block_bytes) {
         const float x = normal(random);
-        const uint32_t bits = type == DType::f32    ? kernels::float_to_bits(x)
+        const uint32_t bits = type == DType::f32   ? kernels::float_to_bits(x)
                               : type == DType::f16 ? kernels::float_to_half(x)
                                                    : kernels::float_to_bits(x) >> 16;
         std::memcpy(&weights[i], &bits, info(type).block_bytes);
@@ -71,7 +75,8 @@ struct LinearCase {
     }
     // Extreme codes: q8_0 and the scales of q6_k are signed bytes, everything else unsigned fields.
     const uint8_t high = type == DType::q8_0 ? 0x7F : 0xFF, low = type == DType::q8_0 ? 0x80 : 0x00;
-    for (uint8_t& byte : weights) byte = fill == Fill::random ? static_cast<uint8_t>(random()) : fill == Fill::all_max ? high : low;
+    for (uint8_t& byte : weights)
+      byte = fill == Fill::random ? static_cast<uint8_t>(random()) : fill == Fill::all_max ? high : low;
     for (size_t i = 0; i < weights.size(); i += info(type).block_bytes) {
       uint8_t* block = &weights[i];
       if (type == DType::q6_k && fill != Fill::random) std::memset(block + 192, 0x80, 16);
@@ -86,14 +91,20 @@ struct LinearCase {
 inline int file_code(DType type, const uint8_t* block, int i) {
   const int j = i % 16, nibble = i % 32 / 16 * 4, run = i / 32, l = i % 32;
   switch (type) {
-    case DType::q4_0: return ((block[2 + j] >> nibble) & 15) - 8;
-    case DType::q5_0: return (((block[6 + j] >> nibble) & 15) | ((block[2 + i / 8] >> (i % 8)) & 1) << 4) - 16;
-    case DType::q8_0: return static_cast<int8_t>(block[2 + i]);
-    case DType::q4_k: return (block[16 + run / 2 * 32 + l] >> (run % 2 * 4)) & 15;
-    case DType::q5_k: return ((block[48 + run / 2 * 32 + l] >> (run % 2 * 4)) & 15) | ((block[16 + l] >> run) & 1) << 4;
+    case DType::q4_0:
+      return ((block[2 + j] >> nibble) & 15) - 8;
+    case DType::q5_0:
+      return (((block[6 + j] >> nibble) & 15) | ((block[2 + i / 8] >> (i % 8)) & 1) << 4) - 16;
+    case DType::q8_0:
+      return static_cast<int8_t>(block[2 + i]);
+    case DType::q4_k:
+      return (block[16 + run / 2 * 32 + l] >> (run % 2 * 4)) & 15;
+    case DType::q5_k:
+      return ((block[48 + run / 2 * 32 + l] >> (run % 2 * 4)) & 15) | ((block[16 + l] >> run) & 1) << 4;
     default:
       return (((block[i / 128 * 64 + i % 64] >> (i % 128 / 64 * 4)) & 15) |
-              ((block[128 + i / 128 * 32 + l] >> (i % 128 / 32 * 2)) & 3) << 4) - 32;
+              ((block[128 + i / 128 * 32 + l] >> (i % 128 / 32 * 2)) & 3) << 4) -
+             32;
   }
 }
 

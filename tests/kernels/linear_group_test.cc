@@ -29,14 +29,18 @@ TEST(LinearGroup, SeveralProductsOnAnyNumberOfThreadsGiveTheOrderedBits) {
   for (int threads : {1, 2, 3}) {
     ThreadPool pool = std::move(ThreadPool::make(threads)).value();
     std::vector<Linear> packed;
-    for (const LinearCase* c : {&q, &k, &v}) packed.push_back(pack_linear(tensor_of(*c, "w"), tables(), Numerics::fast, pool).value());
+    for (const LinearCase* c : {&q, &k, &v})
+      packed.push_back(pack_linear(tensor_of(*c, "w"), tables(), Numerics::fast, pool).value());
     packed[0].bias = q.bias.data();
     std::vector<float> a(20 * 70), b(20 * 33), c(20 * 200);
-    const LinearJob jobs[] = {{&packed[0], 20, a.data(), 70}, {&packed[1], 5, b.data(), 33}, {&packed[2], 20, c.data(), 200}};
+    const LinearJob jobs[] = {
+        {&packed[0], 20, a.data(), 70}, {&packed[1], 5, b.data(), 33}, {&packed[2], 20, c.data(), 200}};
     linear(pool, {q.src.data(), q.q8()}, jobs);
     for (int64_t r = 0; r < 20; ++r) {
-      for (int64_t o = 0; o < 70; ++o) ASSERT_EQ(a[static_cast<size_t>(r * 70 + o)], ordered_sum(q, r, o) + q.bias[static_cast<size_t>(o)]);
-      for (int64_t o = 0; o < 33; ++o) ASSERT_EQ(b[static_cast<size_t>(r * 33 + o)], r < 5 ? ordered_sum(k, r, o) : 0.0f);
+      for (int64_t o = 0; o < 70; ++o)
+        ASSERT_EQ(a[static_cast<size_t>(r * 70 + o)], ordered_sum(q, r, o) + q.bias[static_cast<size_t>(o)]);
+      for (int64_t o = 0; o < 33; ++o)
+        ASSERT_EQ(b[static_cast<size_t>(r * 33 + o)], r < 5 ? ordered_sum(k, r, o) : 0.0f);
       for (int64_t o = 0; o < 200; ++o) ASSERT_EQ(c[static_cast<size_t>(r * 200 + o)], ordered_sum(v, r, o));
     }
   }
@@ -72,7 +76,8 @@ TEST(LinearGroup, ProgressNamesRowsInOrderAndEndsWithAll) {
   EXPECT_EQ(seen.back(), 20011);
   ThreadPool one = std::move(ThreadPool::make(1)).value();
   const Linear again = pack_linear(tensor_of(c, "w"), tables(), Numerics::fast, one).value();
-  EXPECT_TRUE(same_bits<uint8_t>({whole.packed.as<uint8_t>(), whole.packed.size()}, {again.packed.as<uint8_t>(), again.packed.size()}));
+  EXPECT_TRUE(same_bits<uint8_t>({whole.packed.as<uint8_t>(), whole.packed.size()},
+                                 {again.packed.as<uint8_t>(), again.packed.size()}));
 }
 
 TEST(LinearGroup, AShapeNoKernelServesIsAnErrorThatNamesTheTensor) {

@@ -44,8 +44,10 @@ std::vector<float> multiply(const LinearKernel& kernel, LinearCase& c, int64_t n
   const int64_t stride = c.matrix.rows + 2;
   constexpr float kUntouched = 12345.0f;
   std::vector<float> dst(static_cast<size_t>(n * stride), kUntouched), result;
-  const LinearArgs args{c.matrix, packed.data(), c.src.data(), c.q8(), n, with_bias ? c.bias.data() : nullptr, dst.data(), stride};
-  for (int64_t p = 0; p < panels; p += split) kernel.pack(c.matrix, c.weights.data(), packed.data(), p, std::min(panels, p + split));
+  const LinearArgs args{c.matrix,   packed.data(), c.src.data(), c.q8(), n, with_bias ? c.bias.data() : nullptr,
+                        dst.data(), stride};
+  for (int64_t p = 0; p < panels; p += split)
+    kernel.pack(c.matrix, c.weights.data(), packed.data(), p, std::min(panels, p + split));
   for (int64_t p = 0; p < panels; p += split) kernel.run(args, p, std::min(panels, p + split));
   for (int64_t r = 0; r < n; ++r) {
     const float* row = dst.data() + r * stride;
@@ -76,7 +78,8 @@ void expect_ordered(LinearCase& c, std::initializer_list<int64_t> ns, std::initi
         const std::span<const float> head(want.data(), static_cast<size_t>(n * c.matrix.rows));
         for (int64_t split : splits) {
           ASSERT_TRUE(same_bits<float>(multiply(*kernel, c, n, split, with_bias), head))
-              << kernel->name << ", " << c.matrix.rows << " x " << c.matrix.cols << ", n = " << n << ", panels by " << split;
+              << kernel->name << ", " << c.matrix.rows << " x " << c.matrix.cols << ", n = " << n << ", panels by "
+              << split;
         }
       }
     }
@@ -86,7 +89,9 @@ void expect_ordered(LinearCase& c, std::initializer_list<int64_t> ns, std::initi
 class LinearKernels : public ::testing::TestWithParam<DType> {
  protected:
   /// `k` inputs, made a multiple of what the type needs.
-  static int64_t cols(int64_t k) { return std::max<int64_t>(1, k / info(GetParam()).block_elements) * info(GetParam()).block_elements; }
+  static int64_t cols(int64_t k) {
+    return std::max<int64_t>(1, k / info(GetParam()).block_elements) * info(GetParam()).block_elements;
+  }
 };
 
 std::string type_name(const ::testing::TestParamInfo<DType>& test) { return std::string(info(test.param).name); }
@@ -120,8 +125,8 @@ TEST_P(LinearKernels, ExtremeCodesAndActivationsDoNotSaturate) {
 }
 
 // One output is a sum of B terms (blocks, or inputs of plain types), each made by at most three roundings and added by
-// one; the reference rounds each weight once or twice to f32. So |got - want| <= (B + 6) 2^-24 * sum |weight| |a|, where a
-// weight with a minimum counts both its parts; their sum is at most |weight| + 2 |min|.
+// one; the reference rounds each weight once or twice to f32. So |got - want| <= (B + 6) 2^-24 * sum |weight| |a|,
+// where a weight with a minimum counts both its parts; their sum is at most |weight| + 2 |min|.
 TEST_P(LinearKernels, EveryTargetIsNearTheDoubleReference) {
   LinearCase c(GetParam(), 37, cols(1312), 3, 5);
   if (c.plain() && c.values.empty()) GTEST_SKIP() << "the width is no multiple of 32";
@@ -162,7 +167,8 @@ TEST_P(LinearKernels, TheExactKernelIsAnOrderedSumOverExpandedWeights) {
   expanded.src = c.src;
   expanded.bias = c.bias;
   for (int64_t o = 0; o < 21; ++o) {
-    kernels::dequantize_row(GetParam(), c.row(o), reinterpret_cast<float*>(expanded.weights.data()) + o * c.matrix.cols, c.matrix.cols);
+    kernels::dequantize_row(GetParam(), c.row(o), reinterpret_cast<float*>(expanded.weights.data()) + o * c.matrix.cols,
+                            c.matrix.cols);
   }
   const std::vector<float> want = ordered(expanded, true);
   for (const KernelTable* table : targets()) {
@@ -177,7 +183,8 @@ TEST_P(LinearKernels, PanelsTakeAtMostThreePercentMoreThanTheFile) {
   const MatrixDesc m{GetParam(), 1024, cols(2048)};
   for (const KernelTable* table : targets()) {
     const auto packed = static_cast<double>(kernel_for(*table, m)->packed_bytes(m));
-    EXPECT_LE(packed, 1.03 * 1024.0 * static_cast<double>(row_bytes(m.type, static_cast<size_t>(m.cols)))) << table->name;
+    EXPECT_LE(packed, 1.03 * 1024.0 * static_cast<double>(row_bytes(m.type, static_cast<size_t>(m.cols))))
+        << table->name;
   }
 }
 
