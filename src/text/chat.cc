@@ -196,10 +196,10 @@ ChatTemplate::ChatTemplate(const Tokenizer& tokenizer, ChatKind kind) : tokenize
   user_begin_ = literal_around(source, "[INST]");
   user_end_ = literal_around(source, "[/INST]");
   for (const std::string_view space : {"\" \" + message[", "' ' + message["}) {
-    if (contains(source, space)) assistant_begin_ = " ";
+    if (contains(source, space)) assistant_begin_.assign(1, ' ');
   }
   for (const std::string_view space : {"eos_token + ' '", "eos_token + \" \""}) {
-    if (contains(source, space)) assistant_end_ = " ";
+    if (contains(source, space)) assistant_end_.assign(1, ' ');
   }
   trims_assistant_ = contains(source, "|trim + eos_token") || contains(source, "| trim + eos_token");
   system_with_last_ = contains(source, "loop.last and system_message");
