@@ -12,6 +12,7 @@
 
 #include "tests/golden/tiny_cases.h"
 #include "tests/support/plain_forward.h"
+#include "tests/support/sessions.h"
 
 namespace fathom {
 namespace {
@@ -125,6 +126,87 @@ TEST(TinyGolden, the_plain_forward_pass_rounded_as_llama_cpp_rounds_gives_its_lo
     EXPECT_LE(least, kSumsOfFloats) << "no position agrees: these are not the same sums";
     EXPECT_LE(most, std::max(kSumsOfFloats, std::sqrt(2.0) * unrounded));
   }
+}
+
+/// The engine's logits of every position at full depth, from an f32 cache: [prompt, vocab].
+testing::Outcome engine_logits(const Model& model, std::span<const int32_t> prompt) {
+  Session session = Session::make(model, {.max_tokens = 64, .max_logit_rows = 64, .kv = DType::f32}).value();
+  return testing::run(session, prompt, {.chunk = 16});
+}
+
+std::span<const float> row_of(const testing::Outcome& outcome, size_t position) {
+  const auto vocab = static_cast<size_t>(testing::kTinyVocab);
+  return std::span(outcome.logits).subspan(position * vocab, vocab);
+}
+
+TEST(TinyGolden, the_engine_with_exact_numerics_gives_the_plain_forward_pass) {
+  const std::vector<int32_t> prompt = testing::tiny_prompt();
+  for (const TinyCase& c : testing::tiny_cases()) {
+    SCOPED_TRACE(c.name);
+    const Model model = testing::tiny_model(c.options, {.numerics = Numerics::exact});
+    const auto plain = testing::plain_logits(model, prompt);
+    const testing::Outcome found = engine_logits(model, prompt);
+    for (size_t p = 0; p < prompt.size(); ++p) {
+      EXPECT_LE(difference(plain[p], row_of(found, p)), kSumsOfFloats) << "position " << p;
+    }
+  }
+}
+
+// The same argument as above: a first position that agrees to the last bits, none further off than unrelated roundings.
+TEST(TinyGolden, the_engine_with_fast_numerics_rounds_what_it_says_and_nothing_else) {
+  const std::vector<int32_t> prompt = testing::tiny_prompt();
+  for (const TinyCase& c : testing::tiny_cases()) {
+    SCOPED_TRACE(c.name);
+    const Model model = testing::tiny_model(c.options);
+    const bool rounds = model.weights().layers[0].q.kernel->activation == Activation::q8;
+    const auto rounded = testing::plain_logits(
+        model, prompt, {.rounding = rounds ? testing::PlainRounding::q8 : testing::PlainRounding::none});
+    const auto exact = testing::plain_logits(model, prompt);
+    const testing::Outcome found = engine_logits(model, prompt);
+    double least = 1, most = 0, unrounded = 0;
+    for (size_t p = 0; p < prompt.size(); ++p) {
+      const double off = difference(rounded[p], row_of(found, p));
+      if (p > 0) least = std::min(least, off);  // the first position sees no rotation and no other cell
+      most = std::max(most, off);
+      unrounded = std::max(unrounded, difference(exact[p], row_of(found, p)));
+    }
+    EXPECT_LE(least, kSumsOfFloats) << "no position agrees: these are not the same sums";
+    EXPECT_LE(most, std::max(kSumsOfFloats, std::sqrt(2.0) * unrounded));
+  }
+}
+
+// Straight to the other engine: with f32 weights neither rounds, but for Gemma's GELU, by llama.cpp, to half precision:
+// 2^-11 of each gate and a few layers of them, 2e-3 at most.
+TEST(TinyGolden, the_engine_gives_llama_cpp_s_logits_for_f32_weights) {
+  const std::vector<int32_t> prompt = testing::tiny_prompt();
+  for (const TinyCase& c : testing::tiny_cases()) {
+    if (c.options.type != DType::f32) continue;
+    const testing::Outcome found = engine_logits(testing::tiny_model(c.options), prompt);
+    for (size_t i = 0; i < std::size(testing::kTinyPositions); ++i) {
+      const auto position = static_cast<size_t>(testing::kTinyPositions[i]);
+      EXPECT_LE(difference(golden_row(c, i), row_of(found, position)),
+                c.options.family == "gemma3" ? 2e-3 : kSumsOfFloats)
+          << c.name << " position " << position;
+    }
+  }
+}
+
+// Both sides keep 8 bits of each activation, llama.cpp in larger blocks beside K types; so ours may not cost more.
+TEST(TinyGolden, fast_numerics_lie_no_further_from_exact_than_llama_cpp_does) {
+  const std::vector<int32_t> prompt = testing::tiny_prompt();
+  double ours = 0, theirs = 0;
+  for (const TinyCase& c : testing::tiny_cases()) {
+    if (info(c.options.type).block_elements == 1) continue;
+    const Model model = testing::tiny_model(c.options);
+    const testing::Outcome found = engine_logits(model, prompt);
+    const auto exact = testing::plain_logits(model, prompt);
+    for (size_t i = 0; i < std::size(testing::kTinyPositions); ++i) {
+      const auto position = static_cast<size_t>(testing::kTinyPositions[i]);
+      ours += difference(exact[position], row_of(found, position));
+      theirs += difference(exact[position], golden_row(c, i));
+    }
+  }
+  EXPECT_LE(ours, theirs) << "sums of 96 rms differences over the logits' spread";
 }
 
 }  // namespace
