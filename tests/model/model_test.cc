@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -13,6 +13,7 @@
 #include "fathom/model/describe.h"
 #include "kernels/ref/dequant.h"
 #include "src/model/families.h"
+#include "src/model/mapped_file.h"
 #include "tests/support/tiny_model.h"
 
 namespace fathom {
@@ -111,6 +112,23 @@ TEST(Model, a_file_cut_short_on_disk_names_its_path) {
   ASSERT_FALSE(model);
   EXPECT_NE(model.error().message.find(file.path()), std::string::npos);
   EXPECT_NE(model.error().message.find("cut short"), std::string::npos);
+}
+
+TEST(Model, a_file_that_shrinks_or_is_written_while_mapped_is_noticed) {
+  const Bytes bytes = tiny_gguf();
+  const TemporaryFile file(bytes);
+  {
+    const MappedFile mapped = MappedFile::open(file.path()).value();
+    EXPECT_TRUE(mapped.check_unchanged());
+    std::filesystem::resize_file(file.path(), 4096);
+    const Result<void> changed = mapped.check_unchanged();
+    ASSERT_FALSE(changed);
+    EXPECT_EQ(changed.error().code, ErrorCode::file);
+    EXPECT_NE(changed.error().message.find("now 4096"), std::string::npos) << changed.error().message;
+  }
+  const MappedFile mapped = MappedFile::open(file.path()).value();
+  std::filesystem::last_write_time(file.path(), std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
+  EXPECT_FALSE(mapped.check_unchanged()) << "the same size, another time of change";
 }
 
 TEST(Model, a_fingerprint_follows_weights_words_and_numerics) {
