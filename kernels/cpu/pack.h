@@ -1,5 +1,5 @@
 // Packing of a file's matrix into panels, one pair of functions for each type. Next in the flow:
-// kernels/cpu/linear-inl.h.
+// kernels/cpu/linear.cc.
 #pragma once
 
 #include "kernels/cpu/panel.h"

@@ -1,5 +1,5 @@
 // Panels: how 16 outputs of a quantised matrix lie interleaved, and the order of sums every kernel here keeps.
-// Next in the flow: kernels/cpu/pack.cc, which writes panels; kernels/cpu/linear-inl.h, which multiplies by them.
+// Next in the flow: kernels/cpu/pack.cc, which writes panels; kernels/cpu/linear.cc, which multiplies by them.
 //
 // A panel is 16 outputs. Inputs come in blocks of 32 (one activation scale), a block in 8 quads of 4 inputs. A vector
 // of 64 bytes holds one quad of all outputs: byte 4 o + b belongs to output o and input 4 quad + b, so that a 32-bit
