@@ -11,7 +11,7 @@ constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kPageBytes = size_t{64} << 10;  // of every Linux, ARM's largest included
 }
 
-Buffer::Buffer(size_t bytes) : data_(nullptr, Free{0}), size_(bytes) {
+Buffer::Buffer(size_t bytes, Pages pages) : data_(nullptr, Free{0}), size_(bytes) {
   if (bytes == 0) return;
   if (bytes < kHugePageBytes) {
     auto* p = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{64}, std::nothrow));
@@ -23,7 +23,7 @@ Buffer::Buffer(size_t bytes) : data_(nullptr, Free{0}), size_(bytes) {
   const size_t mapped = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
   void* p = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) return;
-  madvise(p, mapped, MADV_HUGEPAGE);
+  madvise(p, mapped, pages == Pages::huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   data_ = {static_cast<std::byte*>(p), Free{mapped}};
 }
 

@@ -63,7 +63,7 @@ Result<StepBuffers> StepBuffers::make(const ModelConfig& config, int32_t max_row
     return cutter.used();
   };
   const size_t bytes = cut_all(nullptr);
-  b.memory_ = Buffer(bytes);
+  b.memory_ = Buffer(bytes, Pages::small);
   if (b.memory_.data() == nullptr) {
     return Error{ErrorCode::capacity, fmt::format("{} bytes for steps of {} rows: the system refused; lower "
                                                   "SessionOptions::max_rows or max_logit_rows", bytes, max_rows)};
@@ -78,7 +78,7 @@ Result<StepBuffers> StepBuffers::make(const ModelConfig& config, int32_t max_row
 Result<void> StepBuffers::make_answers() {
   if (answers != nullptr) return {};
   const size_t bytes = static_cast<size_t>(max_logit_rows) * static_cast<size_t>(vocab) * sizeof(float);
-  answers_memory_ = Buffer(bytes);
+  answers_memory_ = Buffer(bytes, Pages::small);
   answers = answers_memory_.as<float>();
   if (answers != nullptr) return {};
   return Error{ErrorCode::capacity, fmt::format("{} bytes for exit checks of {} rows: the system refused; lower "

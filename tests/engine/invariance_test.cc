@@ -1,4 +1,5 @@
 // Invariant 1: full depth gives the same bits whatever the batch, its composition, the threads and the chunking.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -94,8 +95,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"qwen3", DType::q5_k}, Case{"qwen3", DType::f32}, Case{"llama", DType::f16},
                       Case{"qwen2", DType::bf16}),
     [](const auto& info) {
-      std::string type(fathom::info(info.param.type).name);
-      return std::string(info.param.family) + "_" + type;
+      return fmt::format("{}_{}", info.param.family, fathom::info(info.param.type).name);
     });
 
 }  // namespace

@@ -62,12 +62,16 @@ struct Tensor {
   size_t bytes() const { return static_cast<size_t>(rows) * row_bytes(type, static_cast<size_t>(cols)); }
 };
 
-/// Owned memory, 64-byte aligned, zeroed on first touch; large buffers ask the system for huge pages.
+/// Whether a large buffer asks the system for huge pages: dense data wants them; memory that may stay partly unused does
+/// not, since a touched huge page is resident whole.
+enum class Pages : uint8_t { huge, small };
+
+/// Owned memory, 64-byte aligned, zeroed on first touch.
 class FATHOM_API Buffer {
  public:
   Buffer() : data_(nullptr, Free{0}) {}
   /// Allocates `bytes`; `data()` is null when the system refuses.
-  explicit Buffer(size_t bytes);
+  explicit Buffer(size_t bytes, Pages pages = Pages::huge);
 
   std::byte* data() const { return data_.get(); }
   size_t size() const { return size_; }
