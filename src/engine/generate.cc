@@ -19,7 +19,7 @@ double seconds_since(Clock::time_point start) {
 class Output {
  public:
   Output(const Tokenizer& tokenizer, const GenerateOptions& options)
-      : decoder_(tokenizer, options.special), stop_(options.stop) {}
+      : decoder_(tokenizer, options.special, /*continues=*/true), stop_(options.stop) {}
 
   // Appends a token; true when a stop string is complete.
   bool push(int32_t id) { return append(decoder_.push(id)); }

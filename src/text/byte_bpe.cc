@@ -40,11 +40,14 @@ std::optional<std::string> alphabet_bytes(std::string_view token) {
 }
 
 ByteBpe::ByteBpe(Pretokenizer pretokenizer, const Pretokenizer::Recipe& recipe, size_t merges, size_t special_bytes,
-                 size_t words)
+                 const std::vector<std::string_view>& words)
     : pretokenizer_(std::move(pretokenizer)),
       merges_(merges),
       user_defined_(special_bytes),
-      words_(words),
+      words_(recipe.whole_words ? words.size() : 0, &words,
+             [](const void* words, int32_t id) {
+               return (*static_cast<const std::vector<std::string_view>*>(words))[static_cast<size_t>(id)];
+             }),
       nfc_(recipe.nfc),
       whole_words_(recipe.whole_words) {
   bytes_.fill(-1);
@@ -65,8 +68,7 @@ Result<ByteBpe> ByteBpe::make(const TokenizerTables& tables, const TokenIndex& i
   for (size_t id = 0; id < tables.tokens.size(); ++id) {
     if (tables.kinds[id] == TokenKind::user_defined) special_bytes += tables.tokens[id].size();
   }
-  ByteBpe made(std::move(pretokenizer), *recipe, tables.merges.size(), special_bytes,
-               recipe->whole_words ? tables.tokens.size() : 0);
+  ByteBpe made(std::move(pretokenizer), *recipe, tables.merges.size(), special_bytes, pieces);
   for (size_t i = 0; i < tables.tokens.size(); ++i) {
     const auto id = static_cast<int32_t>(i);
     if (tables.kinds[i] == TokenKind::user_defined && !tables.tokens[i].empty()) {
@@ -74,7 +76,7 @@ Result<ByteBpe> ByteBpe::make(const TokenizerTables& tables, const TokenIndex& i
     }
     if (tables.kinds[i] != TokenKind::normal) continue;
     if (pieces[i].size() == 1) made.bytes_[static_cast<unsigned char>(pieces[i][0])] = id;
-    if (recipe->whole_words && !pieces[i].empty()) made.words_.add(pieces[i], id);
+    if (recipe->whole_words && !pieces[i].empty()) made.words_.add(id);
   }
   for (size_t rank = 0; rank < tables.merges.size(); ++rank) {
     FATHOM_TRY(made.add_merge(index, tables.merges[rank], static_cast<uint32_t>(rank)));

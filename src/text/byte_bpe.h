@@ -36,7 +36,7 @@ class ByteBpe {
 
  private:
   ByteBpe(Pretokenizer pretokenizer, const Pretokenizer::Recipe& recipe, size_t merges, size_t special_bytes,
-          size_t words);
+          const std::vector<std::string_view>& words);
   Result<void> add_merge(const TokenIndex& index, std::string_view merge, uint32_t rank);
   Result<void> encode_words(std::string_view text, std::vector<int32_t>& ids) const;
 

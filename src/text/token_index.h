@@ -11,45 +11,53 @@
 
 namespace fathom::text {
 
-/// Ids by string. The strings must outlive the index.
+/// Ids by string. The strings stay with their owner, who gives them by id: 8 bytes a slot matter with 262,144 tokens.
 class TokenIndex {
  public:
-  explicit TokenIndex(size_t capacity) {
+  using StringOf = std::string_view (*)(const void* owner, int32_t id);
+
+  TokenIndex(size_t capacity, const void* owner, StringOf string_of) : owner_(owner), string_of_(string_of) {
     size_t slots = 16;
     while (slots < 2 * capacity) slots *= 2;
     slots_.resize(slots);
   }
 
-  /// The id that already has this string, else -1 after adding it.
-  int32_t add(std::string_view token, int32_t id) {
-    const uint64_t hash = XXH3_64bits(token.data(), token.size());
-    size_t at = hash & (slots_.size() - 1);
-    for (; slots_[at].id >= 0; at = (at + 1) & (slots_.size() - 1)) {
-      if (slots_[at].check == static_cast<uint32_t>(hash >> 32) && slots_[at].token() == token) return slots_[at].id;
-    }
-    slots_[at] = {token.data(), static_cast<uint32_t>(token.size()), static_cast<uint32_t>(hash >> 32), id};
+  /// The id that already has the string of `id`, else -1 after adding it.
+  int32_t add(int32_t id) {
+    const std::string_view token = string_of_(owner_, id);
+    Slot& slot = slots_[place(token)];
+    if (slot.id >= 0) return slot.id;
+    slot = {check(hash(token)), id};
     if (token.size() > longest_) longest_ = token.size();
     return -1;
   }
 
   /// The id of a string, -1 where there is none.
   int32_t find(std::string_view token) const noexcept {
-    if (token.size() > longest_) return -1;
-    const uint64_t hash = XXH3_64bits(token.data(), token.size());
-    for (size_t at = hash & (slots_.size() - 1); slots_[at].id >= 0; at = (at + 1) & (slots_.size() - 1)) {
-      if (slots_[at].check == static_cast<uint32_t>(hash >> 32) && slots_[at].token() == token) return slots_[at].id;
-    }
-    return -1;
+    return token.size() > longest_ ? -1 : slots_[place(token)].id;
   }
 
  private:
   struct Slot {
-    const char* data = nullptr;
-    uint32_t size = 0;
     uint32_t check = 0;  // upper half of the hash
     int32_t id = -1;
-    std::string_view token() const { return {data, size}; }
   };
+
+  static uint64_t hash(std::string_view token) { return XXH3_64bits(token.data(), token.size()); }
+  static uint32_t check(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
+
+  // The slot of a string, or the free one where it would stand.
+  size_t place(std::string_view token) const noexcept {
+    const uint64_t h = hash(token);
+    size_t at = h & (slots_.size() - 1);
+    while (slots_[at].id >= 0 && !(slots_[at].check == check(h) && string_of_(owner_, slots_[at].id) == token)) {
+      at = (at + 1) & (slots_.size() - 1);
+    }
+    return at;
+  }
+
+  const void* owner_;
+  StringOf string_of_;
   std::vector<Slot> slots_;  // a power of two, at most half full
   size_t longest_ = 0;
 };

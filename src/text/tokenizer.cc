@@ -66,9 +66,11 @@ Result<void> check_ids(const TokenizerTables& t) {
 }
 
 Result<text::TokenIndex> index_tokens(const TokenizerTables& t) {
-  text::TokenIndex index(t.tokens.size());
+  text::TokenIndex index(t.tokens.size(), &t.tokens, [](const void* tokens, int32_t id) -> std::string_view {
+    return (*static_cast<const std::vector<std::string>*>(tokens))[static_cast<size_t>(id)];
+  });
   for (size_t i = 0; i < t.tokens.size(); ++i) {
-    const int32_t other = index.add(t.tokens[i], static_cast<int32_t>(i));
+    const int32_t other = index.add(static_cast<int32_t>(i));
     if (other >= 0) {
       return format_error(
           fmt::format("tokens {} and {} are both \"{}\": convert the model again", other, i, printable(t.tokens[i])));
