@@ -1,0 +1,146 @@
+// Options that several verbs have, reading of texts, writing of results.
+#include "src/cli/command.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <system_error>
+#include <thread>
+
+namespace fathom::cli {
+namespace {
+
+constexpr size_t kMaxTextBytes = size_t{256} << 20;
+constexpr std::string_view kModelNames[] = {"gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"};
+
+std::string reason() { return std::generic_category().message(errno); }
+
+int cpus() { return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 256); }
+
+std::string cache_folder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && *cache != '\0') return cache;
+  const char* home = std::getenv("HOME");
+  return std::string(home != nullptr ? home : "") + "/.cache";
+}
+
+// The path of a model that was given by path or by name.
+Result<std::string> find_model(const std::string& model) {
+  if (access(model.c_str(), F_OK) == 0 || model.find('/') != std::string::npos) return model;
+  for (std::string_view name : kModelNames) {
+    if (model != name) continue;
+    std::string path = fmt::format("{}/fathom/models/{}/{}.gguf", cache_folder(), name, name);
+    if (access(path.c_str(), F_OK) == 0) return path;
+    return Error{ErrorCode::file, fmt::format("model {} is not at {}: run ./dev model {}", name, path, name)};
+  }
+  return Error{ErrorCode::file,
+               fmt::format("model {}: no such file: give a path or one of {}", model, fmt::join(kModelNames, ", "))};
+}
+
+// Everything a descriptor gives.
+Result<std::string> read_all(int fd, const std::string& name) {
+  std::string text;
+  for (;;) {
+    const size_t old = text.size();
+    if (old > kMaxTextBytes) {
+      return Error{ErrorCode::capacity,
+                   fmt::format("{}: longer than {} bytes: give a shorter text", name, kMaxTextBytes)};
+    }
+    text.resize(old + (size_t{1} << 16));
+    const ssize_t got = ::read(fd, text.data() + old, text.size() - old);
+    text.resize(old + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return Error{ErrorCode::file, fmt::format("{}: {}: give a file that can be read", name, reason())};
+    if (got == 0) return text;
+  }
+}
+
+Result<std::string> read_file(const std::string& path) {
+  if (path == "-") return read_all(STDIN_FILENO, "standard input");
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return Error{ErrorCode::file, fmt::format("{}: {}: give a file that can be read", path, reason())};
+  Result<std::string> text = read_all(fd, path);
+  close(fd);
+  return text;
+}
+
+}  // namespace
+
+void add_model_options(CLI::App& verb, ModelArgs& args, bool required) {
+  auto* model = verb.add_option("-m,--model", args.model, "GGUF file, or a name that ./dev model knows");
+  if (required) model->required();
+  args.threads = cpus();
+  verb.add_option("--threads", args.threads, "Threads, 1 to 256")->capture_default_str()->check(CLI::Range(1, 256));
+  verb.add_option("--numerics", args.numerics,
+                  "How products are rounded: fast (8-bit activations) or exact (f32, slow)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"fast", "exact"}));
+  verb.add_option("--target", args.target, "Kernels by name, for example ref or cpu/avx2; default: the machine's best");
+}
+
+Result<Model> open_model(const ModelArgs& args) {
+  FATHOM_TRY(const std::string path, find_model(args.model));
+  return Model::open(path, {.numerics = args.numerics == "exact" ? Numerics::exact : Numerics::fast,
+                            .threads = args.threads,
+                            .target = args.target.empty() ? nullptr : args.target.c_str()});
+}
+
+void add_kv_option(CLI::App& verb, std::string& kv) {
+  verb.add_option("--kv", kv, "Numbers of the KV cache: f16 or f32")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f16", "f32"}));
+}
+
+DType kv_type(const std::string& kv) { return kv == "f32" ? DType::f32 : DType::f16; }
+
+void add_policy_option(CLI::App& verb, std::string& policy) {
+  verb.add_option("--policy", policy, "What decides each token's depth, docs/policies.md; default: full_depth");
+}
+
+Result<Policy> read_policy(const std::string& text) {
+  if (text.empty()) return Policy();
+  return Policy::parse(text);
+}
+
+void add_text_options(CLI::App& verb, TextArgs& args) {
+  auto* prompt = verb.add_option("-p,--prompt", args.prompt, "The text itself");
+  auto* file = verb.add_option("-f,--file", args.file, "A file with the text, read byte for byte; - is standard input");
+  prompt->excludes(file);
+}
+
+void add_file_option(CLI::App& verb, TextArgs& args) {
+  verb.add_option("-f,--file", args.file, "A file with the text, read byte for byte; - is standard input")->required();
+}
+
+Result<std::string> read_text(const TextArgs& args) {
+  if (!args.prompt && args.file.empty()) return Error{ErrorCode::argument, "no text: give -p TEXT or -f FILE"};
+  if (args.prompt) {
+    if (args.prompt->empty()) return Error{ErrorCode::argument, "-p is empty: give at least one character"};
+    return *args.prompt;
+  }
+  FATHOM_TRY(std::string text, read_file(args.file));
+  if (text.empty()) {
+    return Error{ErrorCode::argument,
+                 fmt::format("-f {} is empty: give a file with at least one character", args.file)};
+  }
+  return text;
+}
+
+Result<void> print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    return Error{ErrorCode::file, fmt::format("standard output: {}: give one that can be written", reason())};
+  }
+  return {};
+}
+
+std::string to_line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+Result<void> print_json(const Json& json) { return print(to_line(json) + "\n"); }
+
+}  // namespace fathom::cli

@@ -1,0 +1,77 @@
+// What the verbs of the `fathom` command share: their shape, their options, exit codes and output.
+// Next: main.cc, then one file for each verb, generate.cc first.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "fathom/core/result.h"
+#include "fathom/engine/session.h"
+#include "fathom/model/model.h"
+#include "fathom/policy/policy.h"
+
+namespace fathom::cli {
+
+enum ExitCode : int { kOk = 0, kFailure = 1, kUsage = 2, kInterrupted = 130 };
+
+using Json = nlohmann::ordered_json;
+
+/// A verb: its options live in `run`, which main() calls when the verb was chosen. An error of code argument is a
+/// usage error.
+struct Command {
+  CLI::App* app = nullptr;
+  std::function<Result<int>()> run;
+};
+
+Command add_generate(CLI::App& app);
+Command add_chat(CLI::App& app);
+Command add_info(CLI::App& app);
+Command add_tokenize(CLI::App& app);
+Command add_perplexity(CLI::App& app);
+Command add_replay(CLI::App& app);
+
+// ---- the model ---------------------------------------------------------------------------------------------------
+
+struct ModelArgs {
+  std::string model = {};
+  int threads = 0;
+  std::string numerics = "fast";
+  std::string target = {};  // empty: the machine's best
+};
+void add_model_options(CLI::App& verb, ModelArgs& args, bool required = true);
+/// Opens the file that `-m` names: a path, or a name of the model cache.
+Result<Model> open_model(const ModelArgs& args);
+
+void add_kv_option(CLI::App& verb, std::string& kv);
+DType kv_type(const std::string& kv);
+void add_policy_option(CLI::App& verb, std::string& policy);
+/// Reads `--policy`; empty is full depth.
+Result<Policy> read_policy(const std::string& text);
+
+// ---- text in ------------------------------------------------------------------------------------------------------
+
+struct TextArgs {
+  std::optional<std::string> prompt = {};
+  std::string file = {};
+};
+void add_text_options(CLI::App& verb, TextArgs& args);
+void add_file_option(CLI::App& verb, TextArgs& args);
+/// The text of -p or -f, byte for byte; "-" is standard input.
+///   errors   argument: neither is given, or the text is empty; file: what the system says; capacity: over 256 MiB
+Result<std::string> read_text(const TextArgs& args);
+
+// ---- results out --------------------------------------------------------------------------------------------------
+
+/// Writes to stdout and flushes.
+///   errors   file: the system's reason
+Result<void> print(std::string_view text);
+/// One line of JSON; bytes that are no UTF-8 become U+FFFD.
+std::string to_line(const Json& json);
+Result<void> print_json(const Json& json);
+
+}  // namespace fathom::cli

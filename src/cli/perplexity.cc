@@ -1,0 +1,138 @@
+// `fathom perplexity`: how well a model under a policy predicts a text, beside its own full depth. Next: replay.cc.
+#include "fathom/engine/perplexity.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <system_error>
+
+#include "src/cli/command.h"
+#include "src/cli/interrupt.h"
+
+namespace fathom::cli {
+namespace {
+
+constexpr int32_t kWindowsSideBySide = 8;
+
+struct Args {
+  ModelArgs model;
+  TextArgs text;
+  int32_t ctx = 512;
+  std::string kv = "f16";
+  std::string policy;
+  std::string per_token;
+  bool json = false;
+};
+
+bool show_progress(void*, int64_t done, int64_t total) {
+  if (isatty(STDERR_FILENO)) fmt::print(stderr, "\rwindow {} of {}{}", done, total, done == total ? "\n" : "");
+  return !interrupted();
+}
+
+// One JSON line for every token of the text.
+class PerTokenFile {
+ public:
+  static Result<PerTokenFile> open(const std::string& path) {
+    std::FILE* file = std::fopen(path.c_str(), "w");
+    if (file == nullptr) return failure(path);
+    return PerTokenFile(path, file);
+  }
+
+  Result<void> write(const Perplexity& result) {
+    std::string lines;
+    for (const ScoredToken& t : result.tokens) {
+      const bool predicted = t.argmax >= 0;
+      lines += to_line({{"id", t.id},
+                        {"nll", predicted ? Json(t.nll) : Json()},
+                        {"argmax", predicted ? Json(t.argmax) : Json()},
+                        {"depth", t.depth},
+                        {"scored", t.scored}}) +
+               "\n";
+    }
+    const bool whole = std::fwrite(lines.data(), 1, lines.size(), file_.get()) == lines.size();
+    if (!whole || std::fflush(file_.get()) != 0) return failure(path_);
+    return {};
+  }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  PerTokenFile(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
+  static Error failure(const std::string& path) {
+    return {ErrorCode::file, fmt::format("--per-token {}: {}: give a path that can be written", path,
+                                         std::generic_category().message(errno))};
+  }
+  std::string path_;
+  std::unique_ptr<std::FILE, Close> file_;
+};
+
+Json result_of(const Perplexity& p, const Args& args, const Policy& policy, const Model& model) {
+  return {{"perplexity", std::isnan(p.perplexity) ? Json() : Json(p.perplexity)},
+          {"n_tokens", p.n_tokens},
+          {"agreement", p.agreement},
+          {"kl", p.kl},
+          {"mean_depth", p.mean_depth},
+          {"work", p.work},
+          {"n_scored", p.n_scored},
+          {"n_layers", model.config().n_layers},
+          {"ctx", args.ctx},
+          {"policy", policy.text()}};
+}
+
+Result<int> run(const Args& args) {
+  FATHOM_TRY(const Policy policy, read_policy(args.policy));
+  FATHOM_TRY(const std::string text, read_text(args.text));
+  std::optional<PerTokenFile> per_token;
+  if (!args.per_token.empty()) {
+    FATHOM_TRY(PerTokenFile file, PerTokenFile::open(args.per_token));
+    per_token.emplace(std::move(file));
+  }
+  FATHOM_TRY(const Model model, open_model(args.model));
+  if (args.ctx > model.config().context) {
+    return Error{ErrorCode::argument, fmt::format("--ctx {}: the model was made for {}: give at most that", args.ctx,
+                                                  model.config().context)};
+  }
+  FATHOM_TRY(const std::vector<int32_t> ids, model.tokenizer().encode(text, {.bos = false}));
+  FATHOM_TRY(Session session, Session::make(model, {.max_tokens = args.ctx,
+                                                    .max_sequences = kWindowsSideBySide,
+                                                    .kv = kv_type(args.kv),
+                                                    .threads = args.model.threads}));
+  const InterruptGuard guard;
+  FATHOM_TRY(const Perplexity result,
+             perplexity(session, ids, {.window = args.ctx, .policy = policy, .on_progress = show_progress}));
+  if (per_token) FATHOM_TRY(per_token->write(result));
+  if (args.json) {
+    FATHOM_TRY(print_json(result_of(result, args, policy, model)));
+    return kOk;
+  }
+  const std::string ppl = std::isnan(result.perplexity)
+                              ? fmt::format("no whole window of {} cells, see --ctx", args.ctx)
+                              : fmt::format("{:.4f} over {} tokens", result.perplexity, result.n_scored);
+  FATHOM_TRY(print(fmt::format(
+      "perplexity  {}\nagreement   {:.4f} with full depth, {} tokens\nkl          {:.5f} nats\n"
+      "mean depth  {:.2f} of {}\nwork        {:.4f}\n",
+      ppl, result.agreement, result.n_tokens, result.kl, result.mean_depth, model.config().n_layers, result.work)));
+  return kOk;
+}
+
+}  // namespace
+
+Command add_perplexity(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  CLI::App* verb = app.add_subcommand("perplexity", "Score a text under a policy and at full depth");
+  add_model_options(*verb, args->model);
+  add_file_option(*verb, args->text);
+  verb->add_option("--ctx", args->ctx, "Cells of a window")->capture_default_str()->check(CLI::Range(8, 1 << 24));
+  add_kv_option(*verb, args->kv);
+  add_policy_option(*verb, args->policy);
+  verb->add_option("--per-token", args->per_token, "Write one line of JSON for each token of the text to this file");
+  verb->add_flag("--json", args->json, "One line of JSON, docs/schema/perplexity.json");
+  return {verb, [args] { return run(*args); }};
+}
+
+}  // namespace fathom::cli

@@ -1,0 +1,194 @@
+// `fathom replay`: what another policy would have decided in a recorded run, or whether the run can be had again, bit
+// for bit. Last of the verbs.
+#include "fathom/trace/replay.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+#include <system_error>
+
+#include "src/cli/command.h"
+#include "src/cli/compare_traces.h"
+#include "src/cli/run_record.h"
+
+namespace fathom::cli {
+namespace {
+
+struct Args {
+  std::string trace;
+  ModelArgs model;
+  std::string policy;
+  bool check = false;
+  bool json = false;
+};
+
+std::string_view name(Verdict v) {
+  switch (v) {
+    case Verdict::run:
+      return "run";
+    case Verdict::skip_attention:
+      return "skip_attention";
+    case Verdict::skip_feed_forward:
+      return "skip_feed_forward";
+    case Verdict::skip_layer:
+      return "skip_layer";
+    case Verdict::exit:
+      return "exit";
+  }
+  return "unknown";
+}
+
+Json result_of(const ReplayReport& r, const std::string& recorded, const std::string& policy) {
+  Json difference;
+  if (r.first_difference) {
+    difference = {{"sequence", r.first_difference->sequence},
+                  {"position", r.first_difference->position},
+                  {"layer", r.first_difference->layer},
+                  {"recorded", name(r.first_difference->recorded)},
+                  {"replayed", name(r.first_difference->replayed)}};
+  }
+  return {{"recorded_policy", recorded},
+          {"policy", policy},
+          {"rows", r.rows},
+          {"decided_same", r.decided_same},
+          {"decided_differently", r.decided_differently},
+          {"unknown_signal", r.unknown_signal},
+          {"unknown_after_divergence", r.unknown_after_divergence},
+          {"generated_rows", r.generated_rows},
+          {"recorded_depth", r.recorded_depth},
+          {"depth_known_rows", r.depth_known_rows},
+          {"known_depth", r.depth_known_rows > 0 ? Json(r.known_depth) : Json()},
+          {"known_recorded_depth", r.depth_known_rows > 0 ? Json(r.known_recorded_depth) : Json()},
+          {"first_difference", difference},
+          {"truncated", r.truncated}};
+}
+
+Result<int> ask_policy(const Args& args, TraceReader& reader) {
+  FATHOM_TRY(const Policy policy, read_policy(args.policy));
+  FATHOM_TRY(policy.check(reader.header().n_layers));
+  const std::string recorded = reader.header().policy;
+  FATHOM_TRY(const ReplayReport r, replay(reader, policy.ref()));
+  if (r.truncated) spdlog::warn("the trace is cut off; {} whole rows were read", r.rows);
+  if (args.json) {
+    FATHOM_TRY(print_json(result_of(r, recorded, policy.text())));
+    return kOk;
+  }
+  std::string text = fmt::format("recorded with  {}\nasked          {}\n\n", recorded, policy.text());
+  const auto line = [&](int64_t rows, const char* what) {
+    text +=
+        fmt::format("{:>9}  {:>5.1f} %  {}\n", rows, r.rows > 0 ? 100.0 * double(rows) / double(r.rows) : 0.0, what);
+  };
+  line(r.rows, "rows");
+  line(r.decided_same, "decided the same");
+  line(r.decided_differently, "decided differently");
+  line(r.unknown_signal, "unknown: a signal or work that was not recorded");
+  line(r.unknown_after_divergence, "unknown: after a different decision of their sequence");
+  text += fmt::format("\nmean depth of {} generated rows as recorded: {:.2f}\n", r.generated_rows, r.recorded_depth);
+  if (r.depth_known_rows > 0) {
+    text += fmt::format("mean depth of the {} whose depth is known: {:.2f}, recorded {:.2f}\n", r.depth_known_rows,
+                        r.known_depth, r.known_recorded_depth);
+  }
+  if (const auto& d = r.first_difference) {
+    text += fmt::format("first difference: position {} of sequence {} at layer {}: {} where {} was recorded\n",
+                        d->position, d->sequence, d->layer, name(d->replayed), name(d->recorded));
+  }
+  FATHOM_TRY(print(text));
+  return kOk;
+}
+
+// A file that is gone when this is.
+struct TemporaryFile {
+  std::string path;
+  TemporaryFile() = default;
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() {
+    if (!path.empty()) unlink(path.c_str());
+  }
+  Result<void> make() {
+    const char* folder = std::getenv("TMPDIR");
+    path = std::string(folder != nullptr && *folder != '\0' ? folder : "/tmp") + "/fathom-check-XXXXXX";
+    const int fd = mkstemp(path.data());
+    if (fd >= 0) return close(fd), Result<void>();
+    const Error error{ErrorCode::file, fmt::format("{}: {}: set TMPDIR to a folder that can be written", path,
+                                                   std::generic_category().message(errno))};
+    path.clear();
+    return error;
+  }
+};
+
+Result<void> same_model(const TraceHeader& trace, const Model& model) {
+  const Fingerprint& print = model.fingerprint();
+  const auto differ = [](const char* what) {
+    return Error{ErrorCode::format, fmt::format("the trace was recorded with another {}: give the same one", what)};
+  };
+  if (trace.model_fingerprint != print.model) return differ("model file");
+  if (trace.tokenizer_fingerprint != print.tokenizer) return differ("tokenizer");
+  if (trace.numeric_path != print.numeric_path) return differ("numeric path");
+  return {};
+}
+
+// Runs what the trace's header describes, writing a trace of its own.
+Result<void> run_again(const Args& args, const TraceHeader& recorded, const std::string& path) {
+  FATHOM_TRY(const RunRecord record, read_run(recorded.run_json));
+  FATHOM_TRY(const Policy policy, Policy::parse(recorded.policy));
+  ModelArgs model_args = args.model;
+  model_args.numerics = record.numerics;
+  FATHOM_TRY(const Model model, open_model(model_args));
+  FATHOM_TRY(same_model(recorded, model));
+  FATHOM_TRY(Session session, make_session(model, record, args.model.threads));
+  FATHOM_TRY(Trace trace, Trace::create(path, header_of(model, record, policy)));
+  GenerateOptions options = options_of(record, policy);
+  options.trace = &trace;
+  FATHOM_TRY(generate(session, record.prompt, options));
+  return trace.finish();
+}
+
+Result<int> check(const Args& args, TraceReader& reader) {
+  TemporaryFile file;
+  FATHOM_TRY(file.make());
+  FATHOM_TRY(run_again(args, reader.header(), file.path));
+  FATHOM_TRY(TraceReader again, TraceReader::open(file.path));
+  FATHOM_TRY(const TraceComparison c, compare_traces(reader, again));
+  if (c.truncated) spdlog::warn("the trace is cut off; its {} whole events were compared", c.events);
+  if (args.json) {
+    FATHOM_TRY(print_json({{"same", c.difference.empty()},
+                           {"rows", c.rows},
+                           {"decisions", c.decisions},
+                           {"first_difference", c.difference.empty() ? Json() : Json(c.difference)},
+                           {"truncated", c.truncated}}));
+  } else if (c.difference.empty()) {
+    FATHOM_TRY(print(fmt::format("the same again: {} rows and {} decisions, bit for bit\n", c.rows, c.decisions)));
+  } else {
+    FATHOM_TRY(print(fmt::format("different: {}\n", c.difference)));
+  }
+  return c.difference.empty() ? kOk : kFailure;
+}
+
+Result<int> run(const Args& args) {
+  if (args.check == !args.policy.empty()) {
+    return Error{ErrorCode::argument, "replay: give either --policy P, or -m M and --check"};
+  }
+  if (args.check && args.model.model.empty()) return Error{ErrorCode::argument, "--check: give the model with -m"};
+  FATHOM_TRY(TraceReader reader, TraceReader::open(args.trace));
+  return args.check ? check(args, reader) : ask_policy(args, reader);
+}
+
+}  // namespace
+
+Command add_replay(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  CLI::App* verb = app.add_subcommand("replay", "Ask another policy about a recorded run, or run it again and compare");
+  verb->add_option("trace", args->trace, "A file that generate --trace wrote")->required();
+  add_policy_option(*verb, args->policy);
+  add_model_options(*verb, args->model, false);
+  verb->add_flag("--check", args->check, "Run again: the same decisions and tokens, or exit code 1");
+  verb->add_flag("--json", args->json, "One line of JSON, docs/schema/replay.json or check.json");
+  return {verb, [args] { return run(*args); }};
+}
+
+}  // namespace fathom::cli

@@ -1,0 +1,52 @@
+// Streaming and the summary line. Next: generate.cc.
+#include "src/cli/stream.h"
+
+#include <fmt/format.h>
+
+#include "src/cli/interrupt.h"
+
+namespace fathom::cli {
+
+void Stream::write(std::string_view text, float depth) {
+  if (text.empty() || !state_) return;
+  line_begun_ = text.back() != '\n';
+  if (color_) {
+    state_ = print(picture_.paint(text, depth));
+  } else {
+    state_ = print(terminal_ ? harmless(text) : std::string(text));
+  }
+}
+
+Result<void> Stream::finish() {
+  if (state_ && color_) state_ = print("\x1b[K");
+  if (state_ && line_begun_) state_ = print("\n");
+  if (state_ && color_) state_ = print(picture_.legend() + "\n");
+  return state_;
+}
+
+Json result_of(const Generation& g, const Model& model, const Policy& policy) {
+  return {{"text", g.text},
+          {"tokens", g.tokens},
+          {"prompt_tokens", g.prompt_tokens},
+          {"n_layers", model.config().n_layers},
+          {"mean_depth", g.mean_depth},
+          {"work", g.work},
+          {"tokens_per_second", g.tokens_per_second()},
+          {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
+          {"kv_bytes", g.kv_bytes},
+          {"policy", policy.text()},
+          {"stop_reason", interrupted() ? "interrupt" : name(g.stop_reason)},
+          {"depths", g.depths},
+          {"prompt_work", g.prompt_work}};
+}
+
+void summarise(const Generation& out, const Model& model) {
+  const std::string_view reason = interrupted() ? "interrupt" : name(out.stop_reason);
+  fmt::print(stderr,
+             "{} tokens at {:.1f} tokens/s, mean depth {:.2f} of {}, work {:.3f}; prompt {} tokens at {:.1f} tokens/s; "
+             "stopped by {}\n",
+             out.tokens.size(), out.tokens_per_second(), out.mean_depth, model.config().n_layers, out.work,
+             out.prompt_tokens, out.prefill_tokens_per_second(), reason);
+}
+
+}  // namespace fathom::cli
