@@ -2,7 +2,7 @@
 
     ./dev bench memory [--model NAME...] [--json]
 
-The peak is what the kernel counted for the process (ru_maxrss): pages of the mapped file are in it while they are resident.
+The peak is what the system counted for the process (ru_maxrss); pages of the mapped file are in it while resident.
 Exits with 1 where a model passes its limit. Next: compile.sh.
 """
 

@@ -58,7 +58,7 @@ def prove(home):
 
 
 class Peer:
-    """A script of the peers' environment that answers JSON lines; it loads its model once and sleeps between requests."""
+    """A script of the peers' environment that answers JSON lines: it loads its model once and sleeps between them."""
 
     def __init__(self, script, *args):
         command = [environment(), script, *map(str, args)]

@@ -124,7 +124,8 @@ def mean(lines):
     for key in ("agreement", "agreement_llama_cpp"):
         merged[key] = sum(line[key] for line in lines) / len(lines)
     for key in ("perplexity", "perplexity_llama_cpp", "perplexity_f32"):
-        merged[key] = math.exp(sum(math.log(line[key]) * line["scored"] for line in lines) / total) if total else math.nan
+        nll = sum(math.log(line[key]) * line["scored"] for line in lines if line["scored"])
+        merged[key] = math.exp(nll / total) if total else math.nan
     return merged
 
 
@@ -148,6 +149,13 @@ def show(lines):
           f"{away(f):+.2f} %"] for f in lines]))
 
 
+def show_check(lines):
+    print(common.table(
+        ["model", "text", "positions", "agreement with numpy", "largest difference of a nll", "perplexity", "numpy's"],
+        [[f["model"], f["text"], f["positions"], f"{f['agreement_numpy']:.4f}", f"{f['largest_nll_difference']:.1e}",
+          f"{f['perplexity_f32']:.4f}", f"{f['perplexity_numpy']:.4f}"] for f in lines]))
+
+
 def main():
     parser = common.arguments(__doc__.split("\n")[0])
     parser.add_argument("--windows", type=int, default=0, help="windows of each text; default: the whole text")
@@ -164,11 +172,11 @@ def main():
                 means.append(mean(found))
                 found.append(means[-1])
             lines += found
-    if options.json or options.check_f32:
+    if options.json:
         print("\n".join(json.dumps(line) for line in lines))
     else:
         print(common.machine_line())
-        show(lines)
+        (show_check if options.check_f32 else show)(lines)
     verdicts = [verdict(line) for line in means]
     for _, sentence in verdicts:
         common.say(sentence)
