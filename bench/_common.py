@@ -112,7 +112,7 @@ def tokenize(model, text):
     """The ids of a text without a beginning-of-text token."""
     with scratch_file() as file:
         file.write_text(text)
-        return fathom("tokenize", "-m", model, "-f", file)["ids"]
+        return fathom("tokenize", "-m", model, "-f", file, "--no-bos")["ids"]
 
 
 def text_of_tokens(model, text, n):

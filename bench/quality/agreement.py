@@ -38,12 +38,12 @@ class Scored:
         return sum(a == b for a, b in zip(self.argmax, other.argmax)) / len(self.argmax)
 
 
-def ours(model, text_file, scratch, numerics):
+def ours(model, text_file, scratch, numerics, threads):
     """Our side of one text, and its ids."""
     out = scratch.with_suffix(".jsonl")
     kv = ["--kv", "f32"] if numerics == "exact" else []
     common.fathom("perplexity", "-m", model, "-f", text_file, "--ctx", WINDOW, "--per-token", out,
-                  "--numerics", numerics, *kv)
+                  "--numerics", numerics, "--threads", threads, *kv)
     tokens = [json.loads(line) for line in out.read_text().splitlines()]
     predicted = [t for t in tokens if t["argmax"] is not None]
     return Scored([t["argmax"] for t in predicted], [t["nll"] for t in predicted],
@@ -89,8 +89,8 @@ def compare(name, options, scratch):
     begin = [tokenizer["bos"]] if tokenizer["adds_bos"] else []
     llama = Llama(model, options.threads)
     for text, file in texts(model, scratch, options.windows):
-        fast, ids = ours(model, file, scratch, "fast")
-        exact, _ = ours(model, file, scratch, "exact")
+        fast, ids = ours(model, file, scratch, "fast", options.threads)
+        exact, _ = ours(model, file, scratch, "exact", options.threads)
         theirs = peer(llama, ids, begin)
         same_places(text, fast, theirs)
         yield {"model": name, "text": text, "positions": len(fast.argmax), "scored": sum(fast.counts),
@@ -107,7 +107,7 @@ def check_f32(name, options, scratch):
     begin = [tokenizer["bos"]] if tokenizer["adds_bos"] else []
     side = Peer(Path(__file__).with_name("_f32.py"), model)
     for text, file in texts(model, scratch, 1):
-        exact, ids = ours(model, file, scratch, "exact")
+        exact, ids = ours(model, file, scratch, "exact", options.threads)
         numpy = peer(side, ids, begin)
         largest = max(abs(a - b) for a, b in zip(exact.nll, numpy.nll))
         yield {"model": name, "text": text, "check": "f32", "positions": len(exact.argmax),
