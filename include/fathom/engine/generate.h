@@ -33,9 +33,9 @@ struct GeneratedToken {
 
 struct GenerateOptions {
   int32_t max_new_tokens = 128;
-  SampleOptions sample;
-  Policy policy;                   // default: full depth
-  std::vector<std::string> stop;   // the text ends before the first of these
+  SampleOptions sample = {};
+  Policy policy = {};              // default: full depth
+  std::vector<std::string> stop = {};  // the text ends before the first of these
   int64_t sequence = 0;            // names the noise of this text; the caller's number
   bool special = false;            // control tokens appear in the text
   Trace* trace = nullptr;

@@ -12,7 +12,7 @@ namespace fathom {
 
 struct PerplexityOptions {
   int32_t window = 512;    // cells of one window
-  Policy policy;           // acts on every position, as if it were generated
+  Policy policy = {};      // acts on every position, as if it were generated
   /// Called after each window; returning false ends the run with an error of code cancelled.
   bool (*on_progress)(void* context, int64_t done, int64_t total) = nullptr;
   void* context = nullptr;

@@ -28,7 +28,7 @@ struct SampleOptions {
   float presence_penalty = 0;   // subtracted once from tokens seen
   float frequency_penalty = 0;  // subtracted for each time a token was seen
   int32_t penalty_last = 64;    // how many of the latest tokens count as seen; -1: all, 0: none
-  std::vector<LogitBias> bias;
+  std::vector<LogitBias> bias = {};
 };
 
 /// Whether the options make sense for a vocabulary.
