@@ -2,8 +2,8 @@
 # Builds examples/consume against this project in one way and runs it: consume.sh WAY SOURCE BUILD
 set -euo pipefail
 way=$1 source=$2 build=$3
-work=$build/consume/$way
-prefix=$build/consume/prefix
+work=$(dirname "$build")/consume-$way  # beside the build, so that a compiler cache sees the same relative paths
+prefix=$(dirname "$build")/consume-prefix
 rm -rf "$work"
 mkdir -p "$work"
 
