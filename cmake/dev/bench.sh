@@ -6,7 +6,7 @@ oracle_packages=(gguf==0.19 llama-cpp-python==0.3.36 numpy sentencepiece tokeniz
 # What one bench name stands for: a script, a folder of scripts, or a program of the release build.
 bench_files() {
   if [[ -d bench/$1 ]]; then
-    printf '%s\n' "bench/$1"/[a-z]*.py
+    printf '%s\n' "bench/$1"/[!_]*.py
   else
     local file
     for file in "bench/$1.sh" "bench/$1.py" "bench/$1.cc"; do

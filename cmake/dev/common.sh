@@ -33,7 +33,6 @@ quietly() {
 }
 
 # Compilers run through ccache where it is installed; paths in its keys are relative, so that worktrees share results.
-# oracle unsets the launcher again: other projects' builds are not ours to cache.
 use_ccache() {
   command -v ccache >/dev/null || return 0
   export CMAKE_CXX_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
@@ -43,13 +42,13 @@ use_ccache() {
 configure_and_build() {
   local preset=$1
   shift
-  use_ccache
   local targets=()
   [[ $# -eq 0 ]] || targets=(--target "$@")
   cmake --preset "$preset" && cmake --build "build/$preset" --parallel "$jobs" "${targets[@]}"
 }
 
 build_release() {
+  use_ccache
   say "build: build/release, $jobs jobs (log: build/logs/build.log)"
   quietly "$logs/build.log" configure_and_build release "$@" || die 1 "the build failed: the errors are above"
 }

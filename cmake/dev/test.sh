@@ -14,7 +14,7 @@ step() {
   local name=$1 step_start
   step_start=$(now)
   shift
-  local log=$logs/${name//[^a-z0-9]/-}.log
+  local log=$logs/${name//[^A-Za-z0-9]/-}.log
   mkdir -p "$logs"
   if ("$@") >"$log" 2>&1; then
     n_passed=$((n_passed + 1))
@@ -77,6 +77,16 @@ fuzz_target() {
     -artifact_prefix="$logs/$name-" "$found" "${seeds[@]}"
 }
 
+check_readme() {
+  local model
+  model=$(model_path gemma3-270m)
+  if [[ -e $model ]]; then
+    python3 tests/readme/check_readme.py build/release "$model"
+  else
+    python3 tests/readme/check_readme.py build/release
+  fi
+}
+
 dev_test() {
   local fuzz_seconds=5 models=(gemma3-270m) name program
   case "$*" in
@@ -85,6 +95,7 @@ dev_test() {
     *) die 2 "'$*' is not an option of test: only --all is" ;;
   esac
   need_packages build test
+  use_ccache
   rm -rf "$logs"
 
   step 'shell scripts' check_shell || true
@@ -94,12 +105,10 @@ dev_test() {
   done
   if step 'release build' configure_and_build release; then
     ctest_step 'release tests' release
-    if [[ -e README.md ]]; then
-      step 'README' python3 tests/readme/check_readme.py || true
-    fi
+    step 'README' check_readme || true
   fi
   if step 'asan build' configure_and_build asan; then
-    ctest_step 'asan tests' asan --label-exclude 'golden|install|cli'
+    ctest_step 'asan tests' asan --label-exclude 'golden|install|example|compile_fail|cli'
   fi
   if step 'tsan build' configure_and_build tsan test_core test_engine; then
     ctest_step 'tsan tests' tsan --label-regex 'core|engine'
