@@ -112,6 +112,7 @@ constexpr int64_t kRows[] = {1, 2, 4, 8, 16, 64, 512};
 /// Copies of one matrix, enough that reading them in turn comes from memory.
 struct Weights {
   std::vector<Linear> copies;
+  std::vector<Buffer> memory;
   Weights(const Shape& shape, const KernelTable& table, ThreadPool& pool) {
     std::mt19937 random(1);
     std::vector<uint8_t> file(static_cast<size_t>(shape.rows) * row_bytes(shape.type, static_cast<size_t>(shape.cols)));
@@ -122,8 +123,11 @@ struct Weights {
     const Tensor tensor{"bench", shape.type, shape.rows, shape.cols, reinterpret_cast<const std::byte*>(file.data())};
     const KernelTable* tables[] = {&table};
     const size_t n = std::max<size_t>(1, kColdBytes / file.size());
-    for (size_t i = 0; i < n; ++i)
-      copies.push_back(std::move(pack_linear(tensor, tables, Numerics::fast, pool)).value());
+    for (size_t i = 0; i < n; ++i) {
+      copies.push_back(plan_linear(tensor, tables, Numerics::fast).value());
+      memory.emplace_back(copies.back().packed_bytes);
+      pack_linear(copies.back(), tensor, memory.back().data(), pool);
+    }
   }
 };
 
@@ -176,7 +180,7 @@ void run_case(benchmark::State& state, const Shape& shape, const KernelTable& ta
   std::sort(times.begin(), times.end());
   const double each = times[times.size() / 2];  // median: other programs may hold a core for some calls
   const double roof_after = memory_roof(pool);
-  const auto bytes = static_cast<double>(weights.copies[0].packed.size());
+  const auto bytes = static_cast<double>(weights.copies[0].packed_bytes);
   const double operations = 2.0 * static_cast<double>(n * shape.rows * shape.cols);
   static std::map<std::string, double> one_row;
   const std::string name = case_name(shape, table) + std::to_string(pool.threads());

@@ -19,7 +19,7 @@ Buffer::Buffer(size_t bytes, Pages pages) : data_(nullptr, Free{0}), size_(bytes
     data_ = {p, Free{0}};
     return;
   }
-  // Whole small pages only: rounded up to huge ones, the matrices of a 0.5B model waste a fifth of their size.
+  // Whole small pages only: the rest of a last huge page would be resident and unused.
   const size_t mapped = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
   void* p = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) return;

@@ -63,14 +63,12 @@ Json layers_json(const ModelConfig& config) {
 
 Json memory_json(const Model& model) {
   const Weights& weights = model.weights();
-  size_t vector_bytes = 0;
-  for (const Buffer& buffer : weights.vectors) vector_bytes += buffer.size();
   // A row keeps one key and one value in each layer; a layer with a window still keeps all of them.
   int64_t numbers = 0;
   for (const LayerSpec& spec : model.config().layers) numbers += int64_t{2} * spec.kv_heads * spec.head_dim;
   const int64_t context = model.config().context;
-  return {{"packed_bytes", weights.packed_bytes},
-          {"vector_bytes", vector_bytes},
+  return {{"packed_bytes", weights.packed.size()},
+          {"vector_bytes", weights.vectors.size()},
           {"embedding_bytes", weights.embedding.bytes()},
           {"kv_bytes_per_token", {{"f16", 2 * numbers}, {"f32", 4 * numbers}}},
           {"kv_bytes_at_context", {{"f16", 2 * numbers * context}, {"f32", 4 * numbers * context}}}};

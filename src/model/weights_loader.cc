@@ -159,7 +159,7 @@ Result<void> copy_vectors(std::span<const VectorSlot> slots, Weights& dst) {
     *slot.dst = at;
     at += padded(tensor.cols);
   }
-  dst.vectors.push_back(std::move(buffer));
+  dst.vectors = std::move(buffer);
   return {};
 }
 
@@ -180,16 +180,31 @@ struct PageReturn {
   }
 };
 
+/// Packs every matrix into one piece of memory.
 Result<void> pack_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst) {
-  FATHOM_TRY(ThreadPool pool, ThreadPool::make(options.threads));
+  constexpr size_t kAlign = 64;
+  const auto padded = [](size_t n) { return (n + kAlign - 1) / kAlign * kAlign; };
+  size_t total = 0;
   for (const MatrixSlot& slot : slots) {
     const float* bias = slot.dst->bias;
+    FATHOM_TRY(*slot.dst, plan_linear(*slot.tensor, options.tables, options.numerics));
+    slot.dst->bias = bias;
+    total += padded(slot.dst->packed_bytes);
+  }
+  dst.packed = Buffer(total);
+  if (dst.packed.data() == nullptr) {
+    return Error{ErrorCode::capacity,
+                 fmt::format("{} bytes for packed weights: the system refused; use a smaller model or free memory",
+                             total)};
+  }
+  FATHOM_TRY(ThreadPool pool, ThreadPool::make(options.threads));
+  std::byte* at = dst.packed.data();
+  for (const MatrixSlot& slot : slots) {
     PageReturn pages{options.mapped, slot.tensor};
     if (options.mapped != nullptr) FATHOM_TRY(options.mapped->check_unchanged());
-    FATHOM_TRY(*slot.dst, pack_linear(*slot.tensor, options.tables, options.numerics, pool,
-                                      options.mapped == nullptr ? nullptr : &PageReturn::rows_done, &pages));
-    slot.dst->bias = bias;
-    dst.packed_bytes += slot.dst->packed.size();
+    pack_linear(*slot.dst, *slot.tensor, at, pool,
+                options.mapped == nullptr ? PackProgress{} : PackProgress{&PageReturn::rows_done, &pages});
+    at += padded(slot.dst->packed_bytes);
   }
   return {};
 }

@@ -30,8 +30,7 @@ std::string shape_text(const Tensor& w) {
          std::to_string(w.cols) + ")";
 }
 
-// ---- the parts of a region
-// --------------------------------------------------------------------------------------------
+// ---- the parts of a region ----------------------------------------------------------------------------------------
 
 // A part is some panels for some rows. It should be long beside the cost of taking it (about 0.1 us), of gathering its
 // activations (about one panel's products) and of reading its weights, and short beside the region, so that threads end
@@ -44,7 +43,7 @@ constexpr size_t kMaxJobs = 16;
 
 double panel_us(const LinearJob& job, int64_t rows) {
   const Linear& w = *job.weight;
-  const double bytes = static_cast<double>(w.packed.size()) / static_cast<double>(w.panels());
+  const double bytes = static_cast<double>(w.packed_bytes) / static_cast<double>(w.panels());
   const double products = static_cast<double>(rows * w.kernel->panel_rows * w.matrix.cols);
   return std::max(bytes / kBytesPerUs, products / kProductsPerUs);
 }
@@ -70,7 +69,7 @@ void run_part(const Activations& src, const Split& split, int64_t i) {
   const LinearJob& job = *split.job;
   const Linear& w = *job.weight;
   const int64_t row = i / split.panel_parts * split.rows, panel = i % split.panel_parts * split.panels;
-  LinearArgs args{w.matrix, w.packed.data(), nullptr,       {}, std::min(split.rows, job.n - row),
+  LinearArgs args{w.matrix, w.packed, nullptr,       {}, std::min(split.rows, job.n - row),
                   w.bias,   nullptr,         job.dst_stride};
   args.dst = job.dst + row * job.dst_stride;
   if (w.kernel->activation == Activation::f32) {
@@ -106,35 +105,32 @@ void run_group(ThreadPool& pool, const Activations& src, std::span<const LinearJ
 
 }  // namespace
 
-Result<Linear> pack_linear(const Tensor& weight, std::span<const KernelTable* const> tables, Numerics numerics,
-                           ThreadPool& pool, void (*progress)(void* context, int64_t rows_done), void* context) {
+Result<Linear> plan_linear(const Tensor& weight, std::span<const KernelTable* const> tables, Numerics numerics) {
   Linear linear;
   linear.matrix = {weight.type, weight.rows, weight.cols};
-  size_t bytes = 0;
-  linear.kernel = find_kernel(linear.matrix, tables, numerics, &bytes);
-  if (linear.kernel == nullptr) {
-    return Error{ErrorCode::unsupported,
-                 shape_text(weight) + ": no kernel multiplies it; columns must be whole blocks of " +
-                     std::to_string(info(weight.type).block_elements) + ", else convert the tensor to another type"};
-  }
-  linear.packed = Buffer(bytes);
-  if (linear.packed.data() == nullptr) {
-    return Error{ErrorCode::capacity, shape_text(weight) + ": " + std::to_string(bytes) +
-                                          " bytes refused by the system; use a smaller model or free memory"};
-  }
+  linear.kernel = find_kernel(linear.matrix, tables, numerics, &linear.packed_bytes);
+  if (linear.kernel != nullptr) return linear;
+  return Error{ErrorCode::unsupported,
+               shape_text(weight) + ": no kernel multiplies it; columns must be whole blocks of " +
+                   std::to_string(info(weight.type).block_elements) + ", else convert the tensor to another type"};
+}
+
+void pack_linear(Linear& linear, const Tensor& weight, std::byte* dst, ThreadPool& pool, PackProgress progress) {
+  linear.packed = dst;
   const int64_t panels = linear.panels();
-  const size_t panel_bytes = bytes / static_cast<size_t>(panels);
+  const size_t panel_bytes = linear.packed_bytes / static_cast<size_t>(panels);
   const int64_t slab = std::max<int64_t>(pool.threads(), static_cast<int64_t>(kSlabBytes / panel_bytes));
   for (int64_t begin = 0; begin < panels; begin += slab) {
     const int64_t end = std::min(panels, begin + slab);
     const int64_t share = (end - begin + pool.threads() * 4 - 1) / (pool.threads() * 4);
     pool.run((end - begin + share - 1) / share, [&](int64_t i) {
       const int64_t first = begin + i * share;
-      linear.kernel->pack(linear.matrix, weight.data, linear.packed.data(), first, std::min(end, first + share));
+      linear.kernel->pack(linear.matrix, weight.data, dst, first, std::min(end, first + share));
     });
-    if (progress != nullptr) progress(context, std::min(weight.rows, end * linear.kernel->panel_rows));
+    if (progress.rows_done != nullptr) {
+      progress.rows_done(progress.context, std::min(weight.rows, end * linear.kernel->panel_rows));
+    }
   }
-  return linear;
 }
 
 void linear(ThreadPool& pool, const Activations& src, std::span<const LinearJob> jobs) noexcept {

@@ -23,18 +23,32 @@ Tensor tensor_of(const LinearCase& c, const char* name) {
   return {name, c.matrix.type, c.matrix.rows, c.matrix.cols, reinterpret_cast<const std::byte*>(c.weights.data())};
 }
 
+// A matrix packed into memory of its own.
+struct Packed {
+  Linear linear;
+  Buffer memory;
+};
+
+Packed pack(const LinearCase& c, ThreadPool& pool, PackProgress progress = {}) {
+  const Tensor tensor = tensor_of(c, "w");
+  Packed packed{plan_linear(tensor, tables(), Numerics::fast).value(), {}};
+  packed.memory = Buffer(packed.linear.packed_bytes);
+  pack_linear(packed.linear, tensor, packed.memory.data(), pool, progress);
+  return packed;
+}
+
 TEST(LinearGroup, SeveralProductsOnAnyNumberOfThreadsGiveTheOrderedBits) {
   LinearCase q(DType::q5_0, 70, 512, 20, 1), k(DType::q6_k, 33, 512, 20, 2), v(DType::f16, 200, 512, 20, 3);
   k.values = q.values, k.scales = q.scales, k.sums = q.sums, v.src = q.src;
   for (int threads : {1, 2, 3}) {
     ThreadPool pool = std::move(ThreadPool::make(threads)).value();
-    std::vector<Linear> packed;
-    for (const LinearCase* c : {&q, &k, &v})
-      packed.push_back(pack_linear(tensor_of(*c, "w"), tables(), Numerics::fast, pool).value());
-    packed[0].bias = q.bias.data();
+    std::vector<Packed> packed;
+    for (const LinearCase* c : {&q, &k, &v}) packed.push_back(pack(*c, pool));
+    packed[0].linear.bias = q.bias.data();
     std::vector<float> a(20 * 70), b(20 * 33), c(20 * 200);
-    const LinearJob jobs[] = {
-        {&packed[0], 20, a.data(), 70}, {&packed[1], 5, b.data(), 33}, {&packed[2], 20, c.data(), 200}};
+    const LinearJob jobs[] = {{&packed[0].linear, 20, a.data(), 70},
+                              {&packed[1].linear, 5, b.data(), 33},
+                              {&packed[2].linear, 20, c.data(), 200}};
     linear(pool, {q.src.data(), q.q8()}, jobs);
     for (int64_t r = 0; r < 20; ++r) {
       for (int64_t o = 0; o < 70; ++o)
@@ -51,10 +65,9 @@ TEST(LinearGroup, ManyRowsAreSplitByRowsTooAndGiveTheOrderedBits) {
   q.src = f.src;
   for (int threads : {1, 2}) {
     ThreadPool pool = std::move(ThreadPool::make(threads)).value();
-    const Linear wq = pack_linear(tensor_of(q, "q"), tables(), Numerics::fast, pool).value();
-    const Linear wf = pack_linear(tensor_of(f, "f"), tables(), Numerics::fast, pool).value();
+    const Packed wq = pack(q, pool), wf = pack(f, pool);
     std::vector<float> a(301 * 40), b(301 * 40);
-    const LinearJob jobs[] = {{&wq, 301, a.data(), 40}, {&wf, 301, b.data(), 40}};
+    const LinearJob jobs[] = {{&wq.linear, 301, a.data(), 40}, {&wf.linear, 301, b.data(), 40}};
     linear(pool, {q.src.data(), q.q8()}, jobs);
     for (int64_t r = 0; r < 301; ++r) {
       for (int64_t o = 0; o < 40; ++o) {
@@ -70,22 +83,21 @@ TEST(LinearGroup, ProgressNamesRowsInOrderAndEndsWithAll) {
   ThreadPool pool = std::move(ThreadPool::make(2)).value();
   std::vector<int64_t> seen;
   const auto note = [](void* context, int64_t rows) { static_cast<std::vector<int64_t>*>(context)->push_back(rows); };
-  const Linear whole = pack_linear(tensor_of(c, "w"), tables(), Numerics::fast, pool, note, &seen).value();
+  const Packed whole = pack(c, pool, {note, &seen});
   EXPECT_GT(seen.size(), 1u);
   EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
   EXPECT_EQ(seen.back(), 20011);
   ThreadPool one = std::move(ThreadPool::make(1)).value();
-  const Linear again = pack_linear(tensor_of(c, "w"), tables(), Numerics::fast, one).value();
-  EXPECT_TRUE(same_bits<uint8_t>({whole.packed.as<uint8_t>(), whole.packed.size()},
-                                 {again.packed.as<uint8_t>(), again.packed.size()}));
+  const Packed again = pack(c, one);
+  EXPECT_TRUE(same_bits<uint8_t>({whole.memory.as<uint8_t>(), whole.memory.size()},
+                                 {again.memory.as<uint8_t>(), again.memory.size()}));
 }
 
 TEST(LinearGroup, AShapeNoKernelServesIsAnErrorThatNamesTheTensor) {
   const LinearCase c(DType::q4_0, 4, 64, 1, 5);
   Tensor odd = tensor_of(c, "blk.3.odd");
   odd.cols = 33;
-  ThreadPool pool = std::move(ThreadPool::make(1)).value();
-  const auto result = pack_linear(odd, tables(), Numerics::fast, pool);
+  const auto result = plan_linear(odd, tables(), Numerics::fast);
   ASSERT_FALSE(result.has_value());
   EXPECT_EQ(result.error().code, ErrorCode::unsupported);
   EXPECT_NE(result.error().message.find("blk.3.odd (Q4_0, 4 x 33)"), std::string::npos) << result.error().message;
@@ -94,10 +106,10 @@ TEST(LinearGroup, AShapeNoKernelServesIsAnErrorThatNamesTheTensor) {
 TEST(LinearGroup, AnEmptyGroupAndNoRowsDoNothing) {
   const LinearCase c(DType::q4_0, 4, 64, 1, 5);
   ThreadPool pool = std::move(ThreadPool::make(1)).value();
-  const Linear packed = pack_linear(tensor_of(c, "w"), tables(), Numerics::fast, pool).value();
+  const Packed packed = pack(c, pool);
   linear(pool, {}, {});
   float dst = 7;
-  const LinearJob none[] = {{&packed, 0, &dst, 4}};
+  const LinearJob none[] = {{&packed.linear, 0, &dst, 4}};
   linear(pool, {}, none);
   EXPECT_EQ(dst, 7);
 }

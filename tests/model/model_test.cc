@@ -101,7 +101,7 @@ TEST(Model, a_file_on_disk_opens_like_its_bytes) {
       << "pages given back while packing read the same again";
   const Linear& a = from_file.weights().layers[0].down;
   const Linear& b = from_memory.weights().layers[0].down;
-  EXPECT_EQ(std::memcmp(a.packed.data(), b.packed.data(), a.packed.size()), 0);
+  EXPECT_EQ(std::memcmp(a.packed, b.packed, a.packed_bytes), 0);
 }
 
 TEST(Model, a_file_cut_short_on_disk_names_its_path) {

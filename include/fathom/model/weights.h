@@ -20,14 +20,15 @@ struct LayerWeights {
   const float* k_norm = nullptr;                  // [head_dim]
 };
 
-/// A model's weights. Vectors that are not f32 in the file are converted into `vectors`.
+/// A model's weights. All packed matrices lie in one piece of memory, in the order of the layers, so that the system can
+/// give it huge pages; vectors lie in another, as f32.
 struct Weights {
   Tensor embedding;             // [vocab, d] in the file's type, mapped; rows are unpacked one at a time
   std::vector<LayerWeights> layers;
   const float* final_norm = nullptr;  // [d]
   Linear head;                  // [vocab, d]
-  std::vector<Buffer> vectors;
-  size_t packed_bytes = 0;      // of all matrices
+  Buffer packed;
+  Buffer vectors;
 };
 
 }  // namespace fathom

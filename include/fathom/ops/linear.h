@@ -2,6 +2,7 @@
 // Next in the flow: ops/attention.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -12,24 +13,32 @@
 
 namespace fathom {
 
-/// A packed matrix [rows, cols] with an optional bias [rows].
+/// A packed matrix [rows, cols] with an optional bias [rows]. The packed memory belongs to whoever packed it.
 struct Linear {
   MatrixDesc matrix{};
   const LinearKernel* kernel = nullptr;
-  Buffer packed;
+  size_t packed_bytes = 0;
+  const std::byte* packed = nullptr;  // null until pack_linear
   const float* bias = nullptr;
 
   bool empty() const { return kernel == nullptr; }
   int64_t panels() const { return (matrix.rows + kernel->panel_rows - 1) / kernel->panel_rows; }
 };
 
-/// Packs a file's matrix for the first kernel of `tables` that accepts it, panels in parallel. `progress`, when given,
-/// is called after each slab with the number of source rows no longer needed, so that their pages can be given back.
-///   errors   unsupported: no kernel accepts (type, shape); capacity: memory refused
-FATHOM_API Result<Linear> pack_linear(const Tensor& weight, std::span<const KernelTable* const> tables,
-                                      Numerics numerics, ThreadPool& pool,
-                                      void (*progress)(void* context, int64_t rows_done) = nullptr,
-                                      void* context = nullptr);
+/// Chooses the first kernel of `tables` that accepts a file's matrix; tells the memory it wants, packs nothing.
+///   errors   unsupported: no kernel accepts (type, shape)
+FATHOM_API Result<Linear> plan_linear(const Tensor& weight, std::span<const KernelTable* const> tables,
+                                      Numerics numerics);
+
+/// Called after each slab with the number of source rows no longer needed, so that their pages can be given back.
+struct PackProgress {
+  void (*rows_done)(void* context, int64_t rows) = nullptr;
+  void* context = nullptr;
+};
+
+/// Packs a planned matrix into `dst`, packed_bytes at a 64-byte boundary, panels in parallel.
+FATHOM_API void pack_linear(Linear& linear, const Tensor& weight, std::byte* dst, ThreadPool& pool,
+                            PackProgress progress = {});
 
 /// Activations of one sublayer in every form its products read.
 struct Activations {
