@@ -17,7 +17,7 @@ struct Shade {
 
 // Luminance falls from step to step; the letters keep a contrast of at least 5 : 1 (WCAG 2 formula) on each. The last
 // is for full depth alone.
-constexpr Shade kShades[] = {{255, 16}, {189, 16}, {153, 16}, {117, 16}, {75, 16}, {33, 16}, {25, 231}, {17, 231}};
+constexpr Shade kShades[] = {{255, 16}, {189, 16}, {153, 16}, {117, 16}, {75, 16}, {33, 16}, {25, 231}, {19, 231}};
 constexpr int kFull = std::size(kShades) - 1;
 
 std::string painted(std::string_view text, Shade shade) {
@@ -72,7 +72,7 @@ std::string DepthPicture::paint(std::string_view text, float depth) const {
 }
 
 std::string DepthPicture::legend() const {
-  std::string line = "\x1b[Kdepth ";
+  std::string line = "depth ";
   for (int s = 0; s < kFull; ++s) {
     int32_t first = n_layers_, last = -1;  // whole depths of this shade; models under 7 layers leave some shades unused
     for (int32_t d = 0; d < n_layers_; ++d) {

@@ -38,6 +38,13 @@ Result<int32_t> context_for(const Model& model, const RunRecord& run) {
     return Error{ErrorCode::argument,
                  fmt::format("--ctx {}: the model was made for {}: give at most that", run.ctx, most)};
   }
+  const int32_t room = run.ctx > 0 ? run.ctx : most;
+  if (std::ssize(run.prompt) > room) {
+    return Error{ErrorCode::capacity,
+                 fmt::format("a prompt of {} tokens in a context of {}: shorten it or raise --ctx (the "
+                             "model was made for {})",
+                             run.prompt.size(), room, most)};
+  }
   if (run.ctx > 0) return run.ctx;
   return static_cast<int32_t>(std::min<int64_t>(most, std::ssize(run.prompt) + int64_t{run.max_new_tokens}));
 }

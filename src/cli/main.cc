@@ -52,6 +52,10 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& asked) {  // --help, --version
     return app.exit(asked);
   } catch (const CLI::ParseError& error) {
+    const std::string verb = argc > 1 ? argv[1] : "";
+    if (app.get_subcommands().empty() && verb.rfind('-', 0) != 0) {
+      return fail(kUsage, "no verb " + verb + ": give generate, chat, info, tokenize, perplexity or replay");
+    }
     return fail(kUsage, std::string(error.what()) + " (fathom --help says more)");
   }
   for (const Command& command : commands) {

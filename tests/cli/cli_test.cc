@@ -1,0 +1,277 @@
+// The `fathom` command through its built binary: results, exit codes, JSON against its schemas, and bad input.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/spawn.h"
+#include "tests/support/tiny_model.h"
+
+namespace fathom {
+namespace {
+
+using nlohmann::json;
+using testing::fathom_command;
+using testing::file_content;
+using testing::Ran;
+using testing::temporary_file;
+using testing::temporary_path;
+
+constexpr const char* kChatml =
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+    "'\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+std::string write_model(const char* name, const testing::TinyOptions& options, bool chat) {
+  testing::GgufWriter writer = testing::tiny_writer(options);
+  if (chat) writer.set_text("tokenizer.chat_template", kChatml);
+  const testing::Bytes bytes = writer.bytes();
+  return temporary_file(name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+class Cli : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    model_ = write_model("model.gguf", {.family = "qwen2", .context = 4096}, true);
+    plain_ = write_model("plain.gguf", {.family = "gemma3", .n_layers = 6}, false);
+  }
+  static void TearDownTestSuite() {
+    unlink(model_.c_str());
+    unlink(plain_.c_str());
+  }
+
+  // generate on the tiny model with more arguments.
+  static Ran generate(std::vector<std::string> more, const testing::SpawnOptions& options = {}) {
+    std::vector<std::string> args = {"generate", "-m", model_, "--threads", "1"};
+    args.insert(args.end(), more.begin(), more.end());
+    return fathom_command(args, options);
+  }
+
+  static inline std::string model_, plain_;
+};
+
+// What a failure looks like: its code, nothing on stdout, one line on stderr that names the thing.
+void expect_failure(const Ran& ran, int code, const std::string& named) {
+  EXPECT_EQ(ran.code, code) << ran.err;
+  EXPECT_EQ(ran.out, "");
+  EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
+  EXPECT_NE(ran.err.find(named), std::string::npos) << ran.err;
+}
+
+bool has_type(const json& value, const std::string& type) {
+  if (type == "null") return value.is_null();
+  if (type == "string") return value.is_string();
+  if (type == "integer") return value.is_number_integer();
+  if (type == "number") return value.is_number();
+  if (type == "boolean") return value.is_boolean();
+  if (type == "array") return value.is_array();
+  return type == "object" && value.is_object();
+}
+
+// As much of JSON Schema as docs/schema uses: type, properties, required, additionalProperties, items.
+void expect_valid(const json& value, const json& schema, const std::string& where) {
+  const json types = schema.at("type").is_array() ? schema.at("type") : json::array({schema.at("type")});
+  const bool typed = std::any_of(types.begin(), types.end(), [&](const json& t) { return has_type(value, t); });
+  ASSERT_TRUE(typed) << where << " is " << value << ", the schema says " << types;
+  if (value.is_array() && schema.contains("items")) {
+    for (const json& item : value) expect_valid(item, schema.at("items"), where + "[]");
+  }
+  if (!value.is_object() || !schema.contains("properties")) return;
+  for (const json& name : schema.at("required")) EXPECT_TRUE(value.contains(name)) << where << " lacks " << name;
+  for (const auto& [name, field] : value.items()) {
+    ASSERT_TRUE(schema.at("properties").contains(name)) << where << "." << name << " is not in the schema";
+    expect_valid(field, schema.at("properties").at(name), where + "." + name);
+  }
+}
+
+json checked(const std::string& line, const std::string& schema) {
+  const json value = json::parse(line, nullptr, false);
+  EXPECT_FALSE(value.is_discarded()) << line;
+  expect_valid(value, json::parse(file_content(std::string(FATHOM_SCHEMAS) + "/" + schema + ".json")), schema);
+  return value;
+}
+
+TEST_F(Cli, GenerateWritesOnlyTheTextToStdout) {
+  const Ran plain = generate({"-p", "Hello", "-n", "12"});
+  const Ran ran = generate({"-p", "Hello", "-n", "12", "--json"});
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  const json result = checked(ran.out, "generate");
+  const std::string text = result.at("text");
+  EXPECT_EQ(plain.out, text + (text.ends_with('\n') || text.empty() ? "" : "\n"));
+  EXPECT_EQ(plain.out.find('\x1b'), std::string::npos);
+  EXPECT_NE(plain.err.find("tokens/s"), std::string::npos) << plain.err;
+  EXPECT_EQ(ran.err, "");
+  EXPECT_EQ(result.at("n_layers"), 4);
+  EXPECT_EQ(result.at("policy"), "full_depth");
+  EXPECT_EQ(result.at("mean_depth"), 4);
+}
+
+TEST_F(Cli, AFileIsReadByteForByteAndIsThePromptItself) {
+  const std::string text = "two  spaces\r\nand a newline\n";
+  const std::string path = temporary_file("prompt", text);
+  const Ran by_file = generate({"-f", path, "-n", "4", "--json"});
+  const Ran by_text = generate({"-p", text, "-n", "4", "--json"});
+  const Ran by_stdin = generate({"-f", "-", "-n", "4", "--json"}, {.input = text});
+  ASSERT_EQ(by_file.code, 0) << by_file.err;
+  EXPECT_EQ(json::parse(by_file.out).at("tokens"), json::parse(by_text.out).at("tokens"));
+  EXPECT_EQ(json::parse(by_file.out).at("prompt_tokens"), json::parse(by_text.out).at("prompt_tokens"));
+  EXPECT_EQ(json::parse(by_file.out).at("tokens"), json::parse(by_stdin.out).at("tokens"));
+  unlink(path.c_str());
+}
+
+TEST_F(Cli, ASeedGivesTheSameTextWhateverTheThreads) {
+  const std::vector<std::string> args = {"-p", "Hello", "-n", "20", "--temperature", "1", "--seed", "3", "--json"};
+  const auto tokens = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), args.begin(), args.end());
+    return json::parse(generate(more).out).at("tokens");
+  };
+  EXPECT_EQ(tokens({}), tokens({"--ctx", "512"}));
+  EXPECT_NE(tokens({}), tokens({"--sequence", "1"}));
+  Ran two = fathom_command({"generate", "-m", model_, "--threads", "2", "-p", "Hello", "-n", "20", "--temperature", "1",
+                            "--seed", "3", "--json"});
+  EXPECT_EQ(tokens({}), json::parse(two.out).at("tokens"));
+}
+
+TEST_F(Cli, ColourShadesByDepthWhereItIsAskedForAndNowhereElse) {
+  const std::vector<std::string> args = {"-p", "Hello", "-n", "12", "--policy", "exit_at(layer=2)"};
+  auto with = [&](std::vector<std::string> more, const testing::SpawnOptions& options = {}) {
+    more.insert(more.begin(), args.begin(), args.end());
+    return generate(more, options).out;
+  };
+  EXPECT_EQ(with({}).find('\x1b'), std::string::npos) << "a file is no terminal";
+  const std::string shaded = with({"--color", "always"}, {.environment = {"NO_COLOR=1"}});
+  EXPECT_NE(shaded.find("\x1b[48;5;"), std::string::npos);
+  EXPECT_NE(shaded.find("of 4 layers"), std::string::npos);
+  EXPECT_EQ(with({"--color", "never"}), with({}));
+}
+
+TEST_F(Cli, ChatPutsTheTextIntoTheTemplate) {
+  const Ran raw = generate({"-p", "Hello", "-n", "2", "--json"});
+  const Ran chat = generate({"-p", "Hello", "-n", "2", "--chat", "--json"});
+  ASSERT_EQ(chat.code, 0) << chat.err;
+  EXPECT_GT(json::parse(chat.out).at("prompt_tokens"), json::parse(raw.out).at("prompt_tokens"));
+  const Ran none = fathom_command({"generate", "-m", plain_, "-p", "Hello", "--chat"});
+  expect_failure(none, 1, "chat template");
+}
+
+TEST_F(Cli, ChatAnswersEachLineAndKnowsWhatWasSaid) {
+  const Ran ran =
+      fathom_command({"chat", "-m", model_, "-n", "5", "--json"}, {.input = "Hello\n\nAgain\n/new\nHello\n"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  std::istringstream lines(ran.out);
+  std::vector<json> answers;
+  for (std::string line; std::getline(lines, line);) answers.push_back(checked(line, "generate"));
+  ASSERT_EQ(answers.size(), 3u);
+  EXPECT_EQ(answers[0].at("tokens"), answers[2].at("tokens")) << "/new forgets";
+}
+
+TEST_F(Cli, InfoTokenizeAndPerplexityFitTheirSchemas) {
+  const Ran info = fathom_command({"info", "-m", model_, "--json"});
+  ASSERT_EQ(info.code, 0) << info.err;
+  EXPECT_EQ(checked(info.out, "info").at("chat_template_kind"), "chatml");
+  EXPECT_NE(fathom_command({"info", "-m", plain_}).out.find("gemma3"), std::string::npos);
+
+  const Ran tokens = fathom_command({"tokenize", "-m", model_, "-p", "Hello\xff", "--json"});
+  ASSERT_EQ(tokens.code, 0) << tokens.err;
+  EXPECT_EQ(checked(tokens.out, "tokenize").at("ids").size(), json::parse(tokens.out).at("pieces").size());
+
+  const std::string text =
+      temporary_file("text", "The sea is wide and the sea is deep. The sea is wide and the sea is deep.");
+  const std::string per_token = temporary_path("per_token");
+  const Ran ppl = fathom_command({"perplexity", "-m", model_, "-f", text, "--ctx", "16", "--policy", "exit_at(layer=3)",
+                                  "--per-token", per_token, "--json"});
+  ASSERT_EQ(ppl.code, 0) << ppl.err;
+  const json result = checked(ppl.out, "perplexity");
+  EXPECT_EQ(result.at("mean_depth"), 3);
+  std::istringstream lines(file_content(per_token));
+  int64_t n = 0;
+  for (std::string line; std::getline(lines, line); ++n) {
+    EXPECT_EQ(checked(line, "per_token").at("nll").is_null(), json::parse(line).at("argmax").is_null());
+  }
+  EXPECT_EQ(n, result.at("n_tokens"));
+  unlink(text.c_str());
+  unlink(per_token.c_str());
+}
+
+TEST_F(Cli, ATraceIsHadAgainAndAnsweredByAnotherPolicy) {
+  const std::string trace = temporary_path("trace");
+  const Ran ran = generate({"-p", "Hello", "-n", "20", "--temperature", "0.9", "--seed", "4", "--policy",
+                            "exit_when(confidence_at_least=0.999)", "--trace", trace});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Ran again = fathom_command({"replay", trace, "-m", model_, "--check", "--json"});
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_TRUE(checked(again.out, "check").at("same"));
+  EXPECT_GT(checked(again.out, "check").at("decisions"), 0);
+
+  const Ran other = fathom_command({"replay", trace, "--policy", "exit_at(layer=1)", "--json"});
+  const json report = checked(other.out, "replay");
+  EXPECT_EQ(report.at("decided_differently"), 1);
+  EXPECT_EQ(report.at("rows"), report.at("decided_same").get<int>() + report.at("decided_differently").get<int>() +
+                                   report.at("unknown_signal").get<int>() +
+                                   report.at("unknown_after_divergence").get<int>());
+
+  expect_failure(fathom_command({"replay", trace, "-m", plain_, "--check"}), 1, "another model");
+  std::string cut = file_content(trace);
+  cut.resize(cut.size() - 5);
+  const std::string cut_path = temporary_file("cut", cut);
+  const Ran cut_ran = fathom_command({"replay", cut_path, "-m", model_, "--check"});
+  EXPECT_EQ(cut_ran.code, 0) << cut_ran.err;
+  EXPECT_NE(cut_ran.err.find("cut off"), std::string::npos) << cut_ran.err;
+  unlink(cut_path.c_str());
+  unlink(trace.c_str());
+}
+
+TEST_F(Cli, AnInterruptPrintsWhatThereIsAndGives130) {
+  const Ran ran =
+      generate({"-p", "Hello", "-n", "4000", "--target", "ref", "--temperature", "3"}, {.interrupt_after_bytes = 20});
+  EXPECT_EQ(ran.code, 130) << ran.err;
+  EXPECT_GE(ran.out.size(), 20u);
+  EXPECT_NE(ran.err.find("stopped by interrupt"), std::string::npos) << ran.err;
+}
+
+TEST_F(Cli, WrongUsageIsOneLineAndCodeTwo) {
+  expect_failure(generate({"-p", "", "-n", "4"}), 2, "-p is empty");
+  expect_failure(generate({"-n", "4"}), 2, "-p TEXT or -f FILE");
+  expect_failure(generate({"-p", "x", "-f", "y"}), 2, "excludes");
+  expect_failure(generate({"-p", "x", "-n", "0"}), 2, "-n 0");
+  expect_failure(generate({"-p", "x", "-n", "99999999999999"}), 2, "99999999999999");
+  expect_failure(generate({"-p", "x", "--temperature", "nan"}), 2, "temperature nan");
+  expect_failure(generate({"-p", "x", "--temperature", "-1"}), 2, "temperature -1");
+  expect_failure(generate({"-p", "x", "--top-p", "2"}), 2, "top_p 2");
+  expect_failure(generate({"-p", "x", "--stop", ""}), 2, "stop");
+  expect_failure(generate({"-p", "x", "--policy", "exit_att(3)"}), 2, "exit_att");
+  expect_failure(generate({"-p", "x", "--policy", "exit_at(layer=99)"}), 2, "99");
+  expect_failure(generate({"-p", "x", "--ctx", "99999"}), 2, "99999");
+  expect_failure(generate({"-p", "x", "--target", "abacus"}), 2, "abacus");
+  for (const char* threads : {"0", "-1", "10000", "many"}) {
+    expect_failure(fathom_command({"generate", "-m", model_, "-p", "x", "--threads", threads}), 2, "threads");
+  }
+  expect_failure(fathom_command({}), 2, "verb");
+  expect_failure(fathom_command({"generale"}), 2, "generale");
+  expect_failure(fathom_command({"replay", "x"}), 2, "--policy");
+}
+
+TEST_F(Cli, FailuresAreOneLineAndCodeOne) {
+  expect_failure(generate({"-p", std::string(300, 'x'), "--ctx", "20"}), 1, "--ctx");
+  expect_failure(generate({"-p", "x", "--trace", "/nonexistent/dir/trace"}), 1, "/nonexistent/dir/trace");
+  expect_failure(generate({"-f", "/nonexistent/text"}), 1, "/nonexistent/text");
+  expect_failure(generate({"-f", ::testing::TempDir()}), 1, ::testing::TempDir());
+  expect_failure(fathom_command({"generate", "-m", FATHOM_BINARY, "-p", "x"}), 1, "GGUF");
+  expect_failure(fathom_command({"generate", "-m", "/nonexistent.gguf", "-p", "x"}), 1, "/nonexistent.gguf");
+  expect_failure(fathom_command({"generate", "-m", "gemma3-270m", "-p", "x"}), 1, "./dev model gemma3-270m");
+  expect_failure(fathom_command({"replay", model_, "--policy", "full_depth"}), 1, "not a trace");
+  expect_failure(fathom_command({"perplexity", "-m", model_, "-f", model_ + ".none"}), 1, ".none");
+}
+
+TEST_F(Cli, EveryVerbExplainsItself) {
+  for (const char* verb : {"generate", "chat", "info", "tokenize", "perplexity", "replay"}) {
+    const Ran ran = fathom_command({verb, "--help"});
+    EXPECT_EQ(ran.code, 0) << verb;
+    EXPECT_NE(ran.out.find("--json"), std::string::npos) << verb;
+  }
+  EXPECT_EQ(fathom_command({"--version"}).out.rfind("fathom ", 0), 0u);
+}
+
+}  // namespace
+}  // namespace fathom
