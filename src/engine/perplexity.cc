@@ -7,6 +7,8 @@
 #include <cmath>
 #include <limits>
 
+#include "fathom/ops/rows.h"
+
 namespace fathom {
 namespace {
 
@@ -17,26 +19,13 @@ struct Window {
   bool whole = false;
 };
 
-struct LogSoftmax {
-  double max, log_sum;
-  explicit LogSoftmax(std::span<const float> logits) : max(*std::max_element(logits.begin(), logits.end())) {
-    double sum = 0;
-    for (float l : logits) sum += std::exp(l - max);
-    log_sum = max + std::log(sum);
-  }
-};
-
-int32_t argmax(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
-
 // KL(p || q) of two rows of logits, nats.
-double divergence(std::span<const float> p, const LogSoftmax& p_norm, std::span<const float> q,
-                  const LogSoftmax& q_norm) {
+double divergence(std::span<const float> p, const LogitStats& p_stats, std::span<const float> q,
+                  const LogitStats& q_stats) {
   double sum = 0;
   for (size_t i = 0; i < p.size(); ++i) {
-    const double log_p = p[i] - p_norm.log_sum;
-    sum += std::exp(log_p) * (log_p - (q[i] - q_norm.log_sum));
+    const double log_p = p[i] - p_stats.log_sum;
+    sum += std::exp(log_p) * (log_p - (q[i] - q_stats.log_sum));
   }
   return std::max(sum, 0.0);
 }
@@ -116,34 +105,52 @@ class Scorer {
         const std::vector<Row> rows = rows_at(windows, at, side_by_side_);
         FATHOM_TRY(const StepResult full, session_.step(rows));
         full_.assign(full.logits.data(), full.logits.data() + full.logits.size());
+        full_stats_ = stats_of(full.logits);
       }
       const std::vector<Row> rows = rows_at(windows, at, 0);
       FATHOM_TRY(const StepResult result, session_.step(rows, options_.policy.ref()));
+      stats_ = stats_of(result.logits);
+      if (saves_) compare(result.logits);
       for (size_t i = 0; i < rows.size(); ++i) {
-        book(windows[size_t(rows[i].sequence)], rows[i].position, result.rows[i], result.logits[int64_t(i)].flat(), i);
+        book(windows[size_t(rows[i].sequence)], rows[i].position, result.rows[i], result.logits[int64_t(i)].flat(),
+             stats_[i]);
       }
     }
     return {};
   }
 
-  // One row: it predicts the cell after it; its cost and agreement count in any case.
-  void book(const Window& window, int32_t position, const RowResult& row, std::span<const float> logits, size_t i) {
+  std::vector<LogitStats> stats_of(View<const float, 2> logits) {
+    std::vector<LogitStats> stats(size_t(logits.dim(0)));
+    run_rows(session_.pool(), session_.kernels().logit_stats, logits.dim(0), logits.dim(1),
+             LogitStatsArgs{.logits = logits.data(), .vocab = logits.dim(1), .dst = stats.data()});
+    return stats;
+  }
+
+  // Agreement and divergence of the step's rows with the same rows at full depth.
+  void compare(View<const float, 2> logits) {
+    std::vector<double> kl(stats_.size());
+    session_.pool().run(std::ssize(kl), [&](int64_t i) {
+      const std::span<const float> row = logits[i].flat(), full(full_.data() + size_t(i) * row.size(), row.size());
+      kl[size_t(i)] = divergence(full, full_stats_[size_t(i)], row, stats_[size_t(i)]);
+    });
+    for (size_t i = 0; i < kl.size(); ++i) {
+      kl_ += kl[i];
+      agreed_ += full_stats_[i].argmax == stats_[i].argmax;
+    }
+  }
+
+  // One row: it predicts the cell after it; its cost counts in any case.
+  void book(const Window& window, int32_t position, const RowResult& row, std::span<const float> logits,
+            const LogitStats& stats) {
     ++rows_run_;
     depth_ += row.depth;
     work_ += row.work;
-    const LogSoftmax norm(logits);
-    const int32_t best = argmax(logits);
-    if (saves_) {
-      const std::span<const float> full(full_.data() + i * logits.size(), logits.size());
-      agreed_ += argmax(full) == best;
-      kl_ += divergence(full, LogSoftmax(full), logits, norm);
-    }
     const size_t next = size_t(position) + 1;
     if (next >= window.cells.size()) return;
     const int64_t lead = bos_ >= 0 ? 1 : 0;
     ScoredToken& token = out_.tokens[size_t(window.first_token + int64_t(next) - lead)];
-    token.argmax = best;
-    token.nll = static_cast<float>(norm.log_sum - logits[size_t(token.id)]);
+    token.argmax = stats.argmax;
+    token.nll = stats.log_sum - logits[size_t(token.id)];
     token.depth = row.depth;
     token.scored = window.whole && position >= options_.window / 2;
     if (!token.scored) return;
@@ -159,6 +166,7 @@ class Scorer {
   int32_t rows_each_ = 1;
   int32_t bos_ = -1;
   std::vector<float> full_;  // [rows, vocab] logits of full depth for the rows of the step
+  std::vector<LogitStats> full_stats_, stats_;  // [rows]
   Perplexity out_;
   int64_t rows_run_ = 0, agreed_ = 0;
   double nll_ = 0, kl_ = 0, depth_ = 0, work_ = 0;

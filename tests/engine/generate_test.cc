@@ -120,12 +120,20 @@ TEST(Generate, RefusesBadRequestsWithOneLineThatNamesThem) {
     auto result = generate(s, ids, options);
     return result.has_value() ? std::string("no error") : result.error().message;
   };
-  EXPECT_NE(error(prompt, {.max_new_tokens = 0}).find("max_new_tokens 0"), std::string::npos);
-  EXPECT_NE(error({}, {}).find("prompt is empty"), std::string::npos);
-  EXPECT_NE(error(long_prompt, {}).find("17 tokens"), std::string::npos);
-  EXPECT_NE(error(prompt, {.sample = {.temperature = NAN}}).find("temperature"), std::string::npos);
-  EXPECT_NE(error(prompt, {.stop = {""}}).find("stop"), std::string::npos);
-  EXPECT_NE(error(prompt, {.policy = exit_at{.layer = 40}}).find("40"), std::string::npos);
+  const auto with = [](auto change) {
+    GenerateOptions options;
+    change(options);
+    return options;
+  };
+  const auto refused = [&](auto change, const char* names) {
+    EXPECT_NE(error(prompt, with(change)).find(names), std::string::npos) << names;
+  };
+  refused([](auto& o) { o.max_new_tokens = 0; }, "max_new_tokens 0");
+  refused([](auto& o) { o.sample.temperature = NAN; }, "temperature");
+  refused([](auto& o) { o.stop = {""}; }, "stop");
+  refused([](auto& o) { o.policy = exit_at{.layer = 40}; }, "40");
+  EXPECT_NE(error({}, GenerateOptions()).find("prompt is empty"), std::string::npos);
+  EXPECT_NE(error(long_prompt, GenerateOptions()).find("17 tokens"), std::string::npos);
 }
 
 }  // namespace
