@@ -71,9 +71,11 @@ void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
     RowState& row = loop.row(r);
     Step& step = steps_[static_cast<size_t>(r)];
     const float first = std::exp(stats->max - stats->log_sum);
-    row.agreeing = stats->argmax == row.last_answer ? row.agreeing + 1 : 1;
-    row.last_answer = stats->argmax;
     row.checked_at = layer;
+    if (wanted(layer, row.kind).has(Signal::agreeing)) {
+      row.agreeing = stats->argmax == row.last_answer ? row.agreeing + 1 : 1;
+      row.last_answer = stats->argmax;
+    }
     set(step, Signal::exit_confidence, first);
     set(step, Signal::exit_margin, first - std::exp(stats->second - stats->log_sum));
     set(step, Signal::exit_entropy, stats->entropy);

@@ -134,6 +134,23 @@ TEST(Depth, ChunksDecideAsSingleRowsDo) {
   }
 }
 
+TEST(Depth, PatienceCountsItsOwnChecksAndNotThoseOfOtherStages) {
+  const Model model = testing::tiny_model({.n_layers = 8});
+  const auto ids = random_ids(30, model.config().vocab, 9);
+  const auto depths = [&](const char* text) {
+    Session s = session(model);
+    const Policy policy = Policy::parse(text).value();
+    std::vector<float> out;
+    for (const RowResult& row : run(s, ids, {.chunk = 30, .kind = RowKind::generated, .policy = policy.ref()}).rows) {
+      out.push_back(row.depth);
+    }
+    return out;
+  };
+  const auto alone = depths("patience(agreeing=2, from_layer=2, every=3)");
+  EXPECT_NE(alone, std::vector<float>(30, 8)) << "a patience that is never satisfied proves nothing";
+  EXPECT_EQ(depths("exit_when(confidence_at_least=1) | patience(agreeing=2, from_layer=2, every=3)"), alone);
+}
+
 TEST(Depth, WorkCountsLayersFillsChecksAndHead) {
   const Model model = testing::tiny_model({.n_layers = 4});
   const WorkModel work(model.config());
