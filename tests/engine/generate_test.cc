@@ -44,7 +44,8 @@ TEST(Generate, GivesTheSameTokensForASeedWhateverTheChunking) {
   const Generation y = generate(b, "Hello there, world", {.max_new_tokens = 40, .sample = sample}).value();
   EXPECT_EQ(x.tokens, y.tokens);
   EXPECT_EQ(x.text, y.text);
-  const Generation other = generate(a, "Hello there, world", {.max_new_tokens = 40, .sample = {.temperature = 0.9f, .seed = 43}}).value();
+  const SampleOptions reseeded{.temperature = 0.9f, .seed = 43};
+  const Generation other = generate(a, "Hello there, world", {.max_new_tokens = 40, .sample = reseeded}).value();
   EXPECT_NE(x.tokens, other.tokens);
   const Generation sequence = generate(a, "Hello there, world", {.max_new_tokens = 40, .sample = sample, .sequence = 1}).value();
   EXPECT_NE(x.tokens, sequence.tokens);
@@ -53,12 +54,13 @@ TEST(Generate, GivesTheSameTokensForASeedWhateverTheChunking) {
 TEST(Generate, StreamsExactlyTheTextItReturns) {
   const Model m = model();
   Session s = session(m);
-  const std::string all = generate(s, "Hello", {.max_new_tokens = 60, .sample = {.temperature = 1, .seed = 5}}).value().text;
+  const SampleOptions sample{.temperature = 1, .seed = 5};
+  const std::string all = generate(s, "Hello", {.max_new_tokens = 60, .sample = sample}).value().text;
   ASSERT_GT(all.size(), 20u);
   const std::vector<std::vector<std::string>> cases = {{}, {all.substr(10, 3)}, {all.substr(15, 5), "never seen"}, {all.substr(0, 1)}};
   for (const auto& stop : cases) {
     Streamed streamed;
-    const Generation out = generate(s, "Hello", {.max_new_tokens = 60, .sample = {.temperature = 1, .seed = 5}, .stop = stop,
+    const Generation out = generate(s, "Hello", {.max_new_tokens = 60, .sample = sample, .stop = stop,
                                                  .on_token = Streamed::on_token, .context = &streamed}).value();
     EXPECT_EQ(streamed.text, out.text);
     EXPECT_EQ(streamed.ids, out.tokens);
