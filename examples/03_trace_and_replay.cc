@@ -3,7 +3,6 @@
 #include <cstdio>
 
 #include "fathom/fathom.h"
-#include "fathom/trace/replay.h"
 
 int main(int argc, char** argv) {
   if (argc < 2) return std::fputs("usage: example_03_trace_and_replay MODEL.gguf [PROMPT]\n", stderr), 2;

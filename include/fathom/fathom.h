@@ -20,5 +20,7 @@
 #include "fathom/model/model.h"
 #include "fathom/policy/policy.h"
 #include "fathom/sample/sampler.h"
+#include "fathom/text/chat.h"
 #include "fathom/text/tokenizer.h"
+#include "fathom/trace/replay.h"
 #include "fathom/trace/trace.h"
