@@ -108,18 +108,31 @@ def scratch_file():
         yield Path(folder) / "text.txt"
 
 
-def tokenize(model, text):
-    """The ids of a text without a beginning-of-text token."""
+def tokenized(model, text):
+    """The ids and pieces of a text without a beginning-of-text token."""
     with scratch_file() as file:
         file.write_text(text)
-        return fathom("tokenize", "-m", model, "-f", file, "--no-bos")["ids"]
+        return fathom("tokenize", "-m", model, "-f", file, "--no-bos")
+
+
+def tokenize(model, text):
+    return tokenized(model, text)["ids"]
 
 
 def text_of_tokens(model, text, n):
-    """The longest beginning of `text` with at most n tokens, and its ids; by bisection, since pieces may merge."""
-    low, high = 1, len(text)
-    if len(tokenize(model, text)) < n:
+    """A long beginning of `text` with at most n tokens, and its ids."""
+    whole = tokenized(model, text)
+    if len(whole["ids"]) < n:
         die(f"the text of {len(text)} characters has fewer than {n} tokens for {model}")
+    start = "".join(whole["pieces"][:n])
+    if text.startswith(start) and len(ids := tokenize(model, start)) <= n:
+        return start, ids
+    return bisect_text(model, text, n)
+
+
+def bisect_text(model, text, n):
+    """The same where pieces cut characters or merge otherwise at the new end."""
+    low, high = 1, len(text)
     while low < high:
         middle = (low + high + 1) // 2
         if len(tokenize(model, text[:middle])) <= n:

@@ -57,17 +57,17 @@ dev_oracle() {
 
 # dev_bench NAME... [OPTION...]: from the first option on, everything goes to each bench as it stands.
 dev_bench() {
-  local names=() name file files
+  local benches=() name file files
   while [[ $# -gt 0 && $1 != -* ]]; do
-    names+=("$1")
+    benches+=("$1")
     shift
   done
-  if [[ ${#names[@]} -eq 0 ]]; then
+  if [[ ${#benches[@]} -eq 0 ]]; then
     say "benches: $(bench_names | tr '\n' ' ')"
     die 2 "which one? ./dev bench NAME... [OPTION...]"
   fi
   need_packages build
-  for name in "${names[@]}"; do
+  for name in "${benches[@]}"; do
     mapfile -t files < <(bench_files "$name")
     [[ ${#files[@]} -gt 0 ]] || die 2 "'$name' is not a bench: choose from $(bench_names | tr '\n' ' ')"
     for file in "${files[@]}"; do
