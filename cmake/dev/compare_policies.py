@@ -1,41 +1,54 @@
-"""Prints what `fathom generate --json` measured under several policies as one table; the first run is full depth.
-Called by cmake/dev/demo.sh; the fields are those of docs/json.md."""
+"""Prints what `fathom generate --json` measured under several policies as one table. The first run is full depth; runs of
+one policy are gathered, and the median of their speeds counts. Called by demo.sh; the fields are those of docs/json.md."""
 
 import json
+import statistics
 import sys
 
 
 def same_until(tokens, reference):
     """Number of leading tokens equal to those of full depth."""
-    for i, (a, b) in enumerate(zip(tokens, reference)):
-        if a != b:
-            return i
-    return min(len(tokens), len(reference))
+    pairs = enumerate(zip(tokens, reference))
+    return next((i for i, (a, b) in pairs if a != b), min(len(tokens), len(reference)))
 
 
 def main(paths):
-    runs = [json.load(open(path, encoding="utf-8")) for path in paths]
-    full = runs[0]
-    width = max(len(run["policy"]) for run in runs)
+    runs, speeds = {}, {}
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            run = json.load(file)
+        runs.setdefault(run["policy"], run)
+        speeds.setdefault(run["policy"], []).append(run["tokens_per_second"])
+    speed = {policy: statistics.median(values) for policy, values in speeds.items()}
+    full = next(iter(runs.values()))
+
+    width = max(map(len, runs))
     print(f"\n{'policy':<{width}}  tokens/s  speed  mean depth  work  same tokens as full depth")
-    for run in runs:
-        same = same_until(run["tokens"], full["tokens"])
-        n = len(full["tokens"])
-        alike = "(the reference)" if run is full else "all" if run["tokens"] == full["tokens"] else f"the first {same} of {n}"
-        speed = run["tokens_per_second"] / full["tokens_per_second"]
+    for policy, run in runs.items():
+        if run is full:
+            alike = "(the reference)"
+        elif run["tokens"] == full["tokens"]:
+            alike = "all"
+        else:
+            alike = f"the first {same_until(run['tokens'], full['tokens'])} of {len(full['tokens'])}"
         print(
-            f"{run['policy']:<{width}}  {run['tokens_per_second']:8.1f}  {speed:4.2f}x"
+            f"{policy:<{width}}  {speed[policy]:8.1f}  {speed[policy] / speed[full['policy']]:4.2f}x"
             f"  {run['mean_depth']:4.1f} of {run['n_layers']:<2}  {run['work']:5.2f}  {alike}"
         )
-    changed = [run for run in runs if run["tokens"] != full["tokens"]]
+
+    print()
+    changed = [run for run in runs.values() if run["tokens"] != full["tokens"]]
     if changed:
         print(
-            f"\n{len(changed)} of {len(runs) - 1} exits changed the text. This is a stock model without calibration: its layers\n"
-            "were never taught to answer early, so what an early exit saves it pays for in words. Shown as it is."
+            f"{len(changed)} of {len(runs) - 1} exits changed the text. This is a stock model without calibration: its layers were"
+            " never\ntaught to answer early, and what an early exit saves, it pays for in words. Shown as it is."
         )
-    slower = [run for run in runs if run["tokens_per_second"] < full["tokens_per_second"]]
-    for run in slower:
-        print(f"{run['policy']} ran slower than full depth: its exit checks, an LM head each, cost more than the layers saved.")
+    for policy, run in runs.items():
+        if run["work"] > 1:
+            print(
+                f"{policy} did {run['work']:.1f} times the work of full depth:\neach check of an exit runs the LM head,"
+                " and in this model that costs more than the layers saved."
+            )
 
 
 main(sys.argv[1:])

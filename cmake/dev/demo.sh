@@ -10,22 +10,24 @@ demo_policies=(
 )
 
 dev_demo() {
-  local model policy runs=() n=0
+  local model policy round n runs=()
   need_packages build
   build_release fathom_cli
   model=$(get_model "$demo_model") || exit $?
   local options=(-m "$model" -p "$demo_prompt" -n 48 --threads "$(nproc)")
+  printf '%sprompt%s  %s\n' "$bold" "$plain" "$demo_prompt"
   for policy in "${demo_policies[@]}"; do
     printf '\n%s%s%s\n' "$bold" "$policy" "$plain"
     build/release/fathom generate "${options[@]}" --policy "$policy"
   done
-  say "measuring the same three again, for the table"
+  say "measuring each three times, in turns, for the table"
   mkdir -p "$logs"
-  for policy in "${demo_policies[@]}"; do
-    n=$((n + 1))
-    runs+=("$logs/demo-$n.json")
-    build/release/fathom generate "${options[@]}" --policy "$policy" --json >"$logs/demo-$n.json" 2>"$logs/demo-$n.log" ||
-      die 1 "generate failed: $(tail -n 1 "$logs/demo-$n.log")"
+  for round in 1 2 3; do
+    for ((n = 0; n < ${#demo_policies[@]}; n++)); do
+      build/release/fathom generate "${options[@]}" --policy "${demo_policies[n]}" --json \
+        >"$logs/demo-$n-$round.json" 2>"$logs/demo.log" || die 1 "generate failed: $(tail -n 1 "$logs/demo.log")"
+      runs+=("$logs/demo-$n-$round.json")
+    done
   done
   python3 cmake/dev/compare_policies.py "${runs[@]}"
 }

@@ -22,7 +22,7 @@ BRIGHT = "#5c6370 #ff7b86 #b1e58f #ffd58a #7cc0ff #dc8cf0 #6fd3df #ffffff".split
 PROMPT_TEXT = "The lighthouse keeper had not seen a ship for eleven days. On the twelfth morning,"
 COMMANDS = [
     ["build/release/fathom", "generate", "-m", "gemma3-270m", "-n", "48", "-p", PROMPT_TEXT, "--policy", policy]
-    for policy in ("full_depth", "exit_when(confidence_at_least=0.9,from_layer=9,every=3)")
+    for policy in ("full_depth", "exit_at(layer=13)", "exit_when(confidence_at_least=0.9,from_layer=9,every=3)")
 ]
 
 
