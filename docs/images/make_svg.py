@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-COLUMNS, MARGIN = 96, 16
+COLUMNS, MARGIN = 106, 16
 CELL_W, CELL_H, FONT_SIZE = 8.4, 19, 14
 BACKGROUND, FOREGROUND, PROMPT = "#16181d", "#d8dbe2", "#7f8796"
 BASIC = "#1c1f26 #e06c75 #98c379 #e5c07b #61afef #c678dd #56b6c2 #d8dbe2".split()
