@@ -107,8 +107,8 @@ dev_test() {
     ctest_step 'release tests' release
     step 'README' check_readme || true
   fi
-  if step 'asan build' configure_and_build asan; then
-    ctest_step 'asan tests' asan --label-exclude 'golden|install|example|compile_fail|cli'
+  if step 'asan build' configure_and_build asan fast_tests; then
+    ctest_step 'asan tests' asan --label-exclude 'install|example|compile_fail' --exclude-regex '^test_golden_NOT_BUILT$'
   fi
   if step 'tsan build' configure_and_build tsan test_core test_engine; then
     ctest_step 'tsan tests' tsan --label-regex 'core|engine'
