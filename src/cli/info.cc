@@ -39,7 +39,7 @@ std::string kernel_lines(const Json& kernels) {
   for (const Json& k : kernels) {
     const std::string operation =
         k.at("operation").get<std::string>() + (k.contains("layers") ? " " + k.at("layers").get<std::string>() : "");
-    text += fmt::format("  {:<22} {}\n", operation,
+    text += fmt::format("  {:<44} {}\n", operation,
                         k.at("kernel").is_null() ? "nobody: not served here" : plain(k.at("kernel")));
   }
   return text;
@@ -59,7 +59,7 @@ std::string describe(const Json& j) {
   text += "\nchat template\n  " + plain(j.at("chat_template_kind")) + "\n";
   text += "\nwhere values come from\n";
   for (const Json& s : j.at("sources")) {
-    text += fmt::format("  {:<28} {:<14} {}\n", plain(s.at("name")), plain(s.at("value")), plain(s.at("source")));
+    text += fmt::format("  {:<34} {:<18} {}\n", plain(s.at("name")), plain(s.at("value")), plain(s.at("source")));
   }
   text += "\nkernels on this machine\n" + kernel_lines(j.at("kernels"));
   text += "\ntypes\n";
