@@ -44,6 +44,7 @@ def main():
             if options.json:
                 print(json.dumps(line), flush=True)
     if not options.json:
+        print(f"{common.machine_line()}; {options.threads} threads\n")
         mb = lambda n: f"{n / 1e6:.0f} MB"
         print(common.table(["model", "file", "KV", "peak", "limit", "peak over file + KV", "within"],
                            [[f["model"], mb(f["file_bytes"]), mb(f["kv_bytes"]), mb(f["peak_bytes"]),

@@ -51,7 +51,7 @@ def main():
                 if options.json:
                     print(json.dumps(line), flush=True)
     if not options.json:
-        print(common.machine_line())
+        print(f"{common.machine_line()}; {options.threads} threads; {options.pairs} pairs of {options.tokens} tokens\n")
         print(common.table(["model", "policy", "cost of the trace", "middle half of the pairs", "bytes for each token"],
                            [[f["model"], f["policy"], f"{f['cost_percent']:+.2f} %",
                              f"{f['lower_quartile']:+.2f} to {f['upper_quartile']:+.2f} %",

@@ -136,6 +136,7 @@ def show(lines):
                              f"{f['least']:.2f} to {f['most']:.2f}", f.get("share_of_roof", "")] for f in against]))
     exits = [line for line in lines if line["work"] == "depth"]
     if exits:
+        print()
         print(common.table(["model", "policy", "tokens/s", "full depth, tokens/s", "ratio", "range", "limit by bytes"],
                            [[f["model"], f["policy"], f["ours"], f["theirs"], f"{f['ratio']:.2f}",
                              f"{f['least']:.2f} to {f['most']:.2f}", f"{f['byte_limit']:.2f}"] for f in exits]))
@@ -158,7 +159,7 @@ def main():
                 if options.json:
                     print(json.dumps(figure), flush=True)
     if not options.json:
-        print(f"{common.machine_line()}; {options.threads} threads; {options.pairs} pairs")
+        print(f"{common.machine_line()}; {options.threads} threads; {options.pairs} pairs\n")
         show(lines)
 
 

@@ -146,7 +146,7 @@ def show(lines):
         ["model", "text", "positions", "agreement", "llama.cpp's", "perplexity", "llama.cpp's", "f32's", "difference"],
         [[f["model"], f["text"], f["positions"], f"{f['agreement']:.4f}", f"{f['agreement_llama_cpp']:.4f}",
           f"{f['perplexity']:.3f}", f"{f['perplexity_llama_cpp']:.3f}", f"{f['perplexity_f32']:.3f}",
-          f"{away(f):+.2f} %"] for f in lines]))
+          f"{away(f):+.2f} %"] for f in lines]) + "\n")
 
 
 def show_check(lines):
@@ -162,24 +162,26 @@ def main():
     parser.add_argument("--check-f32", action="store_true", help="compare the f32 path with numpy instead")
     options = parser.parse_args()
     lines, means = [], []
+
+    def add(line):
+        lines.append(line)
+        common.say(f"{line['model']} {line['text']}: done")
+        if options.json:
+            print(json.dumps(line), flush=True)
+
     with common.scratch_file() as scratch:
         for name in common.chosen_models(options.model):
-            found = []
             for line in (check_f32 if options.check_f32 else compare)(name, options, scratch):
-                common.say(f"{name} {line['text']}: done")
-                found.append(line)
+                add(line)
             if not options.check_f32:
-                means.append(mean(found))
-                found.append(means[-1])
-            lines += found
-    if options.json:
-        print("\n".join(json.dumps(line) for line in lines))
-    else:
-        print(common.machine_line())
+                means.append(mean([line for line in lines if line["model"] == name]))
+                add(means[-1])
+    if not options.json:
+        print(common.machine_line() + "\n")
         (show_check if options.check_f32 else show)(lines)
     verdicts = [verdict(line) for line in means]
     for _, sentence in verdicts:
-        common.say(sentence)
+        print(f"- {sentence}", file=sys.stderr if options.json else sys.stdout)
     sys.exit(0 if all(good for good, _ in verdicts) else 1)
 
 

@@ -1,0 +1,57 @@
+"""Runs benches and puts what they print into docs/performance.md, each under its command, with the date.
+
+    ./dev bench report [--only NAME...]
+
+A block of the page begins with a line `<!-- bench: memory -->`, or with options after the name, and ends with
+`<!-- end -->`; what stands between is replaced, the prose around it is written by people. Next: memory.py.
+"""
+
+import argparse
+import datetime
+import re
+import subprocess
+import sys
+
+import _common as common
+
+PAGE = common.ROOT / "docs" / "performance.md"
+BLOCK = re.compile(r"(<!-- bench: (\w+)([^\n]*?) -->\n).*?(<!-- end -->)", re.S)
+SCRIPTS = {
+    "memory": "memory.py",
+    "trace": "trace.py",
+    "peers": "peers/throughput.py",
+    "quality": "quality/agreement.py",
+}
+
+
+def run(name, options):
+    """What a bench prints. 1 is the exit code of a bench that missed a target: its figures stand all the same."""
+    common.say(f"report: {name} {' '.join(options)}")
+    script = common.ROOT / "bench" / SCRIPTS[name]
+    done = subprocess.run([sys.executable, script, *options], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in (0, 1) or not done.stdout.strip():
+        common.die(f"{script} exits with {done.returncode}: its message stands above; {PAGE.name} is as it was")
+    return done.stdout.strip()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", nargs="+", default=list(SCRIPTS), choices=SCRIPTS, metavar="NAME")
+    wanted = parser.parse_args().only
+
+    def fresh(block):
+        begin, name, options, end = block.groups()
+        if name not in wanted:
+            return block.group(0)
+        command = f"    ./dev bench {name}{options}"
+        date = datetime.date.today().isoformat()
+        return f"{begin}{command}    # {date}\n\n{run(name, options.split())}\n{end}"
+
+    page = PAGE.read_text()
+    if not BLOCK.search(page):
+        common.die(f"{PAGE} has no block <!-- bench: NAME -->: nothing to replace")
+    PAGE.write_text(BLOCK.sub(fresh, page))
+
+
+if __name__ == "__main__":
+    main()
