@@ -25,6 +25,7 @@ std::optional<ChatKind> recognise(std::string_view source) {
 // The inside of the quoted literal around the first `part`, its \n read; `part` itself where it stands in none.
 std::string literal_around(std::string_view source, std::string_view part) {
   const size_t at = source.find(part);
+  if (at == std::string_view::npos) return std::string(part);
   size_t begin = at, end = at + part.size();
   while (begin > 0 && source[begin - 1] != '\'' && source[begin - 1] != '"') --begin;
   if (begin == 0) return std::string(part);
