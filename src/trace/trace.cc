@@ -110,6 +110,19 @@ struct Trace::Impl {
     }
   }
 
+  // True when every step is behind a layer of the model; otherwise that is the trace's failure.
+  bool fits(std::span<const Step> steps) {
+    for (const Step& step : steps) {
+      if (0 <= step.layer && static_cast<size_t>(step.layer) < memory.layers.size()) continue;
+      failure = Error{ErrorCode::argument,
+                      fmt::format("trace {}: a decision behind layer {} of a model with {}: create it with the header "
+                                  "of the model that runs",
+                                  path, step.layer, memory.layers.size())};
+      return false;
+    }
+    return true;
+  }
+
   // The known row of (sequence, position, kind), looked for from `next` on; null: the row must name itself.
   tf::KnownRow* find(size_t next, int32_t sequence, int32_t position, const RowKind* kind) {
     for (size_t i = next; i < memory.rows.size(); ++i) {
@@ -144,7 +157,6 @@ struct Trace::Impl {
     tf::KnownRow* known = find(next, sequence, step.position, &step.kind);
     tf::KnownRow self{.sequence = sequence, .position = step.position, .kind = step.kind};
     tf::KnownRow& row = known != nullptr ? *known : self;
-    FATHOM_ASSERT(0 <= step.layer && static_cast<size_t>(step.layer) < memory.layers.size());
     tf::Memory::LayerWork& work = memory.layers[static_cast<size_t>(step.layer)];
     uint8_t flags = 0;
     if (decision != Decision{}) flags |= tf::kDecided;
@@ -236,6 +248,8 @@ Result<Trace> Trace::create(const std::string& path, const TraceHeader& header) 
   return Trace(std::move(impl));
 }
 
+int32_t Trace::n_layers() const noexcept { return static_cast<int32_t>(impl_->memory.layers.size()); }
+
 void Trace::rows(std::span<const TraceRow> rows) noexcept {
   impl_->event([&] {
     for (size_t begin = 0; begin < rows.size(); begin += tf::kMaxEventRows) {
@@ -248,6 +262,7 @@ void Trace::rows(std::span<const TraceRow> rows) noexcept {
 void Trace::boundary(SignalSet computed, std::span<const int32_t> sequences, std::span<const Step> steps,
                      std::span<const Decision> decisions) noexcept {
   impl_->event([&] {
+    if (!impl_->fits(steps)) return;
     for (size_t begin = 0, next = 0; begin < steps.size(); begin += tf::kMaxEventRows, next = 0) {
       const size_t end = std::min(begin + tf::kMaxEventRows, steps.size());
       impl_->out.u8(static_cast<uint8_t>(tf::Tag::boundary));

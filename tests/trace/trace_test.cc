@@ -327,6 +327,21 @@ TEST(Trace, AFailureToWriteIsKeptAndReportedByFinish) {
   unlink(path.c_str());
 }
 
+TEST(Trace, ABoundaryOfAModelWithMoreLayersIsAnErrorOfFinish) {
+  for (int32_t layer : {-1, 4, 1 << 30}) {
+    const std::string path = temporary("layers");
+    Trace trace = Trace::create(path, header_of(4)).value();
+    EXPECT_EQ(trace.n_layers(), 4);
+    Step step;
+    step.layer = layer;
+    trace.boundary({}, std::vector<int32_t>{0}, std::vector<Step>{step}, std::vector<Decision>{{}});
+    const auto finished = trace.finish();
+    ASSERT_FALSE(finished);
+    EXPECT_NE(finished.error().message.find("layer " + std::to_string(layer)), std::string::npos);
+    unlink(path.c_str());
+  }
+}
+
 TEST(Trace, EveryStepIsInTheFileWhenItsCommitReturns) {
   const std::string path = temporary("crash");
   Trace trace = Trace::create(path, header_of(2)).value();

@@ -49,6 +49,9 @@ class FATHOM_API Trace {
   Trace& operator=(Trace&&) noexcept;
   ~Trace();
 
+  /// Layers of the model that the header is about; a boundary behind any other is a failure, see finish().
+  int32_t n_layers() const noexcept;
+
   // The engine's side. Failures to write are kept and reported by finish(); running goes on.
   void rows(std::span<const TraceRow> rows) noexcept;
   /// All rows of one boundary: what was seen (signals that are in `computed`; the others were not looked at) and said.
@@ -58,7 +61,7 @@ class FATHOM_API Trace {
   void commit(std::span<const TraceCommit> commits) noexcept;
 
   /// Writes what is buffered. Called by the destructor too, where the error is lost.
-  ///   errors   file: the first failure to write
+  ///   errors   file: the first failure to write; argument: a boundary of a model with more layers than the header says
   Result<void> finish();
 
  private:
