@@ -65,7 +65,8 @@ class PlainForward {
       x.push_back(table[static_cast<size_t>(id)]);
       for (double& value : x.back()) value *= config_.embedding_scale;
     }
-    for (size_t l = 0; l < config_.layers.size(); ++l) layer(x, config_.layers[l], "blk." + std::to_string(l) + ".");
+    keep(x);
+    for (size_t l = 0; l < config_.layers.size(); ++l) layer(x, l, "blk." + std::to_string(l) + ".");
     const Row final_norm = vector("output_norm.weight");
     for (Row& row : x) row = norm(row, final_norm);
     return product(config_.tied_head ? table : matrix("output.weight"), x, {});
@@ -190,20 +191,28 @@ class PlainForward {
     return y;
   }
 
-  static void add(Rows& x, const Rows& y) {
+  /// Adds a half's output to the rows that run the layer (from 0).
+  void add(Rows& x, const Rows& y, size_t layer) const {
     for (size_t r = 0; r < x.size(); ++r) {
+      if (!options_.depths.empty() && layer >= static_cast<size_t>(options_.depths[r])) continue;
       for (size_t i = 0; i < x[r].size(); ++i) x[r][i] += y[r][i];
     }
+    keep(x);
   }
 
-  void layer(Rows& x, const LayerSpec& spec, const std::string& name) const {
+  void keep(const Rows& x) const {
+    if (options_.states != nullptr) options_.states->push_back(x);
+  }
+
+  void layer(Rows& x, size_t l, const std::string& name) const {
+    const LayerSpec& spec = config_.layers[l];
     Rows in = normed(x, name + "attn_norm.weight");
     Rows q = linear(name + "attn_q", in), k = linear(name + "attn_k", in);
     prepare_heads(q, spec, name + "attn_q_norm.weight");
     prepare_heads(k, spec, name + "attn_k_norm.weight");
     Rows out = linear(name + "attn_output", attention(q, k, linear(name + "attn_v", in), spec));
     if (spec.norm_after) out = normed(out, name + "post_attention_norm.weight");
-    add(x, out);
+    add(x, out, l);
     in = normed(x, name + "ffn_norm.weight");
     Rows gated = linear(name + "ffn_gate", in);
     const Rows up = linear(name + "ffn_up", in);
@@ -212,7 +221,7 @@ class PlainForward {
     }
     out = linear(name + "ffn_down", gated);
     if (spec.norm_after) out = normed(out, name + "post_ffw_norm.weight");
-    add(x, out);
+    add(x, out, l);
   }
 
   const Model& model_;

@@ -23,6 +23,10 @@ enum class PlainRounding {
 struct PlainOptions {
   PlainRounding rounding = PlainRounding::none;
   bool gelu_table = false;  // gelu_tanh of, and to, half precision: llama.cpp's table
+  /// [ids] layers each position runs; above, its keys and values come from the state it left with. Empty: all layers.
+  std::span<const int32_t> depths = {};
+  /// Where set: the states before layer 1, then after each half, as [1 + 2 * layers][ids][d_model].
+  std::vector<std::vector<std::vector<double>>>* states = nullptr;
 };
 
 /// Logits of every position of one sequence, from the file's tensors and the LayerSpec values alone.
