@@ -57,27 +57,29 @@ TEST(WorkModel, CountsProductsAndTheCellsARowSees) {
   EXPECT_EQ(work.full(20, true), layers + 384.0 * 64);
 }
 
+// Past the window of layers that all have one, every row costs the same.
 TEST(History, CountsWhatGeneratedRowsSpentAndNothingOfThePrompt) {
-  const Model model = testing::tiny_model({.n_layers = 4});
+  const Model model = testing::tiny_model({.family = "gemma3", .n_layers = 4, .window = 8});
+  for (const LayerSpec& spec : model.config().layers) ASSERT_EQ(spec.window, 8);
+  const WorkModel work(model.config());
+  const double each = (work.layer(1, 8) + work.layer(2, 8) + work.fill_above(2) + work.head()) / work.full(8, true);
+  ASSERT_LT(each, 0.9);
   std::vector<Step> seen;
   const Policy policy = exit_at{.layer = 2} | watch{&seen};
   Session s = Session::make(model, {.max_tokens = 64, .max_rows = 16, .max_logit_rows = 16}).value();
   std::vector<Row> prompt;
-  for (int32_t p = 0; p < 5; ++p) prompt.push_back({.token = 9 + p, .position = p, .logits = p == 4});
+  for (int32_t p = 0; p < 8; ++p) prompt.push_back({.token = 9 + p, .position = p, .logits = p == 7});
   s.step(prompt, policy.ref()).value();
-  float spent = 0;
   for (int32_t n = 0; n < 3; ++n) {
     seen.clear();
-    const Row row{.token = 30 + n, .position = 5 + n, .kind = RowKind::generated, .logits = true};
-    const float work = s.step({&row, 1}, policy.ref()).value().rows[0].work;
+    const Row row{.token = 30 + n, .position = 8 + n, .kind = RowKind::generated, .logits = true};
+    s.step({&row, 1}, policy.ref()).value();
     ASSERT_FALSE(seen.empty());
     for (const Step& step : seen) {
       EXPECT_EQ(step.generated, n);
-      EXPECT_EQ(step.work_rows, static_cast<float>(n + 1));
-      EXPECT_FLOAT_EQ(step.work_spent, spent);
+      EXPECT_FLOAT_EQ(step.work_rows, static_cast<float>(n + 1));
+      EXPECT_FLOAT_EQ(step.work_spent, static_cast<float>(n * each));
     }
-    EXPECT_LT(work, 1);
-    spent += work;
   }
 }
 
@@ -129,7 +131,7 @@ TEST(Perplexity, MeasuresFullDepthAgainstThePolicyAndNamesEachTokensDepth) {
   const Perplexity out = perplexity(s, text, {.window = 32, .policy = policy}).value();
   const Outcome full = testing::run(by_hand, text, {.chunk = 8, .kind = RowKind::generated});
   const Outcome saved = testing::run(by_hand, text, {.chunk = 8, .kind = RowKind::generated, .policy = policy.ref()});
-  double kl = 0, reversed = 0, depth = 0, work = 0;
+  double kl = 0, reversed = 0, depth = 0;
   bool mixed = false;
   for (size_t p = 0; p < text.size(); ++p) {
     const size_t vocab = static_cast<size_t>(model.config().vocab);
@@ -137,7 +139,6 @@ TEST(Perplexity, MeasuresFullDepthAgainstThePolicyAndNamesEachTokensDepth) {
     kl += divergence(a, b) / 32;
     reversed += divergence(b, a) / 32;
     depth += saved.rows[p].depth / 32;
-    work += saved.rows[p].work / 32.0;
     mixed |= saved.rows[p].depth != saved.rows[0].depth;
     if (p + 1 == text.size()) continue;
     EXPECT_EQ(out.tokens[p + 1].depth, saved.rows[p].depth);
@@ -148,7 +149,6 @@ TEST(Perplexity, MeasuresFullDepthAgainstThePolicyAndNamesEachTokensDepth) {
   EXPECT_GT(std::abs(kl - reversed), 100 * kFloatLogSum) << "directions that agree prove nothing";
   EXPECT_NEAR(out.kl, kl, kFloatLogSum);
   EXPECT_NEAR(out.mean_depth, depth, 1e-9);
-  EXPECT_NEAR(out.work, work, 1e-9);
 }
 
 }  // namespace

@@ -82,7 +82,6 @@ TEST(Checks, MoreCheckedRowsThanAnswersFitDecideAsTheyWouldWithRoom) {
     }
     for (size_t p = 0; p < 20; ++p) {
       EXPECT_EQ(results[0][p].depth, results[1][p].depth) << "position " << p;
-      EXPECT_EQ(results[0][p].work, results[1][p].work) << "position " << p;
       mixed |= results[0][p].depth != results[0][0].depth;
     }
     EXPECT_TRUE(same_bits(std::span<const float>(logits[0]), std::span<const float>(logits[1])));
