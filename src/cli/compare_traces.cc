@@ -60,7 +60,8 @@ std::string differ(const TraceEvent& a, const TraceEvent& b, size_t i) {
       .compare("layer", a.layer, b.layer)
       .compare("generated", s.generated, t.generated)
       .compare("kind", static_cast<int>(s.kind), static_cast<int>(t.kind))
-      .compare("signals", a.computed.bits, b.computed.bits);
+      .compare("signals of prompt rows", a.computed[0].bits, b.computed[0].bits)
+      .compare("signals of generated rows", a.computed[1].bits, b.computed[1].bits);
   for (int signal = 0; signal < kSignals; ++signal) {
     fields.compare(kSignalNames[signal].data(), s.signals[signal], t.signals[signal]);
   }

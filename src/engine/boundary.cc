@@ -146,7 +146,8 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
     loop.active.set(running[i], said_[i].verdict);
     row.answered = exits(said_[i].verdict) && row.checked_at == layer && layer > 0;
   }
-  if (trace_ != nullptr && (any_saving || !computed.empty())) trace_->boundary(computed, sequences_, asked_, said_);
+  const bool telling = any_saving || !computed.empty() || policy_.table->sequential(policy_.self);
+  if (trace_ != nullptr && telling) trace_->boundary(wants, sequences_, asked_, said_);
 }
 
 }  // namespace fathom

@@ -19,7 +19,7 @@
 namespace fathom::trace_format {
 
 inline constexpr char kMagic[8] = {'F', 'A', 'T', 'H', 'O', 'M', 'T', 'R'};
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 inline constexpr uint32_t kMaxRecordBytes = uint32_t{1} << 20;
 inline constexpr uint32_t kMaxHeaderBytes = uint32_t{1} << 24;
 inline constexpr int32_t kMaxLayers = 4096;

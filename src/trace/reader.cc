@@ -196,8 +196,9 @@ struct TraceReader::Impl {
     step.work_rows = row.work_rows;
     step.work_if_exit = work.if_exit;
     step.work_if_run = work.if_run;
+    const SignalSet computed = event.computed[static_cast<size_t>(row.kind)];
     for (int s = 0; s < kSignals && !(flags & tf::kNoSignals); ++s) {
-      if (event.computed.has(static_cast<Signal>(s))) step.signals[s] = in.f32();
+      if (computed.has(static_cast<Signal>(s))) step.signals[s] = in.f32();
     }
     event.decisions[i] = {};
     if (flags & tf::kDecided) {
@@ -208,7 +209,7 @@ struct TraceReader::Impl {
   }
 
   void decode_boundary(TraceEvent& event) {
-    event.computed.bits = in.varint((1u << kSignals) - 1);
+    for (SignalSet& of_kind : event.computed) of_kind.bits = in.varint((1u << kSignals) - 1);
     event.layer = static_cast<int32_t>(in.varint(static_cast<uint32_t>(header.n_layers - 1)));
     const size_t n = count();
     event.sequences.resize(n);

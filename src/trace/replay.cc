@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <unordered_map>
 #include <vector>
 
@@ -40,15 +39,6 @@ struct Sequence {
 
 uint64_t key_of(int32_t sequence, int32_t position) {
   return uint64_t{static_cast<uint32_t>(sequence)} << 32 | static_cast<uint32_t>(position);
-}
-
-// The signals of a step that were looked at.
-SignalSet recorded_signals(const Step& step) {
-  SignalSet set;
-  for (int s = 0; s < kSignals; ++s) {
-    if (!std::isnan(step.signals[s])) set = set | static_cast<Signal>(s);
-  }
-  return set;
 }
 
 class Replay {
@@ -115,7 +105,8 @@ class Replay {
       }
       if (row.fate != Fate::open) continue;
       pass_unrecorded(row, step.layer);
-      if (row.fate == Fate::open) ask(row, step, event.decisions[i].verdict);
+      const SignalSet has = event.computed[static_cast<size_t>(step.kind)];
+      if (row.fate == Fate::open) ask(row, step, has, event.decisions[i].verdict);
       row.next_layer = step.layer + 1;
     }
     return {};
@@ -145,13 +136,13 @@ class Replay {
     step.work_rows = 0;  // not recorded
     for (; row.next_layer < end && row.fate == Fate::open; ++row.next_layer) {
       step.layer = row.next_layer;
-      ask(row, step, Verdict::run);
+      ask(row, step, {}, Verdict::run);
     }
   }
 
-  void ask(Row& row, const Step& step, Verdict recorded) {
+  // `has` are the signals that the recorded run looked at; one of them that is NaN was not there under either policy.
+  void ask(Row& row, const Step& step, SignalSet has, Verdict recorded) {
     const SignalSet reads = policy_.table->reads(policy_.self, step.layer, n_layers_, step.kind);
-    const SignalSet has = recorded_signals(step);
     const bool work_recorded = step.work_rows > 0;  // at least 1 where it was recorded
     row.checks_differ |= reads.any(kExitSignals) != has.any(kExitSignals);
     // The count of agreeing checks goes on from the checks before: it is the other policy's only if those were its own.

@@ -259,18 +259,19 @@ void Trace::rows(std::span<const TraceRow> rows) noexcept {
   });
 }
 
-void Trace::boundary(SignalSet computed, std::span<const int32_t> sequences, std::span<const Step> steps,
-                     std::span<const Decision> decisions) noexcept {
+void Trace::boundary(std::span<const SignalSet, 2> computed, std::span<const int32_t> sequences,
+                     std::span<const Step> steps, std::span<const Decision> decisions) noexcept {
   impl_->event([&] {
     if (!impl_->fits(steps)) return;
     for (size_t begin = 0, next = 0; begin < steps.size(); begin += tf::kMaxEventRows, next = 0) {
       const size_t end = std::min(begin + tf::kMaxEventRows, steps.size());
       impl_->out.u8(static_cast<uint8_t>(tf::Tag::boundary));
-      impl_->out.varint(computed.bits);
+      for (SignalSet of_kind : computed) impl_->out.varint(of_kind.bits);
       impl_->out.varint(static_cast<uint32_t>(steps[begin].layer));
       impl_->out.varint(end - begin);
       for (size_t i = begin; i < end; ++i) {
-        next = impl_->encode_step(computed, sequences[i], steps[i], decisions[i], next);
+        const SignalSet seen = computed[static_cast<size_t>(steps[i].kind)];
+        next = impl_->encode_step(seen, sequences[i], steps[i], decisions[i], next);
       }
       if (impl_->out.bytes.size() >= tf::kFlushBytes) impl_->flush();
     }

@@ -18,6 +18,8 @@
 namespace fathom {
 namespace {
 
+constexpr SignalSet kNothingLookedAt[2];
+
 TraceHeader header_of(int32_t n_layers) {
   return {.model_fingerprint = 0x0123456789abcdefu,
           .tokenizer_fingerprint = 0xfedcba9876543210u,
@@ -41,7 +43,7 @@ std::span<const std::byte> bytes_of(const std::string& s) { return std::as_bytes
 // One call of Trace's engine side, kept to compare with.
 struct Call {
   std::vector<TraceRow> rows;
-  SignalSet computed;
+  std::array<SignalSet, 2> computed;
   std::vector<int32_t> sequences;
   std::vector<Step> steps;
   std::vector<Decision> decisions;
@@ -71,7 +73,7 @@ std::vector<Call> random_calls(uint32_t seed, int steps, int32_t n_layers, int m
     for (int32_t layer = 0; layer < n_layers; ++layer) {
       if (below(3) == 0) continue;
       Call boundary;
-      boundary.computed.bits = below(2) ? 0 : below(1 << kSignals);
+      for (SignalSet& of_kind : boundary.computed) of_kind.bits = below(2) ? 0 : below(1 << kSignals);
       for (const TraceRow& row : enter.rows) {
         if (below(4) == 0) continue;
         Step step;
@@ -82,7 +84,7 @@ std::vector<Call> random_calls(uint32_t seed, int steps, int32_t n_layers, int m
         step.kind = row.kind;
         step.work_spent = real(), step.work_rows = real(), step.work_if_exit = real(), step.work_if_run = real();
         for (int i = 0; i < kSignals; ++i) {
-          if (boundary.computed.has(static_cast<Signal>(i))) step.signals[i] = real();
+          if (boundary.computed[static_cast<int>(row.kind)].has(static_cast<Signal>(i))) step.signals[i] = real();
         }
         boundary.sequences.push_back(row.sequence);
         boundary.steps.push_back(step);
@@ -291,7 +293,7 @@ TEST(Trace, OtherFilesAreRefusedByName) {
   EXPECT_EQ(TraceReader::open(path).error().code, ErrorCode::file);
   unlink(path.c_str());
   std::string newer = write_calls({}, 2, "newer");
-  newer[8] = 2;
+  ++newer[8];
   EXPECT_EQ(TraceReader::from_bytes(bytes_of(newer)).error().code, ErrorCode::unsupported);
 }
 
@@ -334,7 +336,7 @@ TEST(Trace, ABoundaryOfAModelWithMoreLayersIsAnErrorOfFinish) {
     EXPECT_EQ(trace.n_layers(), 4);
     Step step;
     step.layer = layer;
-    trace.boundary({}, std::vector<int32_t>{0}, std::vector<Step>{step}, std::vector<Decision>{{}});
+    trace.boundary(kNothingLookedAt, std::vector<int32_t>{0}, std::vector<Step>{step}, std::vector<Decision>{{}});
     const auto finished = trace.finish();
     ASSERT_FALSE(finished);
     EXPECT_NE(finished.error().message.find("layer " + std::to_string(layer)), std::string::npos);
@@ -374,7 +376,7 @@ TEST(Trace, ADecodedRowTakesAtMostTwelveBytesABoundaryWithoutSignals) {
       step.work_rows = static_cast<float>(i + 1);
       step.work_if_exit = (static_cast<float>(layer) + 1e-4f * static_cast<float>(i)) / 18;
       step.work_if_run = (static_cast<float>(layer) + 1 + 1e-4f * static_cast<float>(i)) / 18;
-      trace.boundary({}, std::vector<int32_t>{0}, std::vector<Step>{step}, std::vector<Decision>{{}});
+      trace.boundary(kNothingLookedAt, std::vector<int32_t>{0}, std::vector<Step>{step}, std::vector<Decision>{{}});
     }
     trace.commit(std::vector<TraceCommit>{{0, 10 + i, 1001 + i, 18, 1}});
   }

@@ -2,6 +2,7 @@
 // Next in the flow: trace/replay.h, which asks another policy about what it yields.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -25,7 +26,7 @@ struct TraceEvent {
   Kind kind = Kind::rows;
   std::vector<TraceRow> rows;
   int32_t layer = 0;               // of a boundary
-  SignalSet computed;              // the others read as NaN in `steps`
+  std::array<SignalSet, 2> computed;  // by RowKind; the others read as NaN in `steps`
   std::vector<int32_t> sequences;  // [steps]
   std::vector<Step> steps;
   std::vector<Decision> decisions;  // [steps]

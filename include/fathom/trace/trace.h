@@ -54,9 +54,9 @@ class FATHOM_API Trace {
 
   // The engine's side. Failures to write are kept and reported by finish(); running goes on.
   void rows(std::span<const TraceRow> rows) noexcept;
-  /// All rows of one boundary: what was seen (signals that are in `computed`; the others were not looked at) and said.
-  /// `sequences[i]` is the sequence of steps[i].
-  void boundary(SignalSet computed, std::span<const int32_t> sequences, std::span<const Step> steps,
+  /// All rows of one boundary: what was seen and said. `computed`, by RowKind, are the signals that were looked at; one
+  /// of them that is NaN was not there to be seen. `sequences[i]` is the sequence of steps[i].
+  void boundary(std::span<const SignalSet, 2> computed, std::span<const int32_t> sequences, std::span<const Step> steps,
                 std::span<const Decision> decisions) noexcept;
   void commit(std::span<const TraceCommit> commits) noexcept;
 
