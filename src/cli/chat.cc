@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "fathom/engine/generate.h"
 #include "src/cli/command.h"
@@ -23,7 +24,7 @@ struct Args {
   ModelArgs model;
   RunRecord run{.max_new_tokens = 512};
   std::string system;
-  std::string policy;
+  std::optional<std::string> policy;
   std::string color = "auto";
   bool json = false;
 };
@@ -33,12 +34,14 @@ class Dialogue {
  public:
   Dialogue(Session& session, const ChatTemplate& chat, std::string system)
       : session_(session), chat_(chat), system_(std::move(system)) {
-    start_over();
+    begin();
   }
 
-  void start_over() {
-    messages_.clear();
-    if (!system_.empty()) messages_.push_back({"system", system_});
+  /// Forgets what was said, and with it the state of the policy.
+  Result<void> start_over() {
+    begin();
+    held_.clear();
+    return session_.truncate(0, 0);
   }
 
   /// Answers a message. A failed turn leaves the dialogue as it was.
@@ -54,9 +57,18 @@ class Dialogue {
   }
 
  private:
+  void begin() {
+    messages_.clear();
+    if (!system_.empty()) messages_.push_back({"system", system_});
+  }
+
   // Only what the session does not hold yet is run: the ids of the dialogue so far begin as the last turn's did.
   Result<Generation> continue_with(const GenerateOptions& options) {
     FATHOM_TRY(const std::vector<int32_t> ids, chat_.encode(messages_));
+    if (const int32_t room = session_.options().max_tokens; std::ssize(ids) > room) {
+      return Error{ErrorCode::capacity,
+                   fmt::format("a dialogue of {} tokens in a context of {}: say less or raise --ctx", ids.size(), room)};
+    }
     auto common = std::mismatch(ids.begin(), ids.end(), held_.begin(), held_.end()).first - ids.begin();
     common = std::min<std::ptrdiff_t>(common, std::ssize(ids) - 1);  // the last one predicts
     FATHOM_TRY(session_.truncate(0, static_cast<int32_t>(common)));
@@ -107,7 +119,12 @@ Result<int> run(Args args) {
   FATHOM_TRY(policy.check(model.config().n_layers));
   FATHOM_TRY(check(args.run.sample, model.config().vocab));
   FATHOM_TRY(const ChatTemplate chat, ChatTemplate::make(model.tokenizer()));
-  if (args.run.ctx == 0) args.run.ctx = std::min(model.config().context, 4096);
+  const int32_t most = model.config().context;
+  if (args.run.ctx > most) {
+    return Error{ErrorCode::argument,
+                 fmt::format("--ctx {}: the model was made for {}: give at most that", args.run.ctx, most)};
+  }
+  if (args.run.ctx == 0) args.run.ctx = std::min(most, 4096);
   FATHOM_TRY(Session session, make_session(model, args.run, args.model.threads));
   Dialogue dialogue(session, chat, args.system);
 
@@ -120,7 +137,7 @@ Result<int> run(Args args) {
     if (!std::getline(std::cin, line)) break;
     if (line.empty()) continue;
     if (line == "/new") {
-      dialogue.start_over();
+      FATHOM_TRY(dialogue.start_over());
       continue;
     }
     FATHOM_TRY(turn(dialogue, line, args, model, policy));

@@ -99,13 +99,23 @@ void add_kv_option(CLI::App& verb, std::string& kv) {
 
 DType kv_type(const std::string& kv) { return kv == "f32" ? DType::f32 : DType::f16; }
 
-void add_policy_option(CLI::App& verb, std::string& policy) {
+void add_policy_option(CLI::App& verb, std::optional<std::string>& policy) {
   verb.add_option("--policy", policy, "What decides each token's depth, docs/policies.md; default: full_depth");
 }
 
-Result<Policy> read_policy(const std::string& text) {
-  if (text.empty()) return Policy();
-  return Policy::parse(text);
+Result<Policy> read_policy(const std::optional<std::string>& text) {
+  if (!text) return Policy();
+  if (text->find_first_not_of(" \t\r\n") == std::string::npos) {
+    return Error{ErrorCode::argument,
+                 "--policy is empty: write one such as 'exit_at(layer=12)', or leave it out for full depth"};
+  }
+  if (text->ends_with(".fathom")) {
+    return Error{ErrorCode::argument,
+                 fmt::format("--policy {}: this version reads no sidecar files: write the policy itself, such as "
+                             "'exit_at(layer=12)'",
+                             *text)};
+  }
+  return Policy::parse(*text);
 }
 
 void add_text_options(CLI::App& verb, TextArgs& args) {

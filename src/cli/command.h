@@ -49,9 +49,10 @@ Result<Model> open_model(const ModelArgs& args);
 
 void add_kv_option(CLI::App& verb, std::string& kv);
 DType kv_type(const std::string& kv);
-void add_policy_option(CLI::App& verb, std::string& policy);
-/// Reads `--policy`; empty is full depth.
-Result<Policy> read_policy(const std::string& text);
+void add_policy_option(CLI::App& verb, std::optional<std::string>& policy);
+/// Reads `--policy`; where it was not given, full depth.
+///   errors   argument: an empty text, the path of a sidecar, and those of Policy::parse
+Result<Policy> read_policy(const std::optional<std::string>& text);
 
 // ---- text in ------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ struct Args {
   ModelArgs model;
   TextArgs text;
   RunRecord run{.max_new_tokens = 128};
-  std::string policy;
+  std::optional<std::string> policy;
   std::string trace;
   std::string color = "auto";
   std::string system;

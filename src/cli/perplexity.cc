@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <system_error>
 
 #include "src/cli/command.h"
@@ -23,7 +24,7 @@ struct Args {
   TextArgs text;
   int32_t ctx = 512;
   std::string kv = "f16";
-  std::string policy;
+  std::optional<std::string> policy;
   std::string per_token;
   bool json = false;
 };

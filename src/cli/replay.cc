@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <system_error>
 
 #include "src/cli/command.h"
@@ -21,7 +22,7 @@ namespace {
 struct Args {
   std::string trace;
   ModelArgs model;
-  std::string policy;
+  std::optional<std::string> policy;
   bool check = false;
   bool json = false;
 };
@@ -67,8 +68,7 @@ Json result_of(const ReplayReport& r, const std::string& recorded, const std::st
           {"truncated", r.truncated}};
 }
 
-Result<int> ask_policy(const Args& args, TraceReader& reader) {
-  FATHOM_TRY(const Policy policy, read_policy(args.policy));
+Result<int> ask_policy(const Args& args, const Policy& policy, TraceReader& reader) {
   FATHOM_TRY(policy.check(reader.header().n_layers));
   const std::string recorded = reader.header().policy;
   FATHOM_TRY(const ReplayReport r, replay(reader, policy.ref()));
@@ -170,12 +170,13 @@ Result<int> check(const Args& args, TraceReader& reader) {
 }
 
 Result<int> run(const Args& args) {
-  if (args.check == !args.policy.empty()) {
+  if (args.check == args.policy.has_value()) {
     return Error{ErrorCode::argument, "replay: give either --policy P, or -m M and --check"};
   }
   if (args.check && args.model.model.empty()) return Error{ErrorCode::argument, "--check: give the model with -m"};
+  FATHOM_TRY(const Policy policy, read_policy(args.policy));
   FATHOM_TRY(TraceReader reader, TraceReader::open(args.trace));
-  return args.check ? check(args, reader) : ask_policy(args, reader);
+  return args.check ? check(args, reader) : ask_policy(args, policy, reader);
 }
 
 }  // namespace

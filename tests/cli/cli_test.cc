@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "fathom/trace/reader.h"
 #include "tests/cli/spawn.h"
 #include "tests/support/tiny_model.h"
 
@@ -156,14 +158,19 @@ TEST_F(Cli, ChatPutsTheTextIntoTheTemplate) {
 }
 
 TEST_F(Cli, ChatAnswersEachLineAndKnowsWhatWasSaid) {
-  const Ran ran =
-      fathom_command({"chat", "-m", model_, "-n", "5", "--json"}, {.input = "Hello\n\nAgain\n/new\nHello\n"});
+  // The policy runs the first tokens of a text deeper: forgetting begins them anew.
+  const Ran ran = fathom_command({"chat", "-m", model_, "-n", "5", "--json", "--policy",
+                                  "exit_at(layer=1) | full_depth_first(tokens=2)"},
+                                 {.input = "Hello\n\nAgain\n/new\nHello\n"});
   ASSERT_EQ(ran.code, 0) << ran.err;
   std::istringstream lines(ran.out);
   std::vector<json> answers;
   for (std::string line; std::getline(lines, line);) answers.push_back(checked(line, "generate"));
   ASSERT_EQ(answers.size(), 3u);
   EXPECT_EQ(answers[0].at("tokens"), answers[2].at("tokens")) << "/new forgets";
+  EXPECT_EQ(answers[0].at("depths"), answers[2].at("depths"));
+  EXPECT_NE(answers[0].at("depths"), answers[1].at("depths")) << "the policy has a state to forget";
+  EXPECT_NE(answers[0].at("prompt_tokens"), answers[1].at("prompt_tokens"));
 }
 
 TEST_F(Cli, InfoTokenizeAndPerplexityFitTheirSchemas) {
@@ -222,6 +229,48 @@ TEST_F(Cli, ATraceIsHadAgainAndAnsweredByAnotherPolicy) {
   unlink(trace.c_str());
 }
 
+TEST_F(Cli, ADialogueThatOutgrowsItsContextSaysWhichOptionAndGoesOn) {
+  const Ran ran = fathom_command({"chat", "-m", model_, "-n", "2", "--ctx", "64", "--json"},
+                                 {.input = std::string(400, 'x') + "\nHello\n"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_NE(ran.err.find("raise --ctx"), std::string::npos) << ran.err;
+  EXPECT_EQ(ran.err.find("SessionOptions"), std::string::npos) << ran.err;
+  EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 1) << "the second message is answered";
+}
+
+// Copies a trace, one signal moved by a step of its last bit.
+void flip_a_signal(const std::string& from, const std::string& to) {
+  TraceReader reader = TraceReader::open(from).value();
+  Trace trace = Trace::create(to, reader.header()).value();
+  bool flipped = false;
+  for (TraceEvent event; reader.next(event).value();) {
+    if (!event.rows.empty()) trace.rows(event.rows);
+    for (Step& step : event.steps) {
+      float& signal = step.signals[static_cast<int>(Signal::exit_confidence)];
+      if (flipped || std::isnan(signal)) continue;
+      signal = std::nextafter(signal, 2.0f);
+      flipped = true;
+    }
+    if (!event.steps.empty()) trace.boundary(event.computed, event.sequences, event.steps, event.decisions);
+    if (!event.commits.empty()) trace.commit(event.commits);
+  }
+  trace.finish().value();
+  ASSERT_TRUE(flipped);
+}
+
+TEST_F(Cli, CheckNoticesTheLastBitOfOneSignal) {
+  const std::string trace = temporary_path("sound"), touched = temporary_path("touched");
+  ASSERT_EQ(generate({"-p", "Hello", "-n", "6", "--policy", "exit_when(0.999)", "--trace", trace}).code, 0);
+  flip_a_signal(trace, touched);
+  EXPECT_EQ(fathom_command({"replay", trace, "-m", model_, "--check"}).code, 0);
+  const Ran ran = fathom_command({"replay", touched, "-m", model_, "--check"});
+  EXPECT_EQ(ran.code, 1) << ran.err;
+  EXPECT_NE(ran.out.find("different: layer"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("exit_confidence"), std::string::npos) << ran.out;
+  unlink(trace.c_str());
+  unlink(touched.c_str());
+}
+
 TEST_F(Cli, AnInterruptPrintsWhatThereIsAndGives130) {
   const Ran ran =
       generate({"-p", "Hello", "-n", "4000", "--target", "ref", "--temperature", "3"}, {.interrupt_after_bytes = 20});
@@ -242,7 +291,16 @@ TEST_F(Cli, WrongUsageIsOneLineAndCodeTwo) {
   expect_failure(generate({"-p", "x", "--stop", ""}), 2, "stop");
   expect_failure(generate({"-p", "x", "--policy", "exit_att(3)"}), 2, "exit_att");
   expect_failure(generate({"-p", "x", "--policy", "exit_at(layer=99)"}), 2, "99");
+  expect_failure(generate({"-p", "x", "--policy", ""}), 2, "--policy is empty");
+  expect_failure(generate({"-p", "x", "--policy", " \t"}), 2, "--policy is empty");
+  expect_failure(generate({"-p", "x", "--policy", "deep.fathom"}), 2, "reads no sidecar files");
+  expect_failure(fathom_command({"replay", "x", "--policy", ""}), 2, "--policy is empty");
+  for (const char* seed : {"-1", "18446744073709551616", "1x", "0x1", "1.0", ""}) {
+    expect_failure(generate({"-p", "x", "--seed", seed}), 2, "--seed: '" + std::string(seed) + "'");
+  }
+  expect_failure(generate({"-p", "x", "--sequence", "9223372036854775808"}), 2, "--sequence: '9223372036854775808'");
   expect_failure(generate({"-p", "x", "--ctx", "99999"}), 2, "99999");
+  expect_failure(fathom_command({"chat", "-m", model_, "--ctx", "99999"}), 2, "--ctx 99999");
   expect_failure(generate({"-p", "x", "--target", "abacus"}), 2, "abacus");
   for (const char* threads : {"0", "-1", "10000", "many"}) {
     expect_failure(fathom_command({"generate", "-m", model_, "-p", "x", "--threads", threads}), 2, "threads");

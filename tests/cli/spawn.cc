@@ -32,7 +32,7 @@ int64_t size_of(const std::string& path) {
 }
 
 // Waits for the end; interrupts where asked, kills at the limit.
-int await(pid_t pid, const std::string& out, int interrupt_after_bytes) {
+int await(pid_t pid, const std::string& out, int64_t interrupt_after_bytes) {
   const auto start = std::chrono::steady_clock::now();
   bool interrupted = interrupt_after_bytes < 0;
   for (int status = 0;;) {
@@ -84,7 +84,8 @@ Ran fathom_command(const std::vector<std::string>& args, const SpawnOptions& opt
   posix_spawn_file_actions_destroy(&actions);
   EXPECT_EQ(failed, 0) << FATHOM_BINARY;
   Ran ran;
-  if (failed == 0) ran.code = await(pid, out, options.interrupt_after_bytes);
+  const std::string& watched = options.watched.empty() ? out : options.watched;
+  if (failed == 0) ran.code = await(pid, watched, options.interrupt_after_bytes);
   ran.out = file_content(out);
   ran.err = file_content(err);
   for (const std::string& path : {in, out, err}) unlink(path.c_str());

@@ -1,6 +1,7 @@
 // Runs the built `fathom` as a user does: a process with arguments, two outputs and an exit code. Next: cli_test.cc.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,8 @@ struct Ran {
 struct SpawnOptions {
   std::string input = {};                     // standard input
   std::vector<std::string> environment = {};  // NAME=VALUE, added to a small fixed one
-  int interrupt_after_bytes = -1;             // SIGINT once stdout holds as many
+  int64_t interrupt_after_bytes = -1;         // SIGINT once stdout holds as many,
+  std::string watched = {};                   // or this file, where it is named
 };
 
 /// Runs the command to its end, at most 60 seconds.
