@@ -15,6 +15,9 @@ namespace {
 constexpr int kMaxThreads = 256;
 constexpr int kSpins = 20000;  // about 50 us: longer than the serial work between two regions of a step
 constexpr int kPolite = 2000;  // spins before the core is offered to others: a worker may be waiting for it
+constexpr int kPartBits = 32;
+constexpr uint64_t kPartMask = (uint64_t{1} << kPartBits) - 1;
+constexpr int64_t kMaxParts = int64_t{1} << 31;  // leaves room for every thread to ask once too often
 
 void pause(int spins) {
   if (spins % kPolite == kPolite - 1) return std::this_thread::yield();
@@ -30,13 +33,14 @@ void pause(int spins) {
 struct ThreadPool::Impl {
   using Fn = void (*)(void*, int64_t);
 
-  // One region: published by bumping `generation`, finished when every worker has left it.
+  // One region. `ticket` holds its number of parts in the upper half and the next part in the lower: a thread that takes
+  // a part learns from the same word whether the part exists, and while it holds one the region cannot end. So nobody
+  // waits for a worker that came too late to take a part, which is what keeps a crowded machine moving.
   Fn fn = nullptr;
   void* context = nullptr;
-  int64_t parts = 0;
-  alignas(64) std::atomic<int64_t> next{0};
+  alignas(64) std::atomic<uint64_t> ticket{0};
+  alignas(64) std::atomic<int64_t> unfinished{0};
   alignas(64) std::atomic<uint64_t> generation{0};
-  alignas(64) std::atomic<int> inside{0};
 
   std::mutex mutex;
   std::condition_variable wake;
@@ -45,7 +49,13 @@ struct ThreadPool::Impl {
   std::vector<std::thread> workers;
 
   void work_on_parts() {
-    for (int64_t part; (part = next.fetch_add(1, std::memory_order_relaxed)) < parts;) fn(context, part);
+    for (;;) {
+      const uint64_t taken = ticket.fetch_add(1, std::memory_order_acquire);
+      const uint64_t part = taken & kPartMask, parts = taken >> kPartBits;
+      if (part >= parts) return;
+      fn(context, static_cast<int64_t>(part));
+      unfinished.fetch_sub(1, std::memory_order_release);
+    }
   }
 
   // Waits until the generation differs from `seen` or the pool stops; spins first.
@@ -61,14 +71,25 @@ struct ThreadPool::Impl {
   }
 
   void worker() {
-    uint64_t seen = 0;
-    for (;;) {
-      await_change(seen);
-      if (stop.load()) return;
-      seen = generation.load(std::memory_order_acquire);
+    while (!stop.load()) {
+      const uint64_t seen = generation.load(std::memory_order_acquire);
       work_on_parts();
-      inside.fetch_sub(1, std::memory_order_release);
+      await_change(seen);
     }
+  }
+
+  void run_region(int64_t parts) {
+    unfinished.store(parts, std::memory_order_relaxed);
+    ticket.store(static_cast<uint64_t>(parts) << kPartBits, std::memory_order_release);
+    bool any_asleep;
+    {
+      std::lock_guard lock(mutex);  // a worker between its last spin and its wait must not miss the bump
+      generation.fetch_add(1, std::memory_order_release);
+      any_asleep = sleeping > 0;
+    }
+    if (any_asleep) wake.notify_all();
+    work_on_parts();
+    for (int i = 0; unfinished.load(std::memory_order_acquire) != 0; i = (i + 1) % kPolite) pause(i);
   }
 
   ~Impl() {
@@ -110,20 +131,10 @@ void ThreadPool::run(int64_t parts, void (*fn)(void*, int64_t), void* context) n
     for (int64_t part = 0; part < parts; ++part) fn(context, part);
     return;
   }
+  FATHOM_ASSERT(parts < kMaxParts);
   pool.fn = fn;
   pool.context = context;
-  pool.parts = parts;
-  pool.next.store(0, std::memory_order_relaxed);
-  pool.inside.store(static_cast<int>(pool.workers.size()), std::memory_order_relaxed);
-  bool any_asleep;
-  {
-    std::lock_guard lock(pool.mutex);  // a worker between its last spin and its wait must not miss the bump
-    pool.generation.fetch_add(1, std::memory_order_release);
-    any_asleep = pool.sleeping > 0;
-  }
-  if (any_asleep) pool.wake.notify_all();
-  pool.work_on_parts();
-  for (int i = 0; pool.inside.load(std::memory_order_acquire) != 0; i = (i + 1) % kPolite) pause(i);
+  pool.run_region(parts);
 }
 
 }  // namespace fathom

@@ -95,8 +95,8 @@ void Boundary::describe(const LayerLoop& loop, int32_t layer, const RowState& ro
   step.position = row.position;
   step.generated = row.generated;
   step.kind = row.kind;
-  step.work_spent = history.work_spent;
-  step.work_rows = static_cast<float>(row.generated + 1);
+  step.work_spent = static_cast<float>(history.macs / row.full_macs);
+  step.work_rows = static_cast<float>(history.full_macs / row.full_macs) + 1;
   step.work_if_exit = static_cast<float>(if_exit / row.full_macs);
   step.work_if_run = static_cast<float>(if_run / row.full_macs);
 }
@@ -138,11 +138,8 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
 
   bool any_saving = false;
   for (size_t i = 0; i < running.size(); ++i) {
-    if (said_[i].verdict == Verdict::run) continue;
-    any_saving = true;
+    any_saving |= said_[i].verdict != Verdict::run;
     RowState& row = loop.row(running[i]);
-    int32_t& first_inexact = loop.first_inexact[static_cast<size_t>(row.sequence)];
-    first_inexact = std::min(first_inexact, row.position);
     loop.active.set(running[i], said_[i].verdict);
     row.answered = exits(said_[i].verdict) && row.checked_at == layer && layer > 0;
   }

@@ -77,14 +77,15 @@ class Output {
 
 // Sums of what rows cost, over the same rows at full depth.
 struct Ledger {
-  double work = 0, depth = 0;
+  double macs = 0, full_macs = 0, depth = 0;
   int64_t rows = 0;
   void add(const RowResult& row) {
-    work += row.work;
+    macs += row.macs;
+    full_macs += row.full_macs;
     depth += row.depth;
     ++rows;
   }
-  double mean_work() const { return rows > 0 ? work / double(rows) : 1; }
+  double work() const { return rows > 0 ? macs / full_macs : 1; }
 };
 
 struct Run {
@@ -100,7 +101,7 @@ struct Run {
     for (size_t i = 0; i < rows.size(); ++i) {
       const RowResult& r = result.rows[i];
       (rows[i].kind == RowKind::prompt ? prompt_ledger : ledger).add(r);
-      commits.push_back({rows[i].sequence, rows[i].position, -1, r.depth, r.work});
+      commits.push_back({rows[i].sequence, rows[i].position, -1, r.depth, static_cast<float>(r.work())});
     }
     last = result.rows.back();
     int32_t token = -1;
@@ -117,7 +118,7 @@ struct Run {
     return token;
   }
 
-  // Runs the prompt in chunks and returns the first new token.
+  // Runs the prompt in chunks and returns the first new token; -1 when the caller cancels between chunks.
   Result<int32_t> prefill(std::span<const int32_t> prompt, RowResult& last) {
     std::vector<Row> rows;
     const auto chunk = static_cast<size_t>(session.options().max_rows);
@@ -131,6 +132,10 @@ struct Run {
       }
       FATHOM_TRY(const int32_t token, step(rows, last));
       if (end == prompt.size()) return token;
+      if (options.on_prefill != nullptr &&
+          !options.on_prefill(options.context, static_cast<int32_t>(end), static_cast<int32_t>(prompt.size()))) {
+        return -1;
+      }
     }
   }
 
@@ -223,12 +228,16 @@ Result<Generation> generate_more(Session& session, std::span<const int32_t> prom
   FATHOM_TRY(const int32_t token, run.prefill(prompt, last));
   run.out.prefill_seconds = seconds_since(start);
   const float prompt_depth = last.depth;
-  FATHOM_TRY(run.out.stop_reason, run.decode(token, last));
   Generation& out = run.out;
+  if (token < 0) {
+    out.stop_reason = StopReason::cancelled;
+  } else {
+    FATHOM_TRY(out.stop_reason, run.decode(token, last));
+  }
   out.prompt_tokens = static_cast<int32_t>(prompt.size());
   out.mean_depth = run.ledger.rows > 0 ? static_cast<float>(run.ledger.depth / double(run.ledger.rows)) : prompt_depth;
-  out.work = run.ledger.mean_work();
-  out.prompt_work = run.prompt_ledger.mean_work();
+  out.work = run.ledger.work();
+  out.prompt_work = run.prompt_ledger.work();
   out.kv_bytes = session.cache().bytes();
   return std::move(run.out);
 }

@@ -40,26 +40,35 @@ void LayerLoop::rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads
 }
 
 void LayerLoop::write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write) {
-  const size_t n_attend = active.attend().size();
-  for (size_t i = 0; i < write.size(); ++i) {
-    RowState& row = this->row(write[i]);
-    buffers.cells[i] = cache.cell(layer, row.sequence, row.position);
-    const bool ran = i < n_attend;
-    const bool exact = ran && row.position < first_inexact[static_cast<size_t>(row.sequence)];
-    cache.mark(layer, row.sequence, row.position,
-               exact ? Provenance::exact : ran ? Provenance::inexact : Provenance::filled);
-    if (!ran) row.macs += work.fill(layer);
-  }
+  KvCell* cell = buffers.cells;
+  for (int32_t r : write) *cell++ = cache.cell(layer, row(r).sequence, row(r).position);
   run_rows(pool, kernels.kv_write, std::ssize(write), spec.kv_heads * spec.head_dim,
            KvWriteArgs{.type = cache.type(), .k = buffers.k, .v = buffers.v, .kv_heads = spec.kv_heads,
                        .head_dim = spec.head_dim, .cells = buffers.cells});
 }
 
+void LayerLoop::mark_cells(int32_t layer, std::span<const int32_t> write) {
+  const size_t n_attend = active.attend().size();
+  for (size_t i = 0; i < write.size(); ++i) {
+    RowState& r = row(write[i]);
+    const bool attends = i < n_attend;
+    cache.mark(layer, r.sequence, r.position,
+               r.exact ? Provenance::exact : attends ? Provenance::inexact : Provenance::filled);
+    if (!r.exact) first_inexact(layer, r.sequence) = std::min(first_inexact(layer, r.sequence), r.position);
+    if (!attends) r.macs += work.fill(layer);
+  }
+  // A state stays exact through a layer that the row runs whole and in which no cell it can see is inexact.
+  for (int32_t i : write) {
+    RowState& r = row(i);
+    r.exact &= active.verdict(i) == Verdict::run && first_inexact(layer, r.sequence) > r.position;
+  }
+}
+
 void LayerLoop::add_to_state(std::span<const int32_t> which, const float* after_norm) {
   const int64_t n = std::ssize(which);
-  if (after_norm != nullptr) norm_heads(buffers.normed, n, config.d_model, after_norm);
+  if (after_norm != nullptr) norm_heads(buffers.projected, n, config.d_model, after_norm);
   run_rows(pool, kernels.add, n, config.d_model,
-           AddArgs{.y = buffers.normed, .index = which.data(), .cols = config.d_model, .x = buffers.x});
+           AddArgs{.y = buffers.projected, .index = which.data(), .cols = config.d_model, .x = buffers.x});
 }
 
 void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {

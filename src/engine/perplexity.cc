@@ -65,7 +65,7 @@ class Scorer {
     out_.agreement = saves_ ? double(agreed_) / rows : 1;
     out_.kl = kl_ / rows;
     out_.mean_depth = depth_ / rows;
-    out_.work = work_ / rows;
+    out_.work = macs_ / full_macs_;
     return std::move(out_);
   }
 
@@ -144,7 +144,8 @@ class Scorer {
             const LogitStats& stats) {
     ++rows_run_;
     depth_ += row.depth;
-    work_ += row.work;
+    macs_ += row.macs;
+    full_macs_ += row.full_macs;
     const size_t next = size_t(position) + 1;
     if (next >= window.cells.size()) return;
     const int64_t lead = bos_ >= 0 ? 1 : 0;
@@ -169,7 +170,7 @@ class Scorer {
   std::vector<LogitStats> full_stats_, stats_;  // [rows]
   Perplexity out_;
   int64_t rows_run_ = 0, agreed_ = 0;
-  double nll_ = 0, kl_ = 0, depth_ = 0, work_ = 0;
+  double nll_ = 0, kl_ = 0, depth_ = 0, macs_ = 0, full_macs_ = 0;
 };
 
 }  // namespace

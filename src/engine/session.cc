@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
@@ -51,11 +52,18 @@ AttentionPlan::Limits attention_limits(const ModelConfig& config, const SessionO
 }  // namespace
 
 struct Session::Impl {
+  // What a position leaves behind for the policies of rows to come.
+  struct Past {
+    RowKind kind;
+    double macs, full_macs;
+    float entropy;  // of its prediction; NaN where it made none, or nobody asked
+  };
   // What a sequence is between steps.
   struct Sequence {
-    std::vector<int32_t> tokens; // by position
-    int32_t generated = 0;       // generated rows so far
-    int32_t pending = 0;         // rows of the step being checked
+    std::vector<int32_t> tokens;  // by position
+    std::vector<Past> past;       // by position
+    int32_t generated = 0;        // generated rows so far
+    int32_t pending = 0;          // rows of the step being checked
     int32_t pending_generated = 0;
   };
 
@@ -70,7 +78,7 @@ struct Session::Impl {
   Boundary boundary;
   std::vector<Sequence> sequences;
   std::vector<SequenceHistory> history;  // [sequences]
-  std::vector<int32_t> first_inexact;    // [sequences]
+  std::vector<int32_t> inexact_from;     // [sequences, n_layers]
   std::vector<RowState> rows;
   std::vector<RowResult> results;
   std::vector<TraceRow> traced;
@@ -79,6 +87,7 @@ struct Session::Impl {
   Result<void> admit(std::span<const Row> step);
   bool reads(PolicyRef policy, SignalSet signals) const;
   void conclude(PolicyRef policy);
+  void remember(int32_t sequence, const Past& past);
 };
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -103,7 +112,7 @@ Result<Session> Session::make(const Model& model, const SessionOptions& options)
       .model = model, .options = options, .kernels = kernels, .work = WorkModel(config), .pool = std::move(pool),
       .cache = std::move(cache), .buffers = std::move(buffers), .active = {}, .boundary = {},
       .sequences = std::vector<Impl::Sequence>(n), .history = std::vector<SequenceHistory>(n),
-      .first_inexact = std::vector<int32_t>(n, kNever), .rows = {}, .results = {}, .traced = {}}));
+      .inexact_from = std::vector<int32_t>(n * config.layers.size(), kNever), .rows = {}, .results = {}, .traced = {}}));
 }
 
 Result<void> Session::Impl::check(std::span<const Row> step) const {
@@ -168,26 +177,31 @@ bool Session::Impl::reads(PolicyRef policy, SignalSet signals) const {
 
 // Books what the rows did: results for the caller, history for the rows to come.
 void Session::Impl::conclude(PolicyRef policy) {
+  const bool entropies = reads(policy, Signal::last_entropy);
   results.clear();
   for (const RowState& row : rows) {
-    const auto done = static_cast<float>(row.macs / row.full_macs);
-    results.push_back({.depth = row.half_layers / 2, .work = done, .logits = row.slot});
+    FATHOM_ASSERT(!cache.has_hole(row.sequence, row.position));
+    results.push_back({.depth = row.half_layers / 2, .macs = row.macs, .full_macs = row.full_macs, .logits = row.slot});
+    LogitStats stats{.entropy = std::numeric_limits<float>::quiet_NaN()};
+    if (entropies && row.slot >= 0) {
+      kernels.logit_stats.run(
+          {.logits = buffers.logits + row.slot * buffers.vocab, .vocab = buffers.vocab, .dst = &stats}, 0, 1);
+    }
     Sequence& s = sequences[static_cast<size_t>(row.sequence)];
     s.tokens.push_back(row.token);
-    FATHOM_ASSERT(!cache.has_hole(row.sequence, row.position));
-    if (row.kind == RowKind::generated) {
-      ++s.generated;
-      history[static_cast<size_t>(row.sequence)].work_spent += done;
-    }
+    s.past.push_back({row.kind, row.macs, row.full_macs, stats.entropy});
+    remember(row.sequence, s.past.back());
   }
-  if (!reads(policy, Signal::last_entropy)) return;
-  for (const RowState& row : rows) {
-    if (row.slot < 0) continue;
-    LogitStats stats{};
-    kernels.logit_stats.run({.logits = buffers.logits + row.slot * buffers.vocab, .vocab = buffers.vocab, .dst = &stats},
-                            0, 1);
-    history[static_cast<size_t>(row.sequence)].last_entropy = stats.entropy;
+}
+
+void Session::Impl::remember(int32_t sequence, const Past& past) {
+  SequenceHistory& h = history[static_cast<size_t>(sequence)];
+  if (past.kind == RowKind::generated) {
+    ++sequences[static_cast<size_t>(sequence)].generated;
+    h.macs += past.macs;
+    h.full_macs += past.full_macs;
   }
+  if (!std::isnan(past.entropy)) h.last_entropy = past.entropy;
 }
 
 Result<StepResult> Session::step(std::span<const Row> step, PolicyRef policy, Trace* trace) {
@@ -202,7 +216,7 @@ Result<StepResult> Session::step(std::span<const Row> step, PolicyRef policy, Tr
   }
   const ModelConfig& config = s.model.config();
   s.boundary.begin(policy, trace, config.n_layers, s.rows, s.history);
-  LayerLoop loop{config, s.model.weights(), s.kernels, s.work, s.pool, s.cache, s.buffers, s.rows, s.first_inexact,
+  LayerLoop loop{config, s.model.weights(), s.kernels, s.work, s.pool, s.cache, s.buffers, s.rows, s.inexact_from,
                  s.active, s.boundary};
   loop.run();
   s.conclude(policy);
@@ -212,6 +226,7 @@ Result<StepResult> Session::step(std::span<const Row> step, PolicyRef policy, Tr
 }
 
 std::span<const int32_t> Session::tokens(int32_t sequence) const noexcept {
+  FATHOM_ASSERT(0 <= sequence && sequence < impl_->options.max_sequences);
   return impl_->sequences[static_cast<size_t>(sequence)].tokens;
 }
 
@@ -227,11 +242,15 @@ Result<void> Session::truncate(int32_t sequence, int32_t length) {
                                                   length, this->length(sequence))};
   }
   s.cache.truncate(sequence, length);
-  s.sequences[i].tokens.resize(static_cast<size_t>(length));
-  if (length <= s.first_inexact[i]) s.first_inexact[i] = kNever;
-  if (length == 0) {
-    s.sequences[i].generated = 0;
-    s.history[i] = {};
+  Impl::Sequence& kept = s.sequences[i];
+  kept.tokens.resize(static_cast<size_t>(length));
+  kept.past.erase(kept.past.begin() + length, kept.past.end());
+  kept.generated = 0;
+  s.history[i] = {};
+  for (const Impl::Past& past : kept.past) s.remember(sequence, past);
+  const size_t n_layers = s.model.config().layers.size();
+  for (size_t l = i * n_layers; l < (i + 1) * n_layers; ++l) {
+    if (s.inexact_from[l] >= length) s.inexact_from[l] = kNever;
   }
   return {};
 }

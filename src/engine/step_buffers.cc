@@ -69,6 +69,7 @@ Result<StepBuffers> StepBuffers::make(const ModelConfig& config, int32_t max_row
                                                   "SessionOptions::max_rows or max_logit_rows", bytes, max_rows)};
   }
   cut_all(b.memory_.data());
+  b.projected = b.normed;
   b.rope = RopeTables(config);
   b.max_logit_rows = max_logit_rows;
   b.vocab = config.vocab;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <random>
+#include <stdexcept>
 
 namespace fathom::testing {
 
@@ -18,6 +19,9 @@ Outcome run(Session& session, std::span<const int32_t> ids, const RunOptions& op
     const StepResult result = session.step(rows, options.policy).value();
     out.logits.insert(out.logits.end(), result.logits.data(), result.logits.data() + result.logits.size());
     out.rows.insert(out.rows.end(), result.rows.begin(), result.rows.end());
+    for (const Row& row : rows) {
+      if (session.cache().has_hole(row.sequence, row.position)) throw std::logic_error("a hole in the KV cache");
+    }
   }
   return out;
 }

@@ -16,9 +16,9 @@ namespace fathom {
 /// How a cell of (layer, position) came to be. The order is the order of trust.
 enum class Provenance : uint8_t {
   missing,   ///< never written: a hole, which no step leaves behind
-  filled,    ///< projected from the state the row left with; its layer did not attend
-  inexact,   ///< its layer ran, but on a state or a context that full depth would not have had
-  exact,     ///< bit for bit what full depth writes
+  filled,    ///< projected from a state that full depth would not have had here, by a row that did not attend
+  inexact,   ///< the same by a row that attended
+  exact,     ///< bit for bit what full depth writes; also in the first layer that a row skips, whose input is right
 };
 
 /// Storage for `sequences` sequences of up to `max_tokens` positions. Pages are made when positions are reserved.

@@ -20,6 +20,7 @@ struct RowState {
   RowKind kind = RowKind::prompt;
   bool predicts = false;      // its logits are wanted
   int32_t slot = -1;          // where they go; -1 for rows that do not predict
+  bool exact = true;          // its state is, so far, bit for bit that of full depth
   int32_t checked_at = 0;     // the last boundary whose answer was computed for it; 0: none
   bool answered = false;      // its logits are in place
   int32_t last_answer = -1;   // argmax of that check
@@ -48,9 +49,11 @@ class ActiveSet {
 
   /// Rows that have not left.
   std::span<const int32_t> running() const { return running_; }
+  /// What a row does in the coming layer. Holds until set again; a row that left has Verdict::exit.
   void set(int32_t row, Verdict verdict) { verdicts_[static_cast<size_t>(row)] = verdict; }
+  Verdict verdict(int32_t row) const { return verdicts_[static_cast<size_t>(row)]; }
 
-  /// Sorts all rows by what they do next and lets those that exit go.
+  /// Sorts all rows by their verdicts and lets those that exit go.
   void act() {
     attend_.clear();
     feed_.clear();
@@ -66,7 +69,6 @@ class ActiveSet {
     for (size_t row = 0; row < verdicts_.size(); ++row) {
       if (skips_attention(verdicts_[row])) write_.push_back(static_cast<int32_t>(row));
     }
-    for (int32_t row : running_) verdicts_[static_cast<size_t>(row)] = Verdict::run;
   }
 
   std::span<const int32_t> attend() const { return attend_; }
@@ -76,7 +78,7 @@ class ActiveSet {
 
  private:
   std::vector<int32_t> running_, attend_, write_, feed_;
-  std::vector<Verdict> verdicts_;  // of every row; exit stays
+  std::vector<Verdict> verdicts_;  // of every row
 };
 
 }  // namespace fathom

@@ -20,7 +20,8 @@ enum class Half : uint8_t { attention, feed_forward };
 
 /// What a row's sequence brought along from its earlier generated rows.
 struct SequenceHistory {
-  float work_spent = 0;       // by its generated rows, in rows at full depth
+  double macs = 0;            // multiply-adds of its generated rows
+  double full_macs = 0;       // the same at full depth
   float last_entropy = std::numeric_limits<float>::quiet_NaN();  // of its last prediction, nats; NaN before the first
 };
 

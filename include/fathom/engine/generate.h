@@ -41,6 +41,8 @@ struct GenerateOptions {
   Trace* trace = nullptr;
   /// Called for every token of the text; returning false ends the text after it.
   bool (*on_token)(void* context, const GeneratedToken& token) = nullptr;
+  /// Called between the chunks of a long prompt; returning false ends the call with no text.
+  bool (*on_prefill)(void* context, int32_t done, int32_t total) = nullptr;
   void* context = nullptr;
 };
 
@@ -50,8 +52,8 @@ struct Generation {
   std::vector<float> depths;      // [tokens] layers the row that predicted each ran
   int32_t prompt_tokens = 0;
   float mean_depth = 0;           // layers run for each generated row; the prompt's depth where there is none
-  double work = 1;                // of generated rows, over full depth
-  double prompt_work = 1;         // of prompt rows, over full depth
+  double work = 1;                // multiply-adds of generated rows over those of the same rows at full depth
+  double prompt_work = 1;         // the same for prompt rows
   double prefill_seconds = 0;
   double decode_seconds = 0;
   int32_t decode_steps = 0;       // steps in decode_seconds

@@ -32,7 +32,7 @@ struct LayerLoop {
   KvCache& cache;
   StepBuffers& buffers;              // states x [rows, d] and scratch
   std::span<RowState> rows;
-  std::span<int32_t> first_inexact;  // [sequences] positions from here on are not what full depth would have
+  std::span<int32_t> inexact_from;   // [sequences, n_layers] first position whose cell is not what full depth has
   ActiveSet& active;
   Boundary& boundary;                // signals in, decisions out; records them when a trace listens
 
@@ -41,7 +41,7 @@ struct LayerLoop {
     embed();
     active.reset(rows.size());
     for (int32_t layer = 1; layer <= config.n_layers; ++layer) {
-      boundary.decide(*this, layer - 1);
+      boundary.decide(*this, layer - 1);  // sets each running row's verdict in `active`
       active.act();
       attention_half(layer);
       feed_forward_half(layer);
@@ -63,7 +63,7 @@ struct LayerLoop {
   void attention_half(int32_t layer) {
     const LayerSpec& spec = spec_of(layer);
     const LayerWeights& w = weights_of(layer);
-    const auto write = active.write(), attend = active.attend();
+    const auto write = active.write(), attend = active.attend();  // write begins with attend: q takes its first rows
     const int64_t n_write = std::ssize(write), n = std::ssize(attend);
     boundary.before_half(*this, Half::attention);
 
@@ -71,7 +71,7 @@ struct LayerLoop {
     norm_rows(write, w.attention_norm);
     const LinearJob qkv[] = {{&w.q, n, buffers.q, q_cols}, {&w.k, n_write, buffers.k, kv_cols},
                              {&w.v, n_write, buffers.v, kv_cols}};
-    product(buffers.normed, config.d_model, n == 0 ? std::span(qkv).subspan(1) : std::span(qkv));
+    product(buffers.normed, config.d_model, n > 0 ? std::span(qkv) : std::span(qkv).last(2));  // no row asks: no q
     if (spec.qk_norm) {
       norm_heads(buffers.q, n * spec.heads, spec.head_dim, w.q_norm);
       norm_heads(buffers.k, n_write * spec.kv_heads, spec.head_dim, w.k_norm);
@@ -80,6 +80,7 @@ struct LayerLoop {
     rotate(spec, buffers.q, n, spec.heads, cos_sin);
     rotate(spec, buffers.k, n_write, spec.kv_heads, cos_sin);
     write_cells(layer, spec, write);
+    mark_cells(layer, write);
     if (n == 0) return;
 
     for (AttentionRow* view = buffers.views; int32_t r : attend) {
@@ -91,7 +92,7 @@ struct LayerLoop {
                             .kv_heads = spec.kv_heads, .head_dim = spec.head_dim, .scale = spec.attention_scale,
                             .dst = buffers.mixed},
               n, buffers.attention);
-    const LinearJob out[] = {{&w.o, n, buffers.normed, config.d_model}};
+    const LinearJob out[] = {{&w.o, n, buffers.projected, config.d_model}};
     product(buffers.mixed, q_cols, out);
     add_to_state(attend, w.attention_after_norm);
     for (int32_t r : attend) row(r).ran_half(work.attention(layer, row(r).position));
@@ -113,7 +114,7 @@ struct LayerLoop {
     run_rows(pool, kernels.gated, n, spec.feed_forward,
              GatedArgs{.kind = spec.gate, .a = buffers.gate, .b = buffers.up, .cols = spec.feed_forward,
                        .dst = buffers.gate});
-    const LinearJob out[] = {{&w.down, n, buffers.normed, config.d_model}};
+    const LinearJob out[] = {{&w.down, n, buffers.projected, config.d_model}};
     product(buffers.gate, spec.feed_forward, out);
     add_to_state(feed, w.feed_forward_after_norm);
     for (int32_t r : feed) row(r).ran_half(work.feed_forward(layer));
@@ -131,13 +132,18 @@ struct LayerLoop {
   const LayerSpec& spec_of(int32_t layer) const { return config.layers[static_cast<size_t>(layer - 1)]; }
   const LayerWeights& weights_of(int32_t layer) const { return weights.layers[static_cast<size_t>(layer - 1)]; }
 
+  int32_t& first_inexact(int32_t layer, int32_t sequence) const {
+    return inexact_from[static_cast<size_t>(sequence * config.n_layers + layer - 1)];
+  }
+
   // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
   void norm_rows(std::span<const int32_t> which, const float* weight);                   // x[which] -> normed
   void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);
   void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);         // quantises where asked
   void rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin);
-  void write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write);
-  void add_to_state(std::span<const int32_t> which, const float* after_norm);            // x[which] += normed
+  void write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write);  // k, v -> cache
+  void mark_cells(int32_t layer, std::span<const int32_t> write);                        // provenance, and fills as work
+  void add_to_state(std::span<const int32_t> which, const float* after_norm);            // x[which] += projected
 };
 
 }  // namespace fathom

@@ -36,8 +36,11 @@ struct Row {
 /// What became of a row.
 struct RowResult {
   float depth = 0;       // layers run; half a layer counts half
-  float work = 0;        // multiply-adds over those of this row at full depth
+  double macs = 0;       // multiply-adds done for it: layers, checks, fills, head
+  double full_macs = 0;  // the same at full depth
   int32_t logits = -1;   // row of StepResult::logits, or -1
+
+  double work() const { return macs / full_macs; }
 };
 
 /// Valid until the next step.
@@ -68,7 +71,7 @@ class FATHOM_API Session {
   std::span<const int32_t> tokens(int32_t sequence = 0) const noexcept;
   int32_t length(int32_t sequence = 0) const noexcept { return static_cast<int32_t>(tokens(sequence).size()); }
 
-  /// Forgets a sequence's positions from `length` on; 0 makes it new.
+  /// Forgets a sequence's positions from `length` on, and what policies knew of them; 0 makes it new.
   ///   errors   argument: no such sequence, or length beyond what it holds
   Result<void> truncate(int32_t sequence, int32_t length);
 

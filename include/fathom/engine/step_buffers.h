@@ -27,7 +27,8 @@ struct StepBuffers {
   float* x = nullptr;       // [max_rows, d]       states
   float* before = nullptr;  // [max_rows, d]       states before the layer, where a signal compares
   float* before_half = nullptr;  // [max_rows, d]  states before the half
-  float* normed = nullptr;  // [max_rows, d]       normalised input or projected output of a half
+  float* normed = nullptr;  // [max_rows, d]       normalised input of a half
+  float* projected = nullptr;  // [max_rows, d]    its output, in the same memory: the input is used up by then
   float* q = nullptr;       // [max_rows, heads * head_dim]
   float* k = nullptr;       // [max_rows, kv_heads * head_dim]
   float* v = nullptr;       // [max_rows, kv_heads * head_dim]

@@ -75,7 +75,7 @@ struct Step {
   int32_t generated = 0;  // generated rows of the sequence before this one; 0 on prompt rows
   RowKind kind = RowKind::generated;
 
-  // Work, in units of one row at full depth with its head (multiply-adds), over the sequence's generated rows.
+  // Work, in units of this row at full depth with its head (multiply-adds), over the sequence's generated rows.
   float work_spent = 0;    // by the rows before this one
   float work_rows = 1;     // what those rows and this one would have spent at full depth
   float work_if_exit = 0;  // this row's total when it leaves here: layers run, checks, KV fill, head
