@@ -13,6 +13,16 @@ using testing::Outcome;
 using testing::random_ids;
 using testing::same_bits;
 
+// Writes down what it sees of the sequence before.
+struct hear {
+  std::vector<Step>* heard;
+  static constexpr StageTraits traits{"hear", StageKind::limit, Signal::last_entropy, true};
+  Decision operator()(const Step& step, Decision decision) const noexcept {
+    if (step.layer > 0) heard->push_back(step);
+    return decision;
+  }
+};
+
 uint64_t real_cells(const Session& s, int32_t layer, size_t page) { return s.cache().pages(layer, 0)[page]->real; }
 
 TEST(Truncate, ForgetsTheCellsOfAPartOfAPage) {
@@ -48,6 +58,40 @@ TEST(Truncate, ForgetsTheCellsOfAPartOfAPage) {
     const auto vocab = static_cast<size_t>(model.config().vocab);
     EXPECT_TRUE(same_bits(std::span<const float>(again.logits.flat()),
                           std::span<const float>(expected.logits).subspan(size_t(length) * vocab)));
+  }
+}
+
+TEST(Truncate, GivesPoliciesBackWhatTheyKnewAtThatPosition) {
+  const Model model = testing::tiny_model({.n_layers = 5});
+  const auto ids = random_ids(6, model.config().vocab, 5);
+  std::vector<Step> heard;
+  for (const Policy& policy : {Policy(budget{.of_full = 0.6f} | hear{&heard}),
+                               Policy(exit_at{.layer = 2} | full_depth_first{.tokens = 3} | hear{&heard})}) {
+    SCOPED_TRACE(policy.text());
+    Session s = Session::make(model, {.max_tokens = 64, .max_rows = 16, .max_logit_rows = 16}).value();
+    std::vector<float> depths[2], logits[2];
+    std::vector<float> seen[2];  // entropy, work spent and rows of the work, of each boundary
+    const auto run_again = [&](int32_t from, size_t time) {
+      for (int32_t p = from; p < 6; ++p) {
+        heard.clear();
+        const Row row{.token = ids[size_t(p)], .position = p, .kind = RowKind::generated, .logits = true};
+        const StepResult out = s.step({&row, 1}, policy.ref()).value();
+        if (p < 3) continue;
+        depths[time].push_back(out.rows[0].depth);
+        logits[time].insert(logits[time].end(), out.logits.data(), out.logits.data() + out.logits.size());
+        for (const Step& step : heard) {
+          EXPECT_EQ(step.generated, p);
+          seen[time].insert(seen[time].end(), {step[Signal::last_entropy], step.work_spent, step.work_rows});
+        }
+      }
+    };
+    run_again(0, 0);
+    s.truncate(0, 3).value();
+    run_again(3, 1);
+    EXPECT_EQ(depths[1], depths[0]);
+    EXPECT_NE(depths[0], std::vector<float>(3, 5)) << "a policy that saves nothing here proves nothing";
+    EXPECT_TRUE(same_bits(std::span<const float>(seen[1]), std::span<const float>(seen[0])));
+    EXPECT_TRUE(same_bits(std::span<const float>(logits[1]), std::span<const float>(logits[0])));
   }
 }
 
