@@ -97,6 +97,7 @@ Result<void> turn(Dialogue& dialogue, const std::string& message, const Args& ar
     if (context != nullptr) static_cast<Stream*>(context)->write(token.text, token.depth);
     return !interrupted();
   };
+  options.on_prefill = [](void*, int32_t, int32_t) { return !interrupted(); };
   const InterruptGuard guard;
   const Result<Generation> out = dialogue.answer(message, options);
   if (!out && out.error().code == ErrorCode::capacity) {

@@ -86,6 +86,7 @@ Result<int> run(Args args) {
     if (context != nullptr) static_cast<Stream*>(context)->write(token.text, token.depth);
     return !interrupted();
   };
+  options.on_prefill = [](void*, int32_t, int32_t) { return !interrupted(); };
   const InterruptGuard guard;
   FATHOM_TRY(const Generation out, generate(session, args.run.prompt, options));
   if (trace) FATHOM_TRY(trace->finish());

@@ -279,6 +279,29 @@ TEST_F(Cli, AnInterruptPrintsWhatThereIsAndGives130) {
   EXPECT_NE(ran.err.find("stopped by interrupt"), std::string::npos) << ran.err;
 }
 
+// Without a look between chunks the first token is chosen before the interrupt is seen.
+TEST_F(Cli, AnInterruptWithinALongPromptEndsItBetweenChunks) {
+  const std::string trace = temporary_path("interrupted");
+  const auto prompt = [&](const char* tokens, const testing::SpawnOptions& options) {
+    unlink(trace.c_str());
+    return generate({"-p", std::string(3900, 'x'), "-n", tokens, "--ctx", "4000", "--target", "ref", "--trace", trace},
+                    options);
+  };
+  ASSERT_EQ(prompt("1", {}).code, 0);
+  TraceReader reader = TraceReader::open(trace).value();
+  const auto begun = static_cast<int64_t>(reader.header().run_json.size()) + 1000;  // the header and a first chunk
+  ASSERT_GT(static_cast<int64_t>(file_content(trace).size()), begun + 4000) << "the prompt should take many chunks";
+  std::string said;
+  for (int attempt = 0; attempt < 5 && said.rfind("0 tokens", 0) != 0; ++attempt) {  // the prompt may be faster
+    const Ran ran = prompt("50", {.interrupt_after_bytes = begun, .watched = trace});
+    EXPECT_EQ(ran.code, 130) << ran.err;
+    said = ran.err;
+  }
+  EXPECT_EQ(said.rfind("0 tokens", 0), 0u) << said;
+  EXPECT_NE(said.find("stopped by interrupt"), std::string::npos) << said;
+  unlink(trace.c_str());
+}
+
 TEST_F(Cli, WrongUsageIsOneLineAndCodeTwo) {
   expect_failure(generate({"-p", "", "-n", "4"}), 2, "-p is empty");
   expect_failure(generate({"-n", "4"}), 2, "-p TEXT or -f FILE");
