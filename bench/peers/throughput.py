@@ -135,8 +135,9 @@ def show(lines):
                            [[f["model"], f["work"], f["ours"], f["theirs"], f"{f['ratio']:.2f}",
                              f"{f['least']:.2f} to {f['most']:.2f}", f.get("share_of_roof", "")] for f in against]))
     exits = [line for line in lines if line["work"] == "depth"]
-    if exits:
+    if against and exits:
         print()
+    if exits:
         print(common.table(["model", "policy", "tokens/s", "full depth, tokens/s", "ratio", "range", "limit by bytes"],
                            [[f["model"], f["policy"], f["ours"], f["theirs"], f"{f['ratio']:.2f}",
                              f"{f['least']:.2f} to {f['most']:.2f}", f"{f['byte_limit']:.2f}"] for f in exits]))
