@@ -1,4 +1,5 @@
-// A policy with a stage of one's own: any copyable type with traits and a noexcept call composes with the built-in ones.
+// A policy with a stage of one's own: any copyable type with traits and a noexcept call composes with the built-in
+// ones.
 //   usage: example_02_compose MODEL.gguf [PROMPT]
 #include <cstdio>
 
@@ -23,10 +24,10 @@ int main(int argc, char** argv) {
     const int layers = model.config().n_layers;
 
     // Limits stand to the right of proposals and have the last word; the other order does not compile.
-    const fathom::Policy policy = leave_at_even_positions{.from_layer = layers / 2}
-                                | fathom::budget{.of_full = 0.9f}
-                                | fathom::min_depth{.layers = layers / 4};
-    auto out = fathom::generate(session, argc > 2 ? argv[2] : "The sea is", {.max_new_tokens = 16, .policy = policy}).value();
+    const fathom::Policy policy = leave_at_even_positions{.from_layer = layers / 2} | fathom::budget{.of_full = 0.9f} |
+                                  fathom::min_depth{.layers = layers / 4};
+    auto out =
+        fathom::generate(session, argc > 2 ? argv[2] : "The sea is", {.max_new_tokens = 16, .policy = policy}).value();
     std::printf("%s\n%s\ndepths:", policy.text().c_str(), out.text.c_str());
     for (float depth : out.depths) std::printf(" %g", depth);
     std::printf("\nmean depth %.2f of %d, work %.3f of full depth\n", out.mean_depth, layers, out.work);

@@ -1,8 +1,8 @@
 // A program outside the project, with one include: a policy as text, a model where one is named, errors by value.
 //   usage: consume [MODEL.gguf]
-#include <cstdio>
-
 #include <fathom/fathom.h>
+
+#include <cstdio>
 
 int main(int argc, char** argv) {
   auto policy = fathom::Policy::parse("exit_when(confidence_at_least=0.9, from_layer=12) | min_depth(6)");

@@ -41,7 +41,8 @@ Result<void> KvCache::reserve(int32_t sequence, int32_t positions) {
     block->memory = Buffer(block_bytes_);
     if (block->memory.data() == nullptr) {
       return Error{ErrorCode::capacity, fmt::format("{} bytes for a KV page: the system refused; use fewer tokens or "
-                                                    "F16 cells", block_bytes_)};
+                                                    "F16 cells",
+                                                    block_bytes_)};
     }
     block->provenance.assign(static_cast<size_t>(n_layers_) * kPageCells, Provenance::missing);
     std::byte* at = block->memory.data();

@@ -66,8 +66,9 @@ class Dialogue {
   Result<Generation> continue_with(const GenerateOptions& options) {
     FATHOM_TRY(const std::vector<int32_t> ids, chat_.encode(messages_));
     if (const int32_t room = session_.options().max_tokens; std::ssize(ids) > room) {
-      return Error{ErrorCode::capacity,
-                   fmt::format("a dialogue of {} tokens in a context of {}: say less or raise --ctx", ids.size(), room)};
+      return Error{
+          ErrorCode::capacity,
+          fmt::format("a dialogue of {} tokens in a context of {}: say less or raise --ctx", ids.size(), room)};
     }
     auto common = std::mismatch(ids.begin(), ids.end(), held_.begin(), held_.end()).first - ids.begin();
     common = std::min<std::ptrdiff_t>(common, std::ssize(ids) - 1);  // the last one predicts

@@ -18,8 +18,8 @@ void add_whole_number(CLI::App& verb, const std::string& name, T& value, const s
     const auto [stopped, error] = std::from_chars(text.data(), end, parsed);
     if (error != std::errc() || stopped != end) {
       using Limits = std::numeric_limits<T>;
-      throw CLI::ValidationError(name, fmt::format("'{}' is not a whole number from {} to {}: give one", text,
-                                                   Limits::min(), Limits::max()));
+      throw CLI::ValidationError(
+          name, fmt::format("'{}' is not a whole number from {} to {}: give one", text, Limits::min(), Limits::max()));
     }
     value = parsed;
   };

@@ -9,12 +9,12 @@ namespace fathom {
 namespace {
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kPageBytes = size_t{64} << 10;  // of every Linux, ARM's largest included
-}
+}  // namespace
 
 Buffer::Buffer(size_t bytes, Pages pages) : data_(nullptr, Free{0}), size_(bytes) {
   if (bytes == 0) return;
   if (bytes < kHugePageBytes) {
-    auto* p = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{64}, std::nothrow));
+    auto* p = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{64}, std::nothrow));
     if (p != nullptr) __builtin_memset(p, 0, bytes);
     data_ = {p, Free{0}};
     return;
@@ -31,7 +31,7 @@ void Buffer::Free::operator()(std::byte* p) const noexcept {
   if (mapped_bytes != 0) {
     munmap(p, mapped_bytes);
   } else {
-    ::operator delete(p, std::align_val_t{64});
+    ::operator delete (p, std::align_val_t{64});
   }
 }
 

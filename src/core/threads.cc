@@ -33,9 +33,9 @@ void pause(int spins) {
 struct ThreadPool::Impl {
   using Fn = void (*)(void*, int64_t);
 
-  // One region. `ticket` holds its number of parts in the upper half and the next part in the lower: a thread that takes
-  // a part learns from the same word whether the part exists, and while it holds one the region cannot end. So nobody
-  // waits for a worker that came too late to take a part, which is what keeps a crowded machine moving.
+  // One region. `ticket` holds its number of parts in the upper half and the next part in the lower: a thread that
+  // takes a part learns from the same word whether the part exists, and while it holds one the region cannot end. So
+  // nobody waits for a worker that came too late to take a part, which is what keeps a crowded machine moving.
   Fn fn = nullptr;
   void* context = nullptr;
   alignas(64) std::atomic<uint64_t> ticket{0};

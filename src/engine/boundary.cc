@@ -56,7 +56,10 @@ void Boundary::after_half(LayerLoop& loop, Half half, std::span<const int32_t> r
 
 void Boundary::compare(LayerLoop& loop, const float* before) {
   run_rows(loop.pool, loop.kernels.similarity, std::ssize(loop.rows), loop.config.d_model,
-           SimilarityArgs{.a = loop.buffers.x, .index = nullptr, .b = before, .cols = loop.config.d_model,
+           SimilarityArgs{.a = loop.buffers.x,
+                          .index = nullptr,
+                          .b = before,
+                          .cols = loop.config.d_model,
                           .dst = loop.buffers.compared});
 }
 
@@ -88,8 +91,7 @@ void Boundary::describe(const LayerLoop& loop, int32_t layer, const RowState& ro
   const SequenceHistory& history = history_[static_cast<size_t>(row.sequence)];
   const double head = row.predicts ? loop.work.head() : 0;
   const double if_exit = row.macs + loop.work.fill_above(layer) + (row.checked_at == layer && layer > 0 ? 0 : head);
-  const double if_run =
-      row.macs + loop.work.layer(layer + 1, row.position) + loop.work.fill_above(layer + 1) + head;
+  const double if_run = row.macs + loop.work.layer(layer + 1, row.position) + loop.work.fill_above(layer + 1) + head;
   step.layer = layer;
   step.n_layers = n_layers_;
   step.position = row.position;
@@ -113,7 +115,8 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
   if (layer > 0 && computed.has(Signal::similarity)) {
     compare(loop, loop.buffers.before);
     for (int32_t r : running) {
-      if (ran_[static_cast<size_t>(r)]) set(steps_[static_cast<size_t>(r)], Signal::similarity, loop.buffers.compared[r]);
+      if (ran_[static_cast<size_t>(r)])
+        set(steps_[static_cast<size_t>(r)], Signal::similarity, loop.buffers.compared[r]);
     }
   }
   asked_.clear();

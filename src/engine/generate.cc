@@ -11,9 +11,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // The text so far, the part of it that is certain, and whether a stop string has come.
 class Output {
@@ -127,8 +125,8 @@ struct Run {
       rows.clear();
       const int32_t first = session.length();
       for (size_t i = at; i < end; ++i) {
-        rows.push_back({.token = prompt[i], .position = first + static_cast<int32_t>(i - at),
-                        .logits = i + 1 == prompt.size()});
+        rows.push_back(
+            {.token = prompt[i], .position = first + static_cast<int32_t>(i - at), .logits = i + 1 == prompt.size()});
       }
       FATHOM_TRY(const int32_t token, step(rows, last));
       if (end == prompt.size()) return token;
@@ -185,8 +183,9 @@ Result<void> check_request(const Session& session, std::span<const int32_t> prom
     if (s.empty()) return Error{ErrorCode::argument, "an empty stop string would end every text: leave it out"};
   }
   if (prompt.empty()) {
-    return Error{ErrorCode::argument, "the prompt is empty and the model has no beginning-of-text token: give at least "
-                                      "one token"};
+    return Error{ErrorCode::argument,
+                 "the prompt is empty and the model has no beginning-of-text token: give at least "
+                 "one token"};
   }
   const int64_t room = session.options().max_tokens - session.length();
   if (std::ssize(prompt) > room) {
@@ -201,11 +200,16 @@ Result<void> check_request(const Session& session, std::span<const int32_t> prom
 
 std::string_view name(StopReason reason) {
   switch (reason) {
-    case StopReason::length: return "length";
-    case StopReason::context: return "context";
-    case StopReason::end_of_text: return "end_of_text";
-    case StopReason::stop_string: return "stop_string";
-    case StopReason::cancelled: return "cancelled";
+    case StopReason::length:
+      return "length";
+    case StopReason::context:
+      return "context";
+    case StopReason::end_of_text:
+      return "end_of_text";
+    case StopReason::stop_string:
+      return "stop_string";
+    case StopReason::cancelled:
+      return "cancelled";
   }
   return "length";
 }

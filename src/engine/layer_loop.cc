@@ -8,14 +8,19 @@ namespace fathom {
 
 void LayerLoop::norm_rows(std::span<const int32_t> which, const float* weight) {
   run_rows(pool, kernels.norm, std::ssize(which), config.d_model,
-           NormArgs{.src = buffers.x, .index = which.data(), .cols = config.d_model, .weight = weight,
-                    .eps = config.norm_eps, .dst = buffers.normed});
+           NormArgs{.src = buffers.x,
+                    .index = which.data(),
+                    .cols = config.d_model,
+                    .weight = weight,
+                    .eps = config.norm_eps,
+                    .dst = buffers.normed});
 }
 
 void LayerLoop::norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight) {
-  run_rows(pool, kernels.norm, n_heads, head_dim,
-           NormArgs{.src = heads, .index = nullptr, .cols = head_dim, .weight = weight, .eps = config.norm_eps,
-                    .dst = heads});
+  run_rows(
+      pool, kernels.norm, n_heads, head_dim,
+      NormArgs{
+          .src = heads, .index = nullptr, .cols = head_dim, .weight = weight, .eps = config.norm_eps, .dst = heads});
 }
 
 void LayerLoop::product(const float* src, int64_t cols, std::span<const LinearJob> jobs) {
@@ -35,16 +40,24 @@ void LayerLoop::product(const float* src, int64_t cols, std::span<const LinearJo
 void LayerLoop::rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin) {
   if (n == 0) return;
   run_rows(pool, kernels.rope, n, heads * spec.head_dim,
-           RopeArgs{.x = x, .heads = heads, .head_dim = spec.head_dim, .rope_dim = spec.rope_dim,
-                    .pairing = spec.pairing, .cos_sin = cos_sin});
+           RopeArgs{.x = x,
+                    .heads = heads,
+                    .head_dim = spec.head_dim,
+                    .rope_dim = spec.rope_dim,
+                    .pairing = spec.pairing,
+                    .cos_sin = cos_sin});
 }
 
 void LayerLoop::write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write) {
   KvCell* cell = buffers.cells;
   for (int32_t r : write) *cell++ = cache.cell(layer, row(r).sequence, row(r).position);
   run_rows(pool, kernels.kv_write, std::ssize(write), spec.kv_heads * spec.head_dim,
-           KvWriteArgs{.type = cache.type(), .k = buffers.k, .v = buffers.v, .kv_heads = spec.kv_heads,
-                       .head_dim = spec.head_dim, .cells = buffers.cells});
+           KvWriteArgs{.type = cache.type(),
+                       .k = buffers.k,
+                       .v = buffers.v,
+                       .kv_heads = spec.kv_heads,
+                       .head_dim = spec.head_dim,
+                       .cells = buffers.cells});
 }
 
 void LayerLoop::mark_cells(int32_t layer, std::span<const int32_t> write) {
@@ -53,7 +66,9 @@ void LayerLoop::mark_cells(int32_t layer, std::span<const int32_t> write) {
     RowState& r = row(write[i]);
     const bool attends = i < n_attend;
     cache.mark(layer, r.sequence, r.position,
-               r.exact ? Provenance::exact : attends ? Provenance::inexact : Provenance::filled);
+               r.exact   ? Provenance::exact
+               : attends ? Provenance::inexact
+                         : Provenance::filled);
     if (!r.exact) first_inexact(layer, r.sequence) = std::min(first_inexact(layer, r.sequence), r.position);
     if (!attends) r.macs += work.fill(layer);
   }
@@ -93,7 +108,8 @@ void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {
       RowState& answered = row(piece[static_cast<size_t>(i)]);
       answered.macs += work.head();
       if (!in_place && answered.slot >= 0) {
-        std::memcpy(buffers.logits + answered.slot * vocab, dst + i * vocab, static_cast<size_t>(vocab) * sizeof(float));
+        std::memcpy(buffers.logits + answered.slot * vocab, dst + i * vocab,
+                    static_cast<size_t>(vocab) * sizeof(float));
       }
     }
     which = which.subspan(piece.size());

@@ -14,8 +14,8 @@ namespace {
 
 // One window of the text in flight: its cells, and where its text begins.
 struct Window {
-  std::vector<int32_t> cells;   // with the beginning-of-text token, where there is one
-  int64_t first_token = 0;      // index in the text of the first cell that is text
+  std::vector<int32_t> cells;  // with the beginning-of-text token, where there is one
+  int64_t first_token = 0;     // index in the text of the first cell that is text
   bool whole = false;
 };
 
@@ -33,7 +33,9 @@ double divergence(std::span<const float> p, const LogitStats& p_stats, std::span
 class Scorer {
  public:
   Scorer(Session& session, std::span<const int32_t> text, const PerplexityOptions& options)
-      : session_(session), text_(text), options_(options),
+      : session_(session),
+        text_(text),
+        options_(options),
         saves_(!options.policy.is_full_depth()),
         side_by_side_(session.options().max_sequences / (saves_ ? 2 : 1)) {
     const Tokenizer& tokenizer = session.model().tokenizer();
@@ -60,8 +62,8 @@ class Scorer {
       }
     }
     const auto rows = static_cast<double>(rows_run_);
-    out_.perplexity = out_.n_scored > 0 ? std::exp(nll_ / double(out_.n_scored))
-                                        : std::numeric_limits<double>::quiet_NaN();
+    out_.perplexity =
+        out_.n_scored > 0 ? std::exp(nll_ / double(out_.n_scored)) : std::numeric_limits<double>::quiet_NaN();
     out_.agreement = saves_ ? double(agreed_) / rows : 1;
     out_.kl = kl_ / rows;
     out_.mean_depth = depth_ / rows;
@@ -89,8 +91,11 @@ class Scorer {
     for (size_t w = 0; w < windows.size(); ++w) {
       const int32_t end = std::min(at + rows_each_, static_cast<int32_t>(windows[w].cells.size()));
       for (int32_t p = at; p < end; ++p) {
-        rows.push_back({.token = windows[w].cells[size_t(p)], .sequence = first_sequence + int32_t(w), .position = p,
-                        .kind = RowKind::generated, .logits = true});
+        rows.push_back({.token = windows[w].cells[size_t(p)],
+                        .sequence = first_sequence + int32_t(w),
+                        .position = p,
+                        .kind = RowKind::generated,
+                        .logits = true});
       }
     }
     return rows;
@@ -166,7 +171,7 @@ class Scorer {
   int32_t side_by_side_;
   int32_t rows_each_ = 1;
   int32_t bos_ = -1;
-  std::vector<float> full_;  // [rows, vocab] logits of full depth for the rows of the step
+  std::vector<float> full_;                     // [rows, vocab] logits of full depth for the rows of the step
   std::vector<LogitStats> full_stats_, stats_;  // [rows]
   Perplexity out_;
   int64_t rows_run_ = 0, agreed_ = 0;
@@ -179,7 +184,8 @@ Result<Perplexity> perplexity(Session& session, std::span<const int32_t> text, c
   FATHOM_TRY(options.policy.check(session.model().config().n_layers));
   if (options.window < 8 || options.window > session.options().max_tokens) {
     return Error{ErrorCode::argument, fmt::format("window {} is outside 8..{}: raise SessionOptions::max_tokens or use "
-                                                  "a smaller one", options.window, session.options().max_tokens)};
+                                                  "a smaller one",
+                                                  options.window, session.options().max_tokens)};
   }
   if (text.empty()) return Error{ErrorCode::argument, "the text is empty: give at least one token"};
   if (!options.policy.is_full_depth() && session.options().max_sequences < 2) {

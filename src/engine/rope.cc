@@ -14,10 +14,12 @@ RopeTables::RopeTables(const ModelConfig& config) {
     const auto found = std::find_if(tables_.begin(), tables_.end(), same);
     of_layer_.push_back(static_cast<int32_t>(found - tables_.begin()));
     if (found != tables_.end()) continue;
-    Table table{.base = spec.rope_base, .scale = spec.rope_scale, .dim = spec.rope_dim, .frequencies = {}, .cos_sin = {}};
+    Table table{
+        .base = spec.rope_base, .scale = spec.rope_scale, .dim = spec.rope_dim, .frequencies = {}, .cos_sin = {}};
     for (int32_t i = 0; i < spec.rope_dim / 2; ++i) {
       const double factor = config.rope_factors.empty() ? 1.0 : config.rope_factors[static_cast<size_t>(i)];
-      table.frequencies.push_back(std::pow(double(spec.rope_base), -2.0 * i / spec.rope_dim) / factor / spec.rope_scale);
+      table.frequencies.push_back(std::pow(double(spec.rope_base), -2.0 * i / spec.rope_dim) / factor /
+                                  spec.rope_scale);
     }
     tables_.push_back(std::move(table));
   }

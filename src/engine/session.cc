@@ -20,20 +20,26 @@ constexpr int32_t kMaxSequences = 1 << 12;
 
 Result<void> check_range(const char* option, int64_t value, int64_t low, int64_t high, const char* remedy) {
   if (low <= value && value <= high) return {};
-  return Error{ErrorCode::argument, fmt::format("SessionOptions::{} {} is outside {}..{}: {}", option, value, low, high,
-                                                remedy)};
+  return Error{ErrorCode::argument,
+               fmt::format("SessionOptions::{} {} is outside {}..{}: {}", option, value, low, high, remedy)};
 }
 
 Result<void> check_kernels(const KernelTable& k) {
-  const std::pair<const char*, const char*> entries[] = {
-      {"embed", k.embed.name},   {"norm", k.norm.name},       {"quantize", k.quantize.name},
-      {"gated", k.gated.name},   {"add", k.add.name},         {"rope", k.rope.name},
-      {"kv_write", k.kv_write.name}, {"attention", k.attention.name}, {"similarity", k.similarity.name},
-      {"logit_stats", k.logit_stats.name}};
+  const std::pair<const char*, const char*> entries[] = {{"embed", k.embed.name},
+                                                         {"norm", k.norm.name},
+                                                         {"quantize", k.quantize.name},
+                                                         {"gated", k.gated.name},
+                                                         {"add", k.add.name},
+                                                         {"rope", k.rope.name},
+                                                         {"kv_write", k.kv_write.name},
+                                                         {"attention", k.attention.name},
+                                                         {"similarity", k.similarity.name},
+                                                         {"logit_stats", k.logit_stats.name}};
   for (const auto& [operation, name] : entries) {
     if (name == nullptr) {
       return Error{ErrorCode::unsupported, fmt::format("operation {}: no table of this model serves it; open the model "
-                                                       "with OpenOptions::target unset", operation)};
+                                                       "with OpenOptions::target unset",
+                                                       operation)};
     }
   }
   return {};
@@ -108,11 +114,21 @@ Result<Session> Session::make(const Model& model, const SessionOptions& options)
   const KernelTable kernels = merge(model.tables());
   FATHOM_TRY(check_kernels(kernels));
   const auto n = static_cast<size_t>(options.max_sequences);
-  return Session(std::unique_ptr<Impl>(new Impl{
-      .model = model, .options = options, .kernels = kernels, .work = WorkModel(config), .pool = std::move(pool),
-      .cache = std::move(cache), .buffers = std::move(buffers), .active = {}, .boundary = {},
-      .sequences = std::vector<Impl::Sequence>(n), .history = std::vector<SequenceHistory>(n),
-      .inexact_from = std::vector<int32_t>(n * config.layers.size(), kNever), .rows = {}, .results = {}, .traced = {}}));
+  return Session(std::unique_ptr<Impl>(new Impl{.model = model,
+                                                .options = options,
+                                                .kernels = kernels,
+                                                .work = WorkModel(config),
+                                                .pool = std::move(pool),
+                                                .cache = std::move(cache),
+                                                .buffers = std::move(buffers),
+                                                .active = {},
+                                                .boundary = {},
+                                                .sequences = std::vector<Impl::Sequence>(n),
+                                                .history = std::vector<SequenceHistory>(n),
+                                                .inexact_from = std::vector<int32_t>(n * config.layers.size(), kNever),
+                                                .rows = {},
+                                                .results = {},
+                                                .traced = {}}));
 }
 
 Result<void> Session::Impl::check(std::span<const Row> step) const {
@@ -128,13 +144,15 @@ Result<void> Session::Impl::check(std::span<const Row> step) const {
     }
     if (row.token < 0 || row.token >= model.config().vocab) {
       return Error{ErrorCode::argument, fmt::format("token {} is outside the vocabulary 0..{}: use ids of this model's "
-                                                    "tokenizer", row.token, model.config().vocab - 1)};
+                                                    "tokenizer",
+                                                    row.token, model.config().vocab - 1)};
     }
     predicting += row.logits;
   }
   if (predicting > options.max_logit_rows) {
     return Error{ErrorCode::capacity, fmt::format("a step with logits for {} rows of {}: raise "
-                                                  "SessionOptions::max_logit_rows", predicting, options.max_logit_rows)};
+                                                  "SessionOptions::max_logit_rows",
+                                                  predicting, options.max_logit_rows)};
   }
   return {};
 }
@@ -155,9 +173,13 @@ Result<void> Session::Impl::admit(std::span<const Row> step) {
                                                     row.sequence, row.position, next)};
     }
     ++s.pending;
-    rows.push_back({.token = row.token, .sequence = row.sequence, .position = row.position,
+    rows.push_back({.token = row.token,
+                    .sequence = row.sequence,
+                    .position = row.position,
                     .generated = row.kind == RowKind::generated ? s.generated + s.pending_generated : 0,
-                    .kind = row.kind, .predicts = row.logits, .slot = row.logits ? slots++ : -1,
+                    .kind = row.kind,
+                    .predicts = row.logits,
+                    .slot = row.logits ? slots++ : -1,
                     .full_macs = work.full(row.position, row.logits)});
     s.pending_generated += row.kind == RowKind::generated;
   }
@@ -216,8 +238,8 @@ Result<StepResult> Session::step(std::span<const Row> step, PolicyRef policy, Tr
   }
   const ModelConfig& config = s.model.config();
   s.boundary.begin(policy, trace, config.n_layers, s.rows, s.history);
-  LayerLoop loop{config, s.model.weights(), s.kernels, s.work, s.pool, s.cache, s.buffers, s.rows, s.inexact_from,
-                 s.active, s.boundary};
+  LayerLoop loop{config, s.model.weights(), s.kernels, s.work,    s.pool, s.cache, s.buffers,
+                 s.rows, s.inexact_from,    s.active,  s.boundary};
   loop.run();
   s.conclude(policy);
   int64_t n_logits = 0;

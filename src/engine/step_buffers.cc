@@ -66,7 +66,8 @@ Result<StepBuffers> StepBuffers::make(const ModelConfig& config, int32_t max_row
   b.memory_ = Buffer(bytes, Pages::small);
   if (b.memory_.data() == nullptr) {
     return Error{ErrorCode::capacity, fmt::format("{} bytes for steps of {} rows: the system refused; lower "
-                                                  "SessionOptions::max_rows or max_logit_rows", bytes, max_rows)};
+                                                  "SessionOptions::max_rows or max_logit_rows",
+                                                  bytes, max_rows)};
   }
   cut_all(b.memory_.data());
   b.projected = b.normed;
@@ -83,7 +84,8 @@ Result<void> StepBuffers::make_answers() {
   answers = answers_memory_.as<float>();
   if (answers != nullptr) return {};
   return Error{ErrorCode::capacity, fmt::format("{} bytes for exit checks of {} rows: the system refused; lower "
-                                                "SessionOptions::max_logit_rows", bytes, max_logit_rows)};
+                                                "SessionOptions::max_logit_rows",
+                                                bytes, max_logit_rows)};
 }
 
 }  // namespace fathom

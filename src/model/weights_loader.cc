@@ -193,9 +193,9 @@ Result<void> pack_matrices(std::span<const MatrixSlot> slots, const LoadOptions&
   }
   dst.packed = Buffer(total);
   if (dst.packed.data() == nullptr) {
-    return Error{ErrorCode::capacity,
-                 fmt::format("{} bytes for packed weights: the system refused; use a smaller model or free memory",
-                             total)};
+    return Error{
+        ErrorCode::capacity,
+        fmt::format("{} bytes for packed weights: the system refused; use a smaller model or free memory", total)};
   }
   FATHOM_TRY(ThreadPool pool, ThreadPool::make(options.threads));
   std::byte* at = dst.packed.data();

@@ -69,8 +69,7 @@ void run_part(const Activations& src, const Split& split, int64_t i) {
   const LinearJob& job = *split.job;
   const Linear& w = *job.weight;
   const int64_t row = i / split.panel_parts * split.rows, panel = i % split.panel_parts * split.panels;
-  LinearArgs args{w.matrix, w.packed, nullptr,       {}, std::min(split.rows, job.n - row),
-                  w.bias,   nullptr,         job.dst_stride};
+  LinearArgs args{w.matrix, w.packed, nullptr, {}, std::min(split.rows, job.n - row), w.bias, nullptr, job.dst_stride};
   args.dst = job.dst + row * job.dst_stride;
   if (w.kernel->activation == Activation::f32) {
     args.src = src.f32 + row * w.matrix.cols;

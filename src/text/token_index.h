@@ -33,9 +33,7 @@ class TokenIndex {
   }
 
   /// The id of a string, -1 where there is none.
-  int32_t find(std::string_view token) const noexcept {
-    return token.size() > longest_ ? -1 : slots_[place(token)].id;
-  }
+  int32_t find(std::string_view token) const noexcept { return token.size() > longest_ ? -1 : slots_[place(token)].id; }
 
  private:
   struct Slot {

@@ -159,9 +159,9 @@ TEST_F(Cli, ChatPutsTheTextIntoTheTemplate) {
 
 TEST_F(Cli, ChatAnswersEachLineAndKnowsWhatWasSaid) {
   // The policy runs the first tokens of a text deeper: with what was generated before /new forgotten, it does so again.
-  const Ran ran = fathom_command({"chat", "-m", model_, "-n", "5", "--json", "--policy",
-                                  "exit_at(layer=1) | full_depth_first(tokens=2)"},
-                                 {.input = "Hello\n\nAgain\n/new\nHello\n"});
+  const Ran ran = fathom_command(
+      {"chat", "-m", model_, "-n", "5", "--json", "--policy", "exit_at(layer=1) | full_depth_first(tokens=2)"},
+      {.input = "Hello\n\nAgain\n/new\nHello\n"});
   ASSERT_EQ(ran.code, 0) << ran.err;
   std::istringstream lines(ran.out);
   std::vector<json> answers;

@@ -135,7 +135,8 @@ TEST(Perplexity, MeasuresFullDepthAgainstThePolicyAndNamesEachTokensDepth) {
   bool mixed = false;
   for (size_t p = 0; p < text.size(); ++p) {
     const size_t vocab = static_cast<size_t>(model.config().vocab);
-    const auto a = std::span(full.logits).subspan(p * vocab, vocab), b = std::span(saved.logits).subspan(p * vocab, vocab);
+    const auto a = std::span(full.logits).subspan(p * vocab, vocab),
+               b = std::span(saved.logits).subspan(p * vocab, vocab);
     kl += divergence(a, b) / 32;
     reversed += divergence(b, a) / 32;
     depth += saved.rows[p].depth / 32;

@@ -50,7 +50,8 @@ TEST(Checks, ARowAnswersFromTheLayerItLeavesAtNotFromItsFirstCheck) {
   const auto ids = random_ids(8, model.config().vocab, 3);
   Session s = Session::make(model, {.max_tokens = 64, .max_rows = 16, .max_logit_rows = 16}).value();
   const Policy late = exit_when{.confidence_at_least = 0.0f} | stay_until{.layer = 3};
-  const Policy between = exit_when{.confidence_at_least = 0.0f, .every = 4} | stay_until{.layer = 2} | max_depth{.layers = 3};
+  const Policy between =
+      exit_when{.confidence_at_least = 0.0f, .every = 4} | stay_until{.layer = 2} | max_depth{.layers = 3};
   const Policy three = exit_at{.layer = 3};
   const Outcome expected = testing::run(s, ids, {.chunk = 8, .kind = RowKind::generated, .policy = three.ref()});
   for (const Policy& policy : {late, between}) {
@@ -96,7 +97,8 @@ struct Counted {
 };
 const PolicyTable kCounting = {
     .version = kPolicyTableVersion,
-    .decide = [](const void* self, const Step*, Decision*, int32_t) noexcept { ++static_cast<const Counted*>(self)->decided; },
+    .decide = [](const void* self, const Step*, Decision*,
+                 int32_t) noexcept { ++static_cast<const Counted*>(self)->decided; },
     .reads =
         [](const void* self, int32_t, int32_t, RowKind) noexcept {
           ++static_cast<const Counted*>(self)->read;
@@ -123,11 +125,15 @@ TEST(Checks, APolicyOfFullDepthIsNeverAskedToDecide) {
 TEST(Checks, ABatchOfFiveGivesEachRowItsBitsForEveryWeightType) {
   for (int type = 0; type < kDTypes; ++type) {
     SCOPED_TRACE(kDTypeInfo[type].name);
-    const Model model = testing::tiny_model(
-        {.family = "llama", .n_layers = 2, .vocab = 128, .type = static_cast<DType>(type), .tokenizer = testing::TinyVocab::none});
+    const Model model = testing::tiny_model({.family = "llama",
+                                             .n_layers = 2,
+                                             .vocab = 128,
+                                             .type = static_cast<DType>(type),
+                                             .tokenizer = testing::TinyVocab::none});
     std::vector<std::vector<int32_t>> texts;
     std::vector<Outcome> alone;
-    Session s = Session::make(model, {.max_tokens = 16, .max_sequences = 5, .max_rows = 8, .max_logit_rows = 8}).value();
+    Session s =
+        Session::make(model, {.max_tokens = 16, .max_sequences = 5, .max_rows = 8, .max_logit_rows = 8}).value();
     for (uint64_t i = 0; i < 5; ++i) {
       texts.push_back(random_ids(4, 128, 50 + i));
       alone.push_back(testing::run(s, texts.back(), {.chunk = 1}));

@@ -116,7 +116,10 @@ TEST(Depth, ARowsDepthIsItsOwnWhateverItsNeighboursDo) {
   for (int32_t p = 0; p < 16; ++p) {
     std::vector<Row> rows;
     for (int32_t i = 0; i < 4; ++i) {
-      rows.push_back({.token = texts[size_t(i)][size_t(p)], .sequence = i, .position = p, .kind = RowKind::generated,
+      rows.push_back({.token = texts[size_t(i)][size_t(p)],
+                      .sequence = i,
+                      .position = p,
+                      .kind = RowKind::generated,
                       .logits = true});
     }
     const StepResult r = s.step(rows, policy.ref()).value();
@@ -191,11 +194,13 @@ TEST(Depth, WorkCountsLayersFillsChecksAndHead) {
   EXPECT_DOUBLE_EQ(last_work("full_depth"), 1.0);
   EXPECT_DOUBLE_EQ(last_work("exit_at(layer=1)"), ((layers(1) + work.fill_above(1) + work.head()) / full));
   EXPECT_DOUBLE_EQ(last_work("skip_layers([3])"), ((layers(4) - work.layer(3, 2) + work.fill(3) + work.head()) / full));
-  EXPECT_DOUBLE_EQ(last_work("skip_sublayers(feed_forward=[3])"), ((layers(4) - work.feed_forward(3) + work.head()) / full));
+  EXPECT_DOUBLE_EQ(last_work("skip_sublayers(feed_forward=[3])"),
+                   ((layers(4) - work.feed_forward(3) + work.head()) / full));
   // Checks that never succeed cost a head each; the boundary after the last layer has none.
   EXPECT_DOUBLE_EQ(last_work("exit_when(confidence_at_least=1)"), ((layers(4) + 4 * work.head()) / full));
   // A check that succeeds is the answer: its head is not paid twice.
-  EXPECT_DOUBLE_EQ(last_work("exit_when(confidence_at_least=0)"), ((layers(1) + work.fill_above(1) + work.head()) / full));
+  EXPECT_DOUBLE_EQ(last_work("exit_when(confidence_at_least=0)"),
+                   ((layers(1) + work.fill_above(1) + work.head()) / full));
 }
 
 TEST(Depth, ABudgetHoldsOverEveryPrefixOfASequence) {
@@ -219,7 +224,8 @@ TEST(Depth, PromptRowsRunAtFullDepthUnlessAStageSaysOtherwise) {
   const Model model = testing::tiny_model({.n_layers = 4});
   Session s = session(model);
   const auto ids = random_ids(5, model.config().vocab, 5);
-  for (const auto& [text, depth] : {std::pair{"exit_at(layer=2)", 4.0f}, {"exit_at(layer=2, on=prompt)", 2.0f},
+  for (const auto& [text, depth] : {std::pair{"exit_at(layer=2)", 4.0f},
+                                    {"exit_at(layer=2, on=prompt)", 2.0f},
                                     {"exit_at(layer=2, on=all)", 2.0f}}) {
     const Policy policy = Policy::parse(text).value();
     for (const RowResult& row : run(s, ids, {.chunk = 5, .policy = policy.ref()}).rows) EXPECT_EQ(row.depth, depth);

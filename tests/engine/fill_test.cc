@@ -46,9 +46,12 @@ constexpr double kSumsOfFloats = 8e-6;
 
 class Fill : public ::testing::TestWithParam<const char*> {
  protected:
-  const Model model_ = testing::tiny_model(
-      {.family = GetParam(), .n_layers = kLayers, .vocab = 128, .window_pattern = 2, .tokenizer = testing::TinyVocab::none},
-      {.numerics = Numerics::exact});
+  const Model model_ = testing::tiny_model({.family = GetParam(),
+                                            .n_layers = kLayers,
+                                            .vocab = 128,
+                                            .window_pattern = 2,
+                                            .tokenizer = testing::TinyVocab::none},
+                                           {.numerics = Numerics::exact});
   const std::vector<int32_t> ids_ = random_ids(kRows, 128, 31);
 
   Session session() const {

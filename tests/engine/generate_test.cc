@@ -47,7 +47,8 @@ TEST(Generate, GivesTheSameTokensForASeedWhateverTheChunking) {
   const SampleOptions reseeded{.temperature = 0.9f, .seed = 43};
   const Generation other = generate(a, "Hello there, world", {.max_new_tokens = 40, .sample = reseeded}).value();
   EXPECT_NE(x.tokens, other.tokens);
-  const Generation sequence = generate(a, "Hello there, world", {.max_new_tokens = 40, .sample = sample, .sequence = 1}).value();
+  const Generation sequence =
+      generate(a, "Hello there, world", {.max_new_tokens = 40, .sample = sample, .sequence = 1}).value();
   EXPECT_NE(x.tokens, sequence.tokens);
 }
 
@@ -57,11 +58,17 @@ TEST(Generate, StreamsExactlyTheTextItReturns) {
   const SampleOptions sample{.temperature = 1, .seed = 5};
   const std::string all = generate(s, "Hello", {.max_new_tokens = 60, .sample = sample}).value().text;
   ASSERT_GT(all.size(), 20u);
-  const std::vector<std::vector<std::string>> cases = {{}, {all.substr(10, 3)}, {all.substr(15, 5), "never seen"}, {all.substr(0, 1)}};
+  const std::vector<std::vector<std::string>> cases = {
+      {}, {all.substr(10, 3)}, {all.substr(15, 5), "never seen"}, {all.substr(0, 1)}};
   for (const auto& stop : cases) {
     Streamed streamed;
-    const Generation out = generate(s, "Hello", {.max_new_tokens = 60, .sample = sample, .stop = stop,
-                                                 .on_token = Streamed::on_token, .context = &streamed}).value();
+    const Generation out = generate(s, "Hello",
+                                    {.max_new_tokens = 60,
+                                     .sample = sample,
+                                     .stop = stop,
+                                     .on_token = Streamed::on_token,
+                                     .context = &streamed})
+                               .value();
     EXPECT_EQ(streamed.text, out.text);
     EXPECT_EQ(streamed.ids, out.tokens);
     EXPECT_EQ(out.text, stop.empty() ? all : all.substr(0, all.find(stop[0])));
@@ -78,7 +85,10 @@ TEST(Generate, EndsAtTheContextAndWhenTheCallerSaysSo) {
   ASSERT_EQ(full.stop_reason, StopReason::context);
   EXPECT_EQ(full.tokens.size(), 16u);
   Streamed streamed{.text = {}, .ids = {}, .stop_after = 3};
-  const Generation cut = generate(s, prompt, {.max_new_tokens = 15, .sample = endless(m), .on_token = Streamed::on_token, .context = &streamed}).value();
+  const Generation cut =
+      generate(s, prompt,
+               {.max_new_tokens = 15, .sample = endless(m), .on_token = Streamed::on_token, .context = &streamed})
+          .value();
   EXPECT_EQ(cut.stop_reason, StopReason::cancelled);
   EXPECT_EQ(cut.tokens.size(), 3u);
 }
@@ -92,7 +102,8 @@ TEST(Generate, ReportsDepthAndWorkOfGeneratedRows) {
   EXPECT_DOUBLE_EQ(full.work, 1);
   EXPECT_EQ(full.decode_steps, std::ssize(full.tokens) - 1);
   EXPECT_EQ(full.kv_bytes, s.cache().bytes());
-  const Generation exit = generate(s, prompt, {.max_new_tokens = 10, .sample = endless(m), .policy = exit_at{.layer = 2}}).value();
+  const Generation exit =
+      generate(s, prompt, {.max_new_tokens = 10, .sample = endless(m), .policy = exit_at{.layer = 2}}).value();
   EXPECT_EQ(exit.mean_depth, 2);
   EXPECT_LT(exit.work, 0.95);
   EXPECT_EQ(exit.depths[0], 4) << "the first token comes from the prompt's last row";

@@ -38,8 +38,10 @@ class FullDepth : public ::testing::TestWithParam<Case> {
                                {.target = target});
   }
   static Session session(const Model& model, int threads = 1) {
-    return Session::make(model, {.max_tokens = 300, .max_sequences = 17, .max_rows = 300, .max_logit_rows = 300,
-                                 .threads = threads}).value();
+    return Session::make(
+               model,
+               {.max_tokens = 300, .max_sequences = 17, .max_rows = 300, .max_logit_rows = 300, .threads = threads})
+        .value();
   }
 };
 
@@ -88,15 +90,15 @@ TEST_P(FullDepth, IsBitEqualWhateverStandsBesideARow) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, FullDepth,
-    ::testing::Values(Case{"qwen2", DType::q5_0, 270}, Case{"qwen2", DType::q8_0}, Case{"gemma3", DType::q4_0},
-                      Case{"gemma3", DType::q8_0}, Case{"llama", DType::q4_k}, Case{"llama", DType::q6_k},
-                      Case{"qwen3", DType::q5_k}, Case{"qwen3", DType::f32}, Case{"llama", DType::f16},
-                      Case{"qwen2", DType::bf16}),
-    [](const auto& info) {
-      return fmt::format("{}_{}", info.param.family, fathom::info(info.param.type).name);
-    });
+INSTANTIATE_TEST_SUITE_P(Models, FullDepth,
+                         ::testing::Values(Case{"qwen2", DType::q5_0, 270}, Case{"qwen2", DType::q8_0},
+                                           Case{"gemma3", DType::q4_0}, Case{"gemma3", DType::q8_0},
+                                           Case{"llama", DType::q4_k}, Case{"llama", DType::q6_k},
+                                           Case{"qwen3", DType::q5_k}, Case{"qwen3", DType::f32},
+                                           Case{"llama", DType::f16}, Case{"qwen2", DType::bf16}),
+                         [](const auto& info) {
+                           return fmt::format("{}_{}", info.param.family, fathom::info(info.param.type).name);
+                         });
 
 }  // namespace
 }  // namespace fathom

@@ -14,7 +14,8 @@ namespace {
 using testing::random_ids;
 
 Session session(const Model& model, int32_t sequences, int32_t rows = 16) {
-  return Session::make(model, {.max_tokens = 64, .max_sequences = sequences, .max_rows = rows, .max_logit_rows = rows}).value();
+  return Session::make(model, {.max_tokens = 64, .max_sequences = sequences, .max_rows = rows, .max_logit_rows = rows})
+      .value();
 }
 
 TEST(Perplexity, IsTheExponentOfTheMeanOverTheSecondHalfOfWholeWindows) {
@@ -71,7 +72,8 @@ TEST(Perplexity, ComparesAPolicyWithFullDepthAtEveryPosition) {
   EXPECT_LT(saved.work, 1);
   EXPECT_GT(saved.kl, 0);
   // A policy whose saving never comes agrees everywhere.
-  const Perplexity never = perplexity(s, text, {.window = 16, .policy = exit_when{.confidence_at_least = 1.0f}}).value();
+  const Perplexity never =
+      perplexity(s, text, {.window = 16, .policy = exit_when{.confidence_at_least = 1.0f}}).value();
   EXPECT_EQ(never.agreement, 1);
   EXPECT_EQ(never.kl, 0);
   EXPECT_EQ(never.perplexity, full.perplexity);
@@ -82,7 +84,8 @@ TEST(Perplexity, ComparesAPolicyWithFullDepthAtEveryPosition) {
     ++seen;
     agreed += full.tokens[i].argmax == saved.tokens[i].argmax;
   }
-  EXPECT_NEAR(saved.agreement, double(agreed) / double(seen), 3.0 / double(seen)) << "the last row of a window counts too";
+  EXPECT_NEAR(saved.agreement, double(agreed) / double(seen), 3.0 / double(seen))
+      << "the last row of a window counts too";
 }
 
 TEST(Perplexity, IsTheSameWhateverRunsSideBySide) {
@@ -108,7 +111,8 @@ TEST(Perplexity, RefusesBadRequests) {
   EXPECT_NE(perplexity(s, text, {.window = 7}).error().message.find("window 7"), std::string::npos);
   EXPECT_NE(perplexity(s, text, {.window = 65}).error().message.find("window 65"), std::string::npos);
   EXPECT_NE(perplexity(s, {}, {.window = 16}).error().message.find("empty"), std::string::npos);
-  EXPECT_NE(perplexity(s, text, {.window = 16, .policy = exit_at{.layer = 2}}).error().message.find("max_sequences"), std::string::npos);
+  EXPECT_NE(perplexity(s, text, {.window = 16, .policy = exit_at{.layer = 2}}).error().message.find("max_sequences"),
+            std::string::npos);
 }
 
 }  // namespace

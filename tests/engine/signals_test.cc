@@ -57,11 +57,13 @@ struct hear_entropy {
 };
 
 Model model(const char* family = "qwen2") {
-  return testing::tiny_model({.family = family, .n_layers = kLayers, .vocab = 128, .tokenizer = testing::TinyVocab::none},
-                             {.numerics = Numerics::exact});
+  return testing::tiny_model(
+      {.family = family, .n_layers = kLayers, .vocab = 128, .tokenizer = testing::TinyVocab::none},
+      {.numerics = Numerics::exact});
 }
 Session session(const Model& m) {
-  return Session::make(m, {.max_tokens = 64, .max_sequences = 2, .max_rows = 32, .max_logit_rows = 32, .kv = DType::f32})
+  return Session::make(m,
+                       {.max_tokens = 64, .max_sequences = 2, .max_rows = 32, .max_logit_rows = 32, .kv = DType::f32})
       .value();
 }
 
@@ -115,7 +117,8 @@ TEST(Signals, AreMissingForRowsOfAKindThatNobodyAskedAbout) {
   Session s = session(m);
   std::vector<Row> rows;
   for (int32_t p = 0; p < 3; ++p) rows.push_back({.token = 5 + p, .sequence = 0, .position = p});
-  for (int32_t p = 0; p < 3; ++p) rows.push_back({.token = 9 + p, .sequence = 1, .position = p, .kind = RowKind::generated});
+  for (int32_t p = 0; p < 3; ++p)
+    rows.push_back({.token = 9 + p, .sequence = 1, .position = p, .kind = RowKind::generated});
   s.step(rows, policy.ref()).value();
   ASSERT_EQ(heard.size(), 6u * kLayers);
   for (const Heard& h : heard) {
@@ -137,7 +140,8 @@ TEST(Signals, AMissingSimilaritySkipsNothingSoEverySecondPartRuns) {
     Session s = session(m);
     std::vector<Row> rows;  // prompt rows run all that the others skip
     for (int32_t p = 0; p < 3; ++p) rows.push_back({.token = 5 + p, .sequence = 0, .position = p});
-    for (int32_t p = 0; p < 3; ++p) rows.push_back({.token = 9 + p, .sequence = 1, .position = p, .kind = RowKind::generated});
+    for (int32_t p = 0; p < 3; ++p)
+      rows.push_back({.token = 9 + p, .sequence = 1, .position = p, .kind = RowKind::generated});
     const StepResult result = s.step(rows, policy.ref()).value();
     const float saved = part == Part::layer ? 3 : 1.5f;
     for (size_t i = 0; i < 6; ++i) EXPECT_EQ(result.rows[i].depth, i < 3 ? kLayers : kLayers - saved);

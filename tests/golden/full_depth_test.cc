@@ -23,8 +23,12 @@ std::vector<int32_t> text_ids(const Model& model, size_t n) {
 }
 
 Session session(const Model& model, int threads, int32_t sequences = 1) {
-  return Session::make(model, {.max_tokens = 128, .max_sequences = sequences, .max_rows = 128, .max_logit_rows = 128,
-                               .threads = threads}).value();
+  return Session::make(model, {.max_tokens = 128,
+                               .max_sequences = sequences,
+                               .max_rows = 128,
+                               .max_logit_rows = 128,
+                               .threads = threads})
+      .value();
 }
 
 TEST(FullDepthOfGemma, IsBitEqualWhateverTheChunkingAndTheThreads) {
@@ -52,7 +56,9 @@ TEST(FullDepthOfGemma, IsBitEqualInEveryBatchOfOneToSixteen) {
     for (int32_t p = 0; p < 6; ++p) {
       std::vector<Row> rows;
       for (int32_t b = 0; b < batch; ++b) {
-        rows.push_back({.token = b == batch - 1 ? ids[size_t(p)] : 1000 + 77 * b + p, .sequence = b, .position = p,
+        rows.push_back({.token = b == batch - 1 ? ids[size_t(p)] : 1000 + 77 * b + p,
+                        .sequence = b,
+                        .position = p,
                         .logits = b == batch - 1});
       }
       const StepResult result = s.step(rows).value();

@@ -10,8 +10,9 @@ namespace fathom::testing {
 std::string real_model_path(const std::string& name) {
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* home = std::getenv("HOME");
-  const std::filesystem::path base = cache != nullptr && *cache != '\0' ? std::filesystem::path(cache)
-                                     : std::filesystem::path(home == nullptr ? "" : home) / ".cache";
+  const std::filesystem::path base = cache != nullptr && *cache != '\0'
+                                         ? std::filesystem::path(cache)
+                                         : std::filesystem::path(home == nullptr ? "" : home) / ".cache";
   const std::filesystem::path path = base / "fathom" / "models" / name / (name + ".gguf");
   return std::filesystem::exists(path) ? path.string() : std::string();
 }

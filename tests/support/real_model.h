@@ -17,7 +17,7 @@ std::optional<Model> real_model(const std::string& name, const OpenOptions& opti
 }  // namespace fathom::testing
 
 /// Leaves a test as skipped, with its reason, when a real model is absent.
-#define FATHOM_NEEDS_MODEL(name)                                                        \
-  if (::fathom::testing::real_model_path(name).empty()) {                               \
-    GTEST_SKIP() << "model " << (name) << " is not here: ./dev model " << (name);       \
+#define FATHOM_NEEDS_MODEL(name)                                                  \
+  if (::fathom::testing::real_model_path(name).empty()) {                         \
+    GTEST_SKIP() << "model " << (name) << " is not here: ./dev model " << (name); \
   }

@@ -13,8 +13,11 @@ Outcome run(Session& session, std::span<const int32_t> ids, const RunOptions& op
   for (size_t at = 0; at < ids.size(); at += static_cast<size_t>(options.chunk)) {
     std::vector<Row> rows;
     for (size_t i = at; i < std::min(ids.size(), at + static_cast<size_t>(options.chunk)); ++i) {
-      rows.push_back({.token = ids[i], .sequence = options.sequence, .position = static_cast<int32_t>(i),
-                      .kind = options.kind, .logits = true});
+      rows.push_back({.token = ids[i],
+                      .sequence = options.sequence,
+                      .position = static_cast<int32_t>(i),
+                      .kind = options.kind,
+                      .logits = true});
     }
     const StepResult result = session.step(rows, options.policy).value();
     out.logits.insert(out.logits.end(), result.logits.data(), result.logits.data() + result.logits.size());

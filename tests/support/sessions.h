@@ -18,8 +18,8 @@ struct RunOptions {
 };
 
 struct Outcome {
-  std::vector<float> logits;      // [ids, vocab]
-  std::vector<RowResult> rows;    // [ids]
+  std::vector<float> logits;    // [ids, vocab]
+  std::vector<RowResult> rows;  // [ids]
 };
 
 Outcome run(Session& session, std::span<const int32_t> ids, const RunOptions& options = {});

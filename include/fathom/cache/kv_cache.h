@@ -15,10 +15,10 @@ namespace fathom {
 
 /// How a cell of (layer, position) came to be. The order is the order of trust.
 enum class Provenance : uint8_t {
-  missing,   ///< never written: a hole, which no step leaves behind
-  filled,    ///< projected from a state that full depth would not have had here, by a row that did not attend
-  inexact,   ///< the same by a row that attended
-  exact,     ///< bit for bit what full depth writes; also in the first layer that a row skips, whose input is right
+  missing,  ///< never written: a hole, which no step leaves behind
+  filled,   ///< projected from a state that full depth would not have had here, by a row that did not attend
+  inexact,  ///< the same by a row that attended
+  exact,    ///< bit for bit what full depth writes; also in the first layer that a row skips, whose input is right
 };
 
 /// Storage for `sequences` sequences of up to `max_tokens` positions. Pages are made when positions are reserved.
@@ -57,8 +57,8 @@ class FATHOM_API KvCache {
   // One page of every layer: the unit of allocation.
   struct Block {
     Buffer memory;
-    std::vector<KvPage> layers;           // [n_layers]
-    std::vector<Provenance> provenance;   // [n_layers, 64]
+    std::vector<KvPage> layers;          // [n_layers]
+    std::vector<Provenance> provenance;  // [n_layers, 64]
   };
   struct Sequence {
     std::vector<std::unique_ptr<Block>> blocks;

@@ -20,8 +20,8 @@ struct DTypeInfo {
 };
 
 inline constexpr DTypeInfo kDTypeInfo[kDTypes] = {
-    {"F32", 0, 1, 4},     {"F16", 1, 1, 2},       {"BF16", 30, 1, 2},     {"Q4_0", 2, 32, 18},    {"Q5_0", 6, 32, 22},
-    {"Q8_0", 8, 32, 34},  {"Q4_K", 12, 256, 144}, {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210},
+    {"F32", 0, 1, 4},    {"F16", 1, 1, 2},       {"BF16", 30, 1, 2},     {"Q4_0", 2, 32, 18},    {"Q5_0", 6, 32, 22},
+    {"Q8_0", 8, 32, 34}, {"Q4_K", 12, 256, 144}, {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210},
 };
 
 constexpr const DTypeInfo& info(DType type) { return kDTypeInfo[static_cast<int>(type)]; }

@@ -102,8 +102,9 @@ class [[nodiscard]] Result<void> {
 
 // FATHOM_TRY(call);            returns the error of a Result from the enclosing function
 // FATHOM_TRY(auto x, call);    or binds its value
-#define FATHOM_TRY(first, ...) \
-  FATHOM_TRY_CAT(FATHOM_TRY_, __VA_OPT__(BIND_))(FATHOM_TRY_CAT(fathom_try_, __LINE__), first __VA_OPT__(, ) __VA_ARGS__)
+#define FATHOM_TRY(first, ...)                   \
+  FATHOM_TRY_CAT(FATHOM_TRY_, __VA_OPT__(BIND_)) \
+  (FATHOM_TRY_CAT(fathom_try_, __LINE__), first __VA_OPT__(, ) __VA_ARGS__)
 #define FATHOM_TRY_CAT(a, b) FATHOM_TRY_CAT_(a, b)
 #define FATHOM_TRY_CAT_(a, b) a##b
 #define FATHOM_TRY_(name, call) \

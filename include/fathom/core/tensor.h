@@ -1,5 +1,5 @@
-// View<T, N>: typed memory that carries its shape; Tensor: a weight as it lies in the file; Buffer: owned, aligned memory.
-// Next in the flow: core/threads.h.
+// View<T, N>: typed memory that carries its shape; Tensor: a weight as it lies in the file; Buffer: owned, aligned
+// memory. Next in the flow: core/threads.h.
 #pragma once
 
 #include <array>
@@ -62,8 +62,8 @@ struct Tensor {
   size_t bytes() const { return static_cast<size_t>(rows) * row_bytes(type, static_cast<size_t>(cols)); }
 };
 
-/// Whether a large buffer asks the system for huge pages: dense data wants them; memory that may stay partly unused does
-/// not, since a touched huge page is resident whole.
+/// Whether a large buffer asks the system for huge pages: dense data wants them; memory that may stay partly unused
+/// does not, since a touched huge page is resident whole.
 enum class Pages : uint8_t { huge, small };
 
 /// Owned memory, 64-byte aligned, zeroed on first touch.

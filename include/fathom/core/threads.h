@@ -32,7 +32,8 @@ class FATHOM_API ThreadPool {
   /// The same for a callable by reference; it must not throw.
   template <class F>
   void run(int64_t parts, F&& f) noexcept {
-    run(parts, [](void* context, int64_t part) { (*static_cast<std::remove_reference_t<F>*>(context))(part); },
+    run(
+        parts, [](void* context, int64_t part) { (*static_cast<std::remove_reference_t<F>*>(context))(part); },
         const_cast<void*>(static_cast<const void*>(&f)));
   }
 

@@ -16,18 +16,18 @@ struct RowState {
   int32_t token = 0;
   int32_t sequence = 0;
   int32_t position = 0;
-  int32_t generated = 0;      // generated rows of its sequence before it
+  int32_t generated = 0;  // generated rows of its sequence before it
   RowKind kind = RowKind::prompt;
-  bool predicts = false;      // its logits are wanted
-  int32_t slot = -1;          // where they go; -1 for rows that do not predict
-  bool exact = true;          // its state is, so far, bit for bit that of full depth
-  int32_t checked_at = 0;     // the last boundary whose answer was computed for it; 0: none
-  bool answered = false;      // its logits are in place
-  int32_t last_answer = -1;   // argmax of that check
-  int32_t agreeing = 0;       // checks in a row with this answer
-  float half_layers = 0;      // sublayers run
-  double macs = 0;            // multiply-adds so far
-  double full_macs = 0;       // of full depth
+  bool predicts = false;     // its logits are wanted
+  int32_t slot = -1;         // where they go; -1 for rows that do not predict
+  bool exact = true;         // its state is, so far, bit for bit that of full depth
+  int32_t checked_at = 0;    // the last boundary whose answer was computed for it; 0: none
+  bool answered = false;     // its logits are in place
+  int32_t last_answer = -1;  // argmax of that check
+  int32_t agreeing = 0;      // checks in a row with this answer
+  float half_layers = 0;     // sublayers run
+  double macs = 0;           // multiply-adds so far
+  double full_macs = 0;      // of full depth
 
   void ran_half(double cost) {
     half_layers += 1;

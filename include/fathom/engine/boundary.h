@@ -20,8 +20,8 @@ enum class Half : uint8_t { attention, feed_forward };
 
 /// What a row's sequence brought along from its earlier generated rows.
 struct SequenceHistory {
-  double macs = 0;            // multiply-adds of its generated rows
-  double full_macs = 0;       // the same at full depth
+  double macs = 0;                                               // multiply-adds of its generated rows
+  double full_macs = 0;                                          // the same at full depth
   float last_entropy = std::numeric_limits<float>::quiet_NaN();  // of its last prediction, nats; NaN before the first
 };
 
@@ -47,14 +47,14 @@ class Boundary {
   PolicyRef policy_;
   Trace* trace_ = nullptr;
   int32_t n_layers_ = 0;
-  bool has_kind_[2] = {};        // some row of the step is a prompt row, a generated row
-  SignalSet next_;               // what the coming boundary reads, over all kinds present
+  bool has_kind_[2] = {};  // some row of the step is a prompt row, a generated row
+  SignalSet next_;         // what the coming boundary reads, over all kinds present
   std::span<const SequenceHistory> history_;
-  std::vector<Step> steps_;      // [rows] signals gather here until the boundary
-  std::vector<Step> asked_;      // [running]
-  std::vector<Decision> said_;   // [running]
+  std::vector<Step> steps_;     // [rows] signals gather here until the boundary
+  std::vector<Step> asked_;     // [running]
+  std::vector<Decision> said_;  // [running]
   std::vector<int32_t> sequences_, checked_;
-  std::vector<bool> ran_;        // [rows] ran some half of the last layer
+  std::vector<bool> ran_;  // [rows] ran some half of the last layer
 };
 
 }  // namespace fathom

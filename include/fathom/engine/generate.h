@@ -19,7 +19,7 @@ enum class StopReason : uint8_t {
   context,      ///< the sequence is at its limit
   end_of_text,  ///< the model said so
   stop_string,
-  cancelled,    ///< the callback said so
+  cancelled,  ///< the callback said so
 };
 FATHOM_API std::string_view name(StopReason reason);
 
@@ -34,10 +34,10 @@ struct GeneratedToken {
 struct GenerateOptions {
   int32_t max_new_tokens = 128;
   SampleOptions sample = {};
-  Policy policy = {};              // default: full depth
+  Policy policy = {};                  // default: full depth
   std::vector<std::string> stop = {};  // the text ends before the first of these
-  int64_t sequence = 0;            // names the noise of this text; the caller's number
-  bool special = false;            // control tokens appear in the text
+  int64_t sequence = 0;                // names the noise of this text; the caller's number
+  bool special = false;                // control tokens appear in the text
   Trace* trace = nullptr;
   /// Called for every token of the text; returning false ends the text after it.
   bool (*on_token)(void* context, const GeneratedToken& token) = nullptr;
@@ -48,15 +48,15 @@ struct GenerateOptions {
 
 struct Generation {
   std::string text;
-  std::vector<int32_t> tokens;    // new ids; the end-of-text token is not among them
-  std::vector<float> depths;      // [tokens] layers the row that predicted each ran
+  std::vector<int32_t> tokens;  // new ids; the end-of-text token is not among them
+  std::vector<float> depths;    // [tokens] layers the row that predicted each ran
   int32_t prompt_tokens = 0;
-  float mean_depth = 0;           // layers run for each generated row; the prompt's depth where there is none
-  double work = 1;                // multiply-adds of generated rows over those of the same rows at full depth
-  double prompt_work = 1;         // the same for prompt rows
+  float mean_depth = 0;    // layers run for each generated row; the prompt's depth where there is none
+  double work = 1;         // multiply-adds of generated rows over those of the same rows at full depth
+  double prompt_work = 1;  // the same for prompt rows
   double prefill_seconds = 0;
   double decode_seconds = 0;
-  int32_t decode_steps = 0;       // steps in decode_seconds
+  int32_t decode_steps = 0;  // steps in decode_seconds
   size_t kv_bytes = 0;
   StopReason stop_reason = StopReason::length;
 

@@ -30,11 +30,11 @@ struct LayerLoop {
   const WorkModel& work;
   ThreadPool& pool;
   KvCache& cache;
-  StepBuffers& buffers;              // states x [rows, d] and scratch
+  StepBuffers& buffers;  // states x [rows, d] and scratch
   std::span<RowState> rows;
-  std::span<int32_t> inexact_from;   // [sequences, n_layers] first position whose cell is not what full depth has
+  std::span<int32_t> inexact_from;  // [sequences, n_layers] first position whose cell is not what full depth has
   ActiveSet& active;
-  Boundary& boundary;                // signals in, decisions out; records them when a trace listens
+  Boundary& boundary;  // signals in, decisions out; records them when a trace listens
 
   /// Runs all rows from their tokens to their logits.
   void run() {
@@ -55,8 +55,12 @@ struct LayerLoop {
     for (size_t i = 0; i < rows.size(); ++i) ids[i] = rows[i].token;
     const Tensor& table = weights.embedding;
     run_rows(pool, kernels.embed, static_cast<int64_t>(rows.size()), table.cols,
-             EmbedArgs{.type = table.type, .table = table.data, .cols = table.cols, .ids = ids,
-                       .scale = config.embedding_scale, .dst = buffers.x});
+             EmbedArgs{.type = table.type,
+                       .table = table.data,
+                       .cols = table.cols,
+                       .ids = ids,
+                       .scale = config.embedding_scale,
+                       .dst = buffers.x});
   }
 
   /// x += after_norm(attention(norm(x))) for rows that attend; keys and values for those and for all that do not.
@@ -69,8 +73,8 @@ struct LayerLoop {
 
     const int64_t q_cols = spec.heads * spec.head_dim, kv_cols = spec.kv_heads * spec.head_dim;
     norm_rows(write, w.attention_norm);
-    const LinearJob qkv[] = {{&w.q, n, buffers.q, q_cols}, {&w.k, n_write, buffers.k, kv_cols},
-                             {&w.v, n_write, buffers.v, kv_cols}};
+    const LinearJob qkv[] = {
+        {&w.q, n, buffers.q, q_cols}, {&w.k, n_write, buffers.k, kv_cols}, {&w.v, n_write, buffers.v, kv_cols}};
     product(buffers.normed, config.d_model, n > 0 ? std::span(qkv) : std::span(qkv).last(2));  // no row asks: no q
     if (spec.qk_norm) {
       norm_heads(buffers.q, n * spec.heads, spec.head_dim, w.q_norm);
@@ -88,8 +92,13 @@ struct LayerLoop {
       *view++ = {cache.pages(layer, row(r).sequence), spec.window > 0 ? std::max(0, end - spec.window) : 0, end};
     }
     attention(pool, kernels,
-              AttentionArgs{.type = cache.type(), .q = buffers.q, .rows = buffers.views, .heads = spec.heads,
-                            .kv_heads = spec.kv_heads, .head_dim = spec.head_dim, .scale = spec.attention_scale,
+              AttentionArgs{.type = cache.type(),
+                            .q = buffers.q,
+                            .rows = buffers.views,
+                            .heads = spec.heads,
+                            .kv_heads = spec.kv_heads,
+                            .head_dim = spec.head_dim,
+                            .scale = spec.attention_scale,
                             .dst = buffers.mixed},
               n, buffers.attention);
     const LinearJob out[] = {{&w.o, n, buffers.projected, config.d_model}};
@@ -111,9 +120,10 @@ struct LayerLoop {
     norm_rows(feed, w.feed_forward_norm);
     const LinearJob in[] = {{&w.gate, n, buffers.gate, spec.feed_forward}, {&w.up, n, buffers.up, spec.feed_forward}};
     product(buffers.normed, config.d_model, in);
-    run_rows(pool, kernels.gated, n, spec.feed_forward,
-             GatedArgs{.kind = spec.gate, .a = buffers.gate, .b = buffers.up, .cols = spec.feed_forward,
-                       .dst = buffers.gate});
+    run_rows(
+        pool, kernels.gated, n, spec.feed_forward,
+        GatedArgs{
+            .kind = spec.gate, .a = buffers.gate, .b = buffers.up, .cols = spec.feed_forward, .dst = buffers.gate});
     const LinearJob out[] = {{&w.down, n, buffers.projected, config.d_model}};
     product(buffers.gate, spec.feed_forward, out);
     add_to_state(feed, w.feed_forward_after_norm);
@@ -137,13 +147,13 @@ struct LayerLoop {
   }
 
   // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
-  void norm_rows(std::span<const int32_t> which, const float* weight);                   // x[which] -> normed
+  void norm_rows(std::span<const int32_t> which, const float* weight);  // x[which] -> normed
   void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);
-  void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);         // quantises where asked
+  void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);  // quantises where asked
   void rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin);
   void write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write);  // k, v -> cache
-  void mark_cells(int32_t layer, std::span<const int32_t> write);                        // provenance, and fills as work
-  void add_to_state(std::span<const int32_t> which, const float* after_norm);            // x[which] += projected
+  void mark_cells(int32_t layer, std::span<const int32_t> write);              // provenance, and fills as work
+  void add_to_state(std::span<const int32_t> which, const float* after_norm);  // x[which] += projected
 };
 
 }  // namespace fathom

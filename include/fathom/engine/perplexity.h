@@ -11,8 +11,8 @@
 namespace fathom {
 
 struct PerplexityOptions {
-  int32_t window = 512;    // cells of one window
-  Policy policy = {};      // acts on every position, as if it were generated
+  int32_t window = 512;  // cells of one window
+  Policy policy = {};    // acts on every position, as if it were generated
   /// Called after each window; returning false ends the run with an error of code cancelled.
   bool (*on_progress)(void* context, int64_t done, int64_t total) = nullptr;
   void* context = nullptr;
@@ -21,19 +21,19 @@ struct PerplexityOptions {
 /// One token of the text.
 struct ScoredToken {
   int32_t id = 0;
-  int32_t argmax = -1;   // what was predicted for this place; -1 where nothing precedes
-  float nll = 0;         // negative log-likelihood, nats; NaN where nothing precedes
-  float depth = 0;       // layers run by the row that predicted it; 0 where nothing precedes
-  bool scored = false;   // part of `perplexity`
+  int32_t argmax = -1;  // what was predicted for this place; -1 where nothing precedes
+  float nll = 0;        // negative log-likelihood, nats; NaN where nothing precedes
+  float depth = 0;      // layers run by the row that predicted it; 0 where nothing precedes
+  bool scored = false;  // part of `perplexity`
 };
 
 struct Perplexity {
-  double perplexity = 0;   // over the second half of every whole window; NaN when the text fills none
-  int64_t n_tokens = 0;    // of the text
+  double perplexity = 0;  // over the second half of every whole window; NaN when the text fills none
+  int64_t n_tokens = 0;   // of the text
   int64_t n_scored = 0;
-  double agreement = 1;    // share of predicted positions whose argmax is that of full depth
-  double kl = 0;           // mean KL(full depth || policy), nats
-  double mean_depth = 0;   // layers
+  double agreement = 1;   // share of predicted positions whose argmax is that of full depth
+  double kl = 0;          // mean KL(full depth || policy), nats
+  double mean_depth = 0;  // layers
   double work = 1;
   std::vector<ScoredToken> tokens;  // [n_tokens]
 };

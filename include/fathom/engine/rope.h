@@ -34,7 +34,7 @@ class RopeTables {
     std::vector<float> cos_sin;       // [rows, dim / 2, 2]
   };
   std::vector<Table> tables_;
-  std::vector<int32_t> of_layer_;     // [n_layers] index into tables_
+  std::vector<int32_t> of_layer_;  // [n_layers] index into tables_
   std::vector<float> gathered_;
   size_t n_rows_ = 0;
 };

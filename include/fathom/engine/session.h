@@ -16,21 +16,21 @@
 namespace fathom {
 
 struct SessionOptions {
-  int32_t max_tokens = 4096;   // positions of a sequence; at most what the model was made for
+  int32_t max_tokens = 4096;  // positions of a sequence; at most what the model was made for
   int32_t max_sequences = 1;
-  int32_t max_rows = 256;      // rows of one step: prompts are cut into chunks of this
-  int32_t max_logit_rows = 16; // rows of one step whose logits are wanted
-  DType kv = DType::f16;       // F16 or F32
-  int threads = 1;             // 1 starts none
+  int32_t max_rows = 256;       // rows of one step: prompts are cut into chunks of this
+  int32_t max_logit_rows = 16;  // rows of one step whose logits are wanted
+  DType kv = DType::f16;        // F16 or F32
+  int threads = 1;              // 1 starts none
 };
 
 /// One token entering a step. Rows of a sequence come in the order of their positions, each position once.
 struct Row {
   int32_t token = 0;
   int32_t sequence = 0;
-  int32_t position = 0;        // the next free one of its sequence
+  int32_t position = 0;  // the next free one of its sequence
   RowKind kind = RowKind::prompt;
-  bool logits = false;         // predict the token after this one
+  bool logits = false;  // predict the token after this one
 };
 
 /// What became of a row.

@@ -24,23 +24,23 @@ struct StepBuffers {
   ///   errors   capacity: memory refused
   Result<void> make_answers();
 
-  float* x = nullptr;       // [max_rows, d]       states
-  float* before = nullptr;  // [max_rows, d]       states before the layer, where a signal compares
-  float* before_half = nullptr;  // [max_rows, d]  states before the half
-  float* normed = nullptr;  // [max_rows, d]       normalised input of a half
-  float* projected = nullptr;  // [max_rows, d]    its output, in the same memory: the input is used up by then
-  float* q = nullptr;       // [max_rows, heads * head_dim]
-  float* k = nullptr;       // [max_rows, kv_heads * head_dim]
-  float* v = nullptr;       // [max_rows, kv_heads * head_dim]
-  float* mixed = nullptr;   // [max_rows, heads * head_dim]  attention's result
-  float* gate = nullptr;    // [max_rows, feed_forward]
-  float* up = nullptr;      // [max_rows, feed_forward]
-  float* logits = nullptr;  // [max_logit_rows, vocab]
-  float* answers = nullptr;  // [max_logit_rows, vocab]  answers that are not in their place yet; null until made
-  float* compared = nullptr;  // [max_rows]
-  int32_t* ids = nullptr;   // [max_rows]
-  Q8Rows q8{};              // [max_rows, widest input]
-  KvCell* cells = nullptr;  // [max_rows]
+  float* x = nullptr;             // [max_rows, d]       states
+  float* before = nullptr;        // [max_rows, d]       states before the layer, where a signal compares
+  float* before_half = nullptr;   // [max_rows, d]  states before the half
+  float* normed = nullptr;        // [max_rows, d]       normalised input of a half
+  float* projected = nullptr;     // [max_rows, d]    its output, in the same memory: the input is used up by then
+  float* q = nullptr;             // [max_rows, heads * head_dim]
+  float* k = nullptr;             // [max_rows, kv_heads * head_dim]
+  float* v = nullptr;             // [max_rows, kv_heads * head_dim]
+  float* mixed = nullptr;         // [max_rows, heads * head_dim]  attention's result
+  float* gate = nullptr;          // [max_rows, feed_forward]
+  float* up = nullptr;            // [max_rows, feed_forward]
+  float* logits = nullptr;        // [max_logit_rows, vocab]
+  float* answers = nullptr;       // [max_logit_rows, vocab]  answers that are not in their place yet; null until made
+  float* compared = nullptr;      // [max_rows]
+  int32_t* ids = nullptr;         // [max_rows]
+  Q8Rows q8{};                    // [max_rows, widest input]
+  KvCell* cells = nullptr;        // [max_rows]
   AttentionRow* views = nullptr;  // [max_rows]
   LogitStats* stats = nullptr;    // [max_rows]
 

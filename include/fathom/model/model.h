@@ -16,14 +16,14 @@ namespace fathom {
 
 struct OpenOptions {
   Numerics numerics = Numerics::fast;
-  int threads = 1;            // used while packing only; 1 starts none
+  int threads = 1;               // used while packing only; 1 starts none
   const char* target = nullptr;  // a kernel table by name ("cpu/avx2", "ref"); null: the machine's best
 };
 
 /// What ties sidecars and traces to what was run.
 struct Fingerprint {
-  uint64_t model = 0;      // XXH3 of metadata, tensor records and samples of every tensor's data
-  uint64_t tokenizer = 0;  // XXH3 of the tokenizer's tables
+  uint64_t model = 0;        // XXH3 of metadata, tensor records and samples of every tensor's data
+  uint64_t tokenizer = 0;    // XXH3 of the tokenizer's tables
   std::string numeric_path;  // "fast" or "exact": independent of the instruction set
   friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
 };

@@ -10,23 +10,23 @@ namespace fathom {
 
 /// One block's weights. Vectors are f32; those a family lacks are null.
 struct LayerWeights {
-  Linear q, k, v, o;            // [heads * head_dim, d], [kv_heads * head_dim, d] twice, [d, heads * head_dim]
-  Linear gate, up, down;        // [ff, d] twice, [d, ff]
-  const float* attention_norm = nullptr;          // [d]
-  const float* attention_after_norm = nullptr;    // [d]
-  const float* feed_forward_norm = nullptr;       // [d]
-  const float* feed_forward_after_norm = nullptr; // [d]
-  const float* q_norm = nullptr;                  // [head_dim]
-  const float* k_norm = nullptr;                  // [head_dim]
+  Linear q, k, v, o;      // [heads * head_dim, d], [kv_heads * head_dim, d] twice, [d, heads * head_dim]
+  Linear gate, up, down;  // [ff, d] twice, [d, ff]
+  const float* attention_norm = nullptr;           // [d]
+  const float* attention_after_norm = nullptr;     // [d]
+  const float* feed_forward_norm = nullptr;        // [d]
+  const float* feed_forward_after_norm = nullptr;  // [d]
+  const float* q_norm = nullptr;                   // [head_dim]
+  const float* k_norm = nullptr;                   // [head_dim]
 };
 
-/// A model's weights. All packed matrices lie in one piece of memory, in the order of the layers, so that the system can
-/// give it huge pages; vectors lie in another, as f32.
+/// A model's weights. All packed matrices lie in one piece of memory, in the order of the layers, so that the system
+/// can give it huge pages; vectors lie in another, as f32.
 struct Weights {
-  Tensor embedding;             // [vocab, d] in the file's type, mapped; rows are unpacked one at a time
+  Tensor embedding;  // [vocab, d] in the file's type, mapped; rows are unpacked one at a time
   std::vector<LayerWeights> layers;
   const float* final_norm = nullptr;  // [d]
-  Linear head;                  // [vocab, d]
+  Linear head;                        // [vocab, d]
   Buffer packed;
   Buffer vectors;
 };

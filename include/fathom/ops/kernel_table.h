@@ -28,10 +28,10 @@ enum class Activation : uint8_t { f32, q8 };
 
 /// Rows of activations quantised in blocks of 32: value[i] ~ scales[i / 32] * values[i], |values[i]| <= 127.
 struct Q8Rows {
-  int8_t* values;   // [rows, cols], cols padded to a multiple of 32 with zeros
-  float* scales;    // [rows, cols / 32]
-  int32_t* sums;    // [rows, cols / 16]  sum of each 16 values, for weights with a zero point
-  int64_t cols;     // padded
+  int8_t* values;  // [rows, cols], cols padded to a multiple of 32 with zeros
+  float* scales;   // [rows, cols / 32]
+  int32_t* sums;   // [rows, cols / 16]  sum of each 16 values, for weights with a zero point
+  int64_t cols;    // padded
 };
 
 /// A weight matrix in the file's layout.
@@ -44,12 +44,12 @@ struct MatrixDesc {
 /// dst[r, o] = sum_i src[r, i] * weight[o, i] + bias[o]
 struct LinearArgs {
   MatrixDesc matrix;
-  const void* packed;   // by the same kernel's pack()
-  const float* src;     // [n, cols]   when the kernel reads f32
-  Q8Rows src_q8;        // [n, cols]   when the kernel reads q8
-  int64_t n;            // rows, 1 and up
-  const float* bias;    // [rows] or null
-  float* dst;           // [n, dst_stride]
+  const void* packed;  // by the same kernel's pack()
+  const float* src;    // [n, cols]   when the kernel reads f32
+  Q8Rows src_q8;       // [n, cols]   when the kernel reads q8
+  int64_t n;           // rows, 1 and up
+  const float* bias;   // [rows] or null
+  float* dst;          // [n, dst_stride]
   int64_t dst_stride;
 };
 
@@ -72,11 +72,11 @@ struct LinearKernel {
 /// dst[i] = scale * table[ids[i]]
 struct EmbedArgs {
   DType type;
-  const void* table;   // [entries, cols] in the file's layout
+  const void* table;  // [entries, cols] in the file's layout
   int64_t cols;
   const int32_t* ids;  // [n], in range
   float scale;
-  float* dst;          // [n, cols]
+  float* dst;  // [n, cols]
 };
 
 /// dst[i] = src[index[i]] normalised (root mean square), times weight. index may be null (identity).
@@ -84,9 +84,9 @@ struct NormArgs {
   const float* src;      // [*, cols]
   const int32_t* index;  // [n] or null
   int64_t cols;
-  const float* weight;   // [cols]
+  const float* weight;  // [cols]
   float eps;
-  float* dst;            // [n, cols]; may equal src when index is null
+  float* dst;  // [n, cols]; may equal src when index is null
 };
 
 /// Quantises rows for a product: per block scale = max|x| / 127, value = round-half-even(x / scale), in f32, the same
@@ -106,7 +106,7 @@ struct GatedArgs {
   const float* a;  // [n, cols]
   const float* b;  // [n, cols]
   int64_t cols;
-  float* dst;      // [n, cols]; may equal a
+  float* dst;  // [n, cols]; may equal a
 };
 
 /// x[index[i]] += y[i]
@@ -114,7 +114,7 @@ struct AddArgs {
   const float* y;        // [n, cols]
   const int32_t* index;  // [n] or null
   int64_t cols;
-  float* x;              // [*, cols]
+  float* x;  // [*, cols]
 };
 
 enum class Pairing : uint8_t {
@@ -124,7 +124,7 @@ enum class Pairing : uint8_t {
 
 /// Rotates the first `rope_dim` numbers of every head of every row, in place.
 struct RopeArgs {
-  float* x;              // [n, heads, head_dim]
+  float* x;  // [n, heads, head_dim]
   int64_t heads, head_dim, rope_dim;
   Pairing pairing;
   const float* cos_sin;  // [n, rope_dim / 2, 2]
@@ -136,29 +136,30 @@ struct SimilarityArgs {
   const int32_t* index;  // [n] or null, into a
   const float* b;        // [n, cols]
   int64_t cols;
-  float* dst;            // [n]
+  float* dst;  // [n]
 };
 
 /// What exit checks and the sampler ask of a row of logits. Ties go to the lower id. A NaN is never chosen; a row that
 /// holds one has NaN for log_sum and entropy, and argmax 0 when it holds nothing above -inf.
 struct LogitStats {
   int32_t argmax;
-  float max;         // the largest logit
-  float second;      // the second largest
-  float log_sum;     // log of the sum of exp(logit)
-  float entropy;     // of the softmax, in nats
+  float max;      // the largest logit
+  float second;   // the second largest
+  float log_sum;  // log of the sum of exp(logit)
+  float entropy;  // of the softmax, in nats
 };
 
 struct LogitStatsArgs {
   const float* logits;  // [n, vocab]
   int64_t vocab;
-  LogitStats* dst;      // [n]
+  LogitStats* dst;  // [n]
 };
 
-// ---- cache and attention ---------------------------------------------------------------------------------------------
+// ---- cache and attention
+// ---------------------------------------------------------------------------------------------
 
-inline constexpr int kPageCells = 64;          // positions of one page; page p holds [64 p, 64 p + 64)
-inline constexpr int kAttentionChunk = 256;    // cells of one partial result; chunks start at multiples of it
+inline constexpr int kPageCells = 64;        // positions of one page; page p holds [64 p, 64 p + 64)
+inline constexpr int kAttentionChunk = 256;  // cells of one partial result; chunks start at multiples of it
 
 /// 64 consecutive positions of one layer of one sequence. Keys lie cell-minor, so that vector lanes are cells.
 struct KvPage {
@@ -175,9 +176,9 @@ struct KvCell {
 /// Stores new keys and values; sets no provenance and not `real` (the cache does both). As f16 they round half even,
 /// and magnitudes above 65504 become 65504.
 struct KvWriteArgs {
-  DType type;           // f16 or f32
-  const float* k;       // [n, kv_heads, head_dim]  rotated
-  const float* v;       // [n, kv_heads, head_dim]
+  DType type;      // f16 or f32
+  const float* k;  // [n, kv_heads, head_dim]  rotated
+  const float* v;  // [n, kv_heads, head_dim]
   int64_t kv_heads, head_dim;
   const KvCell* cells;  // [n]
 };
@@ -193,8 +194,8 @@ struct AttentionArgs {
   const float* q;            // [n, heads, head_dim]  rotated
   const AttentionRow* rows;  // [n]
   int64_t heads, kv_heads, head_dim;
-  float scale;               // of the scores
-  float* dst;                // [n, heads, head_dim]
+  float scale;  // of the scores
+  float* dst;   // [n, heads, head_dim]
 };
 
 /// A partial attention result of one row and one KV head: for each query head of the group
@@ -209,7 +210,8 @@ struct AttentionKernels {
   void (*finish)(const AttentionArgs& args, int64_t row, int64_t kv_head, const float* partial) noexcept;
 };
 
-// ---- the table -------------------------------------------------------------------------------------------------------
+// ---- the table
+// -------------------------------------------------------------------------------------------------------
 
 /// A named entry; run == nullptr means the backend does not serve it.
 template <class Fn>
@@ -224,7 +226,7 @@ using RowKernel = Kernel<void (*)(const Args& args, int64_t begin, int64_t end) 
 /// What one backend (on one instruction set) can do. Tables are static and immutable.
 struct KernelTable {
   uint32_t version = kKernelTableVersion;
-  const char* name = nullptr;  // "ref", "cpu/avx2", "cpu/avx512vnni"
+  const char* name = nullptr;            // "ref", "cpu/avx2", "cpu/avx512vnni"
   const LinearKernel* linear = nullptr;  // in order of preference; the first that accepts a matrix serves it
   int32_t n_linear = 0;
   const LinearKernel* linear_exact = nullptr;  // the same for Numerics::exact

@@ -50,7 +50,7 @@ struct Activations {
 struct LinearJob {
   const Linear* weight = nullptr;
   int64_t n = 0;
-  float* dst = nullptr;        // [n, dst_stride]
+  float* dst = nullptr;  // [n, dst_stride]
   int64_t dst_stride = 0;
 };
 

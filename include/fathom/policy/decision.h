@@ -43,8 +43,8 @@ enum class Signal : uint8_t {
 };
 inline constexpr int kSignals = 8;
 inline constexpr std::string_view kSignalNames[kSignals] = {
-    "exit_confidence", "exit_margin",          "exit_entropy",            "agreeing",
-    "similarity",      "similarity_attention", "similarity_feed_forward", "last_entropy"};
+    "exit_confidence",         "exit_margin", "exit_entropy", "agreeing", "similarity", "similarity_attention",
+    "similarity_feed_forward", "last_entropy"};
 
 /// A set of signals.
 struct SignalSet {
@@ -69,7 +69,7 @@ inline constexpr SignalSet kExitSignals =
 /// One row at a boundary: `layer` layers are behind it, the decision is about layer `layer + 1`.
 /// Layers count from 1, so boundary 0 lies before the first layer; there is no boundary after the last.
 struct Step {
-  int32_t layer = 0;      // 0 .. n_layers - 1
+  int32_t layer = 0;  // 0 .. n_layers - 1
   int32_t n_layers = 0;
   int32_t position = 0;   // in its sequence, from 0
   int32_t generated = 0;  // generated rows of the sequence before this one; 0 on prompt rows

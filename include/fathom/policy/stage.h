@@ -39,9 +39,7 @@ struct Settings {
 /// Rows a depth stage acts on.
 enum class On : uint8_t { generated, prompt, all };
 
-constexpr bool acts_on(On on, RowKind kind) {
-  return on == On::all || (on == On::prompt) == (kind == RowKind::prompt);
-}
+constexpr bool acts_on(On on, RowKind kind) { return on == On::all || (on == On::prompt) == (kind == RowKind::prompt); }
 
 /// Says what it is. Asked first: std::copyable of a type that converts from stages would ask about stages again.
 template <class S>
@@ -51,15 +49,18 @@ concept HasTraits = requires {
 
 /// A stage that decides.
 template <class S>
-concept DecidingStage = HasTraits<S> && std::copyable<S> && requires(const S& stage, const Step& step, Decision before) {
-  { stage(step, before) } noexcept -> std::same_as<Decision>;
-} && (S::traits.kind != StageKind::setting);
+concept DecidingStage = HasTraits<S> && std::copyable<S> &&
+    requires(const S& stage, const Step& step, Decision before) {
+  { stage(step, before) }
+  noexcept->std::same_as<Decision>;
+} &&(S::traits.kind != StageKind::setting);
 
 /// A stage that configures.
 template <class S>
 concept SettingStage = HasTraits<S> && std::copyable<S> && requires(const S& stage, Settings& settings) {
-  { stage.apply(settings) } noexcept;
-} && (S::traits.kind == StageKind::setting);
+  { stage.apply(settings) }
+  noexcept;
+} &&(S::traits.kind == StageKind::setting);
 
 template <class S>
 concept Stage = DecidingStage<S> || SettingStage<S>;
@@ -68,7 +69,8 @@ concept Stage = DecidingStage<S> || SettingStage<S>;
 /// Without it, `traits.reads` holds at every boundary from 1 on.
 template <class S>
 concept NarrowStage = requires(const S& stage, RowKind kind) {
-  { stage.reads_at(0, 0, kind) } noexcept -> std::same_as<SignalSet>;
+  { stage.reads_at(0, 0, kind) }
+  noexcept->std::same_as<SignalSet>;
 };
 
 }  // namespace fathom

@@ -25,9 +25,9 @@ struct TraceEvent {
   };
   Kind kind = Kind::rows;
   std::vector<TraceRow> rows;
-  int32_t layer = 0;               // of a boundary
+  int32_t layer = 0;                  // of a boundary
   std::array<SignalSet, 2> computed;  // by RowKind; the others read as NaN in `steps`
-  std::vector<int32_t> sequences;  // [steps]
+  std::vector<int32_t> sequences;     // [steps]
   std::vector<Step> steps;
   std::vector<Decision> decisions;  // [steps]
   std::vector<TraceCommit> commits;
