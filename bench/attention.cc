@@ -151,7 +151,7 @@ void add_row_kernels(const KernelTable& t, int64_t d, int64_t ff, int64_t vocab)
   static std::vector<int8_t> values(kLargest);
   static std::vector<int32_t> sums(kLargest);
   static LogitStats stats;
-  const Q8Rows q8{values.data(), dst.data(), sums.data(), ff};
+  const QuantRows q8{values.data(), dst.data(), sums.data(), ff};
   add_rows<NormArgs>("norm", d, t, &KernelTable::norm, {a.data(), nullptr, d, b.data(), 1e-6f, dst.data()});
   add_rows<SimilarityArgs>("similarity", d, t, &KernelTable::similarity, {a.data(), nullptr, b.data(), d, dst.data()});
   add_rows<QuantizeArgs>("quantize", ff, t, &KernelTable::quantize, {a.data(), ff, q8});

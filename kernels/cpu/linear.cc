@@ -3,7 +3,8 @@
 //
 // Pairs: u8 * s8 products are added two by two in 16 bits (maddubs); |pair| <= 2 * max_code * 127. While sums of
 // `chain` pairs stay within 32,767 they are added in 16 bits, then widened to 32. q8_0's signed codes go as |code| *
-// sign(code) a, so that -128 is 128 as an unsigned byte: 2 * 128 * 127 = 32,512 still fits.
+// sign(code) a, so that -128 is 128 as an unsigned byte: 2 * 128 * 127 = 32,512 still fits. A low plane of activations
+// (|a| <= 8) takes whole blocks in 16 bits for every type.
 #include "kernels/cpu/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -21,7 +22,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
-constexpr LinearRuns kRuns = scalar::kRuns;
+using Runs = scalar::Runs;
 
 #else
 
@@ -36,6 +37,7 @@ using VecI16 = hn::Vec<I16>;
 constexpr int kLanes = HWY_MAX_BYTES / 4;    // outputs in one vector
 constexpr int kParts = kPanelRows / kLanes;  // vectors for 16 outputs
 constexpr int kPartBytes = 4 * kLanes;
+constexpr int kMaxLow = 8;  // |a| of a low plane
 
 HWY_INLINE VecI32 broadcast_int(const uint8_t* p) {
   int32_t x;
@@ -91,11 +93,11 @@ HWY_INLINE V here(V v) {
 }
 
 /// sum[r][p] += codes times activations of row r over quads [begin, end), for the vectors p of 16 outputs; each vector
-/// of codes is read once for all `rows` rows, which lie 32 bytes apart.
-template <DType type, int begin, int end, int rows>
+/// of codes is read once for all `rows` rows, which lie 32 bytes apart; |a| <= `largest`.
+template <DType type, int begin, int end, int largest, int rows>
 HWY_INLINE void dot(const uint8_t* HWY_RESTRICT codes, const uint8_t* HWY_RESTRICT a, VecI32 (&sum)[rows][kParts]) {
   constexpr PanelFormat f = kPanelFormat<type>;
-  constexpr int kChain = std::min(end - begin, 32767 / (2 * f.max_code * 127));
+  constexpr int kChain = std::min(end - begin, 32767 / (2 * f.max_code * largest));
   static_assert(kChain >= 1, "a pair of products must fit 16 bits");
   const U8 d8;
   for (int q = begin; q < end; q += kChain) {
@@ -115,6 +117,21 @@ HWY_INLINE void dot(const uint8_t* HWY_RESTRICT codes, const uint8_t* HWY_RESTRI
       for (int p = 0; p < kParts; ++p) sum[r][p] = here(add_pairs(sum[r][p], pairs[r][p]));
     }
   }
+}
+
+/// sum[r][p] += the same over all planes: 16 times the high one and the low one.
+template <DType type, int begin, int end, int planes, int rows>
+HWY_INLINE void dot_planes(const uint8_t* codes, const uint8_t* a, int low_plane, VecI32 (&sum)[rows][kParts]) {
+  if constexpr (planes == 1) return dot<type, begin, end, kMaxQ8>(codes, a, sum);
+  VecI32 high[rows][kParts];
+  for (int r = 0; r < rows; ++r) {
+    for (int p = 0; p < kParts; ++p) high[r][p] = hn::Zero(I32());
+  }
+  dot<type, begin, end, kMaxQ8>(codes, a, high);
+  for (int r = 0; r < rows; ++r) {
+    for (int p = 0; p < kParts; ++p) sum[r][p] = hn::Add(sum[r][p], hn::ShiftLeft<4>(high[r][p]));
+  }
+  dot<type, begin, end, kMaxLow>(codes, a + low_plane, sum);
 }
 
 // ---- codes and scales of a block -----------------------------------------------------------------------------------
@@ -202,10 +219,10 @@ struct BlockScales {
 constexpr int kTogether = kParts == 1 ? 4 : 2;  // rows whose sums share the registers with a block's codes
 
 /// acc += one block for rows [r0, r0 + n) of a tile's record.
-template <DType type, int rows, int n>
+template <DType type, int rows, int planes, int n>
 HWY_INLINE void block_step(const uint8_t* codes, const BlockScales<type>& scales, const uint8_t* record, int r0,
                            float (*HWY_RESTRICT acc)[kPanelRows]) {
-  using Record = TileRecord<type, rows>;
+  using Record = TileRecord<type, rows, planes>;
   constexpr PanelFormat f = kPanelFormat<type>;
   const F32 df;
   const uint8_t* a = record + r0 * kQuantBlock;
@@ -216,13 +233,13 @@ HWY_INLINE void block_step(const uint8_t* codes, const BlockScales<type>& scales
     for (int p = 0; p < kParts; ++p) sum[r][p] = kStartsAtZero ? hn::Zero(I32()) : broadcast_int(correction + 4 * r);
   }
   if constexpr (f.coding == Coding::two_scales) {
-    dot<type, 0, kQuads / 2>(codes, a, sum);
+    dot_planes<type, 0, kQuads / 2, planes>(codes, a, Record::kLow, sum);
     for (int r = 0; r < n; ++r) {
       for (int p = 0; p < kParts; ++p) upper[r][p] = broadcast_int(correction + 4 * (rows + r));
     }
-    dot<type, kQuads / 2, kQuads>(codes, a, upper);
+    dot_planes<type, kQuads / 2, kQuads, planes>(codes, a, Record::kLow, upper);
   } else {
-    dot<type, 0, kQuads>(codes, a, sum);
+    dot_planes<type, 0, kQuads, planes>(codes, a, Record::kLow, sum);
   }
   for (int r = 0; r < n; ++r) {
     const VecF32 scale = broadcast_float(record + Record::kScales + 4 * (r0 + r));
@@ -243,23 +260,24 @@ HWY_INLINE void block_step(const uint8_t* codes, const BlockScales<type>& scales
 }
 
 /// The same for all rows of a tile.
-template <DType type, int rows>
+template <DType type, int rows, int planes>
 HWY_INLINE void tile_step(const uint8_t* codes, const BlockScales<type>& scales, const uint8_t* record,
                           float (*HWY_RESTRICT acc)[kPanelRows]) {
   constexpr int kWhole = rows / kTogether * kTogether;
-  for (int r = 0; r < kWhole; r += kTogether) block_step<type, rows, kTogether>(codes, scales, record, r, acc);
-  if constexpr (kWhole < rows) block_step<type, rows, rows - kWhole>(codes, scales, record, kWhole, acc);
+  for (int r = 0; r < kWhole; r += kTogether) block_step<type, rows, planes, kTogether>(codes, scales, record, r, acc);
+  if constexpr (kWhole < rows) block_step<type, rows, planes, rows - kWhole>(codes, scales, record, kWhole, acc);
 }
 
-template <DType type, int rows>
+template <DType type, int rows, int planes>
 void tile(const LinearArgs& args, const TileRange& range) {
-  using Record = TileRecord<type, rows>;
+  using Record = TileRecord<type, rows, planes>;
   constexpr PanelFormat f = kPanelFormat<type>;
   const bool last = range.block_end == args.matrix.cols / kQuantBlock;
   alignas(64) uint8_t records[kTileBytes];
   alignas(64) uint8_t buffer[kQuads * kVectorBytes];
   alignas(64) float acc[rows][kPanelRows];
-  gather_tile<type, f.zero, rows>(args.src_q8, range.row, range.block, range.block_end - range.block, records);
+  gather_tile<type, f.zero, rows, planes>(args.src_quant, range.row, range.block, range.block_end - range.block,
+                                          records);
   for (int64_t p = range.begin; p < range.end; ++p) {
     const uint8_t* panel =
         static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, args.matrix.cols);
@@ -273,18 +291,25 @@ void tile(const LinearArgs& args, const TileRange& range) {
         prefetch(block, f.unit_bytes() / f.blocks());
         const uint8_t* codes = unpack<type>(block, buffer);
         const BlockScales<type> scales(head, run);
-        tile_step<type, rows>(codes, scales, record, acc);
+        tile_step<type, rows, planes>(codes, scales, record, acc);
       }
     }
     for (int r = 0; r < rows; ++r) store_outputs(args, range.row + r, p, last, acc[r]);
   }
 }
 
-template <DType type>
+template <DType type, int planes>
 void run_quantised(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
-  constexpr TileFn kTiles[9] = {nullptr,       tile<type, 1>, tile<type, 2>, tile<type, 3>, tile<type, 4>,
-                                tile<type, 5>, tile<type, 6>, tile<type, 7>, tile<type, 8>};
-  run_quantised_tiles<type>(args, kTiles, begin, end);
+  constexpr TileFn kTiles[9] = {nullptr,
+                                tile<type, 1, planes>,
+                                tile<type, 2, planes>,
+                                tile<type, 3, planes>,
+                                tile<type, 4, planes>,
+                                tile<type, 5, planes>,
+                                tile<type, 6, planes>,
+                                tile<type, 7, planes>,
+                                tile<type, 8, planes>};
+  run_quantised_tiles<type, planes>(args, kTiles, begin, end);
 }
 
 // ---- plain types ----------------------------------------------------------------------------------------------------
@@ -343,28 +368,19 @@ void run_plain(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
                                 plain_tile<type, 6>,
                                 plain_tile<type, 7>,
                                 plain_tile<type, 8>};
-  run_tiles(args, kTiles, 1, float_panel_bytes(type, args.matrix.cols), 1, begin, end);  // one segment: all inputs
+  run_tiles(args, kTiles, 1, float_panel_bytes(type, args.matrix.cols), 1, 1, begin, end);  // one segment: all inputs
 }
 
-constexpr LinearRuns kRuns = {run_plain<DType::f32>,      run_plain<DType::f16>,      run_plain<DType::bf16>,
-                              run_quantised<DType::q4_0>, run_quantised<DType::q5_0>, run_quantised<DType::q8_0>,
-                              run_quantised<DType::q4_k>, run_quantised<DType::q5_k>, run_quantised<DType::q6_k>};
+struct Runs {
+  template <DType type, int planes>
+  static constexpr auto quantised = run_quantised<type, planes>;
+  template <DType type>
+  static constexpr auto plain = run_plain<type>;
+};
 
 #endif  // scalar or vectors
 
-#if HWY_TARGET == HWY_AVX3
-#define FATHOM_TARGET_NAME "cpu/avx3"
-#elif HWY_TARGET == HWY_AVX2
-#define FATHOM_TARGET_NAME "cpu/avx2"
-#elif HWY_TARGET == HWY_NEON
-#define FATHOM_TARGET_NAME "cpu/neon"
-#else
-#define FATHOM_TARGET_NAME "cpu/scalar"
-#endif
-FATHOM_LINEAR_LISTS(FATHOM_TARGET_NAME, kRuns);
-#undef FATHOM_TARGET_NAME
-
-LinearLists linear_lists() { return {kFast, kExact}; }
+LinearLists linear_lists(const char* target) { return LinearLists(LinearKernels<Runs>{target}); }
 
 }  // namespace fathom::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

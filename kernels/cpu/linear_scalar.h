@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/cpu/linear_targets.h"
+#include "kernels/cpu/panel.h"
 #include "kernels/ref/half.h"
 
 namespace fathom::kernels::scalar {
@@ -37,7 +37,7 @@ inline int code_at(const PanelFormat& f, const uint8_t* block, int j, int i) {
 }
 
 /// Sum of codes times activations over quads [begin, end) of a block.
-inline int32_t dot(const PanelFormat& f, const uint8_t* block, int o, const int8_t* a, int begin, int end) {
+inline int32_t dot(const PanelFormat& f, const uint8_t* block, int o, const int32_t* a, int begin, int end) {
   int32_t sum = 0;
   for (int j = begin; j < end; ++j) {
     for (int b = 0; b < 4; ++b) sum += code_at(f, block, j, 4 * o + b) * a[4 * j + b];
@@ -46,7 +46,7 @@ inline int32_t dot(const PanelFormat& f, const uint8_t* block, int o, const int8
 }
 
 /// One block's step of one output: `head` starts its unit, `run` counts blocks in the unit.
-inline float step(const PanelFormat& f, const uint8_t* head, int run, int o, const int8_t* a, float scale, float acc) {
+inline float step(const PanelFormat& f, const uint8_t* head, int run, int o, const int32_t* a, float scale, float acc) {
   const uint8_t* block = head + f.head_bytes + run * f.block_bytes;
   if (f.coding == Coding::zero_point) {
     return std::fma(static_cast<float>(dot(f, block, o, a, 0, kQuads)), half_at(head, o) * scale, acc);
@@ -60,12 +60,13 @@ inline float step(const PanelFormat& f, const uint8_t* head, int run, int o, con
     return std::fma(scale, std::fma(-d_min, static_cast<float>(sum), t), acc);
   }
   const auto* scales = reinterpret_cast<const int8_t*>(head + kScaleBytes) + 2 * run * kPanelRows + o;
-  const int32_t sum =
-      scales[0] * dot(f, block, o, a, 0, kQuads / 2) + scales[kPanelRows] * dot(f, block, o, a, kQuads / 2, kQuads);
-  return std::fma(static_cast<float>(sum), half_at(head, o) * scale, acc);
+  const auto lower = static_cast<float>(dot(f, block, o, a, 0, kQuads / 2));
+  const auto upper = static_cast<float>(dot(f, block, o, a, kQuads / 2, kQuads));
+  const float t = std::fma(upper, static_cast<float>(scales[kPanelRows]), lower * static_cast<float>(scales[0]));
+  return std::fma(t, half_at(head, o) * scale, acc);
 }
 
-template <DType type>
+template <DType type, int planes>
 void run_quantised(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
   constexpr PanelFormat f = kPanelFormat<type>;
   const int64_t cols = args.matrix.cols, blocks = cols / kQuantBlock;
@@ -73,12 +74,17 @@ void run_quantised(const LinearArgs& args, int64_t begin, int64_t end) noexcept 
   for (int64_t out = begin * kPanelRows; out < end * kPanelRows && out < args.matrix.rows; ++out) {
     const uint8_t* panel = packed + static_cast<size_t>(out / kPanelRows) * panel_bytes(f, cols);
     for (int64_t r = 0; r < args.n; ++r) {
-      const int8_t* a = args.src_q8.values + r * args.src_q8.cols;
-      const float* scales = args.src_q8.scales + r * (args.src_q8.cols / kQuantBlock);
+      const int64_t first = r * args.src_quant.cols;
+      const float* scales = args.src_quant.scales + r * (args.src_quant.cols / kQuantBlock);
       float acc = 0;
       for (int64_t b = 0; b < blocks; ++b) {
+        int32_t a[kQuantBlock];
+        for (int i = 0; i < kQuantBlock; ++i) {
+          const int64_t at = first + b * kQuantBlock + i;
+          a[i] = planes == 2 ? 16 * args.src_quant.values[at] + args.src_quant.low[at] : args.src_quant.values[at];
+        }
         acc = step(f, panel + b / f.blocks() * f.unit_bytes(), static_cast<int>(b % f.blocks()),
-                   static_cast<int>(out % kPanelRows), a + b * kQuantBlock, scales[b], acc);
+                   static_cast<int>(out % kPanelRows), a, scales[b], acc);
       }
       args.dst[r * args.dst_stride + out] = args.bias != nullptr ? acc + args.bias[out] : acc;
     }
@@ -101,9 +107,11 @@ void run_plain(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
   }
 }
 
-inline constexpr LinearRuns kRuns = {
-    run_plain<DType::f32>,      run_plain<DType::f16>,      run_plain<DType::bf16>,
-    run_quantised<DType::q4_0>, run_quantised<DType::q5_0>, run_quantised<DType::q8_0>,
-    run_quantised<DType::q4_k>, run_quantised<DType::q5_k>, run_quantised<DType::q6_k>};
+struct Runs {
+  template <DType type, int planes>
+  static constexpr auto quantised = run_quantised<type, planes>;
+  template <DType type>
+  static constexpr auto plain = run_plain<type>;
+};
 
 }  // namespace fathom::kernels::scalar

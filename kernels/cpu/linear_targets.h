@@ -1,42 +1,75 @@
-// The lists of linear kernels of each target. Next in the flow: kernels/cpu/tables.cc, which puts them into tables.
+// The lists of linear kernels of one target, from its `run` functions. Next in the flow: kernels/cpu/tables.cc.
 #pragma once
 
 #include "kernels/cpu/pack.h"
 
 namespace fathom::kernels {
 
-/// Kernels of one target: one for each type, and the exact one.
+inline constexpr int kQuantTypes = 6, kPlainTypes = 3;
+
+/// Kernels of one target. `Runs` has two member templates, the functions for LinearKernel::run:
+///   quantised<type, planes>   against codes; activations in one plane of bytes (q8) or two (q12)
+///   plain<type>               against f32, f16 or bf16; activations in f32
+template <class Runs>
+struct LinearKernels {
+  const char* target;  // the kernels' name, "cpu/avx2"
+
+  template <DType type, int planes>
+  constexpr LinearKernel quantised() const {
+    return {target,
+            planes == 2 ? Activation::q12 : Activation::q8,
+            kPanelRows,
+            quantised_bytes<type>,
+            pack_quantised<type>,
+            Runs::template quantised<type, planes>};
+  }
+
+  template <DType type>
+  constexpr LinearKernel plain() const {
+    return {target, Activation::f32, kPanelRows, plain_bytes<type>, pack_plain<type>, Runs::template plain<type>};
+  }
+
+  /// The first kQuantTypes entries of a list.
+  template <int planes>
+  constexpr void fill_quantised(LinearKernel* list) const {
+    list[0] = quantised<DType::q4_0, planes>();
+    list[1] = quantised<DType::q5_0, planes>();
+    list[2] = quantised<DType::q8_0, planes>();
+    list[3] = quantised<DType::q4_k, planes>();
+    list[4] = quantised<DType::q5_k, planes>();
+    list[5] = quantised<DType::q6_k, planes>();
+  }
+
+  /// The rest of it.
+  constexpr void fill_plain(LinearKernel* list) const {
+    list[kQuantTypes] = plain<DType::f32>();
+    list[kQuantTypes + 1] = plain<DType::f16>();
+    list[kQuantTypes + 2] = plain<DType::bf16>();
+  }
+
+  constexpr LinearKernel exact() const {
+    return {target, Activation::f32, kPanelRows, expanded_bytes, pack_expanded, Runs::template plain<DType::f32>};
+  }
+};
+
+/// What a table points to: a list for each numeric path, every type served.
 struct LinearLists {
-  const LinearKernel* fast;   // [kDTypes], in the order of DType
-  const LinearKernel* exact;  // [1]
-};
+  LinearKernel fast[kDTypes] = {}, faithful[kDTypes] = {}, exact[1] = {};
 
-/// `run` functions of one target.
-struct LinearRuns {
-  using Run = void (*)(const LinearArgs& args, int64_t begin, int64_t end) noexcept;
-  Run f32, f16, bf16, q4_0, q5_0, q8_0, q4_k, q5_k, q6_k;
-};
+  LinearLists() = default;
+  template <class Runs>
+  explicit LinearLists(LinearKernels<Runs> kernels) : exact{kernels.exact()} {
+    kernels.template fill_quantised<1>(fast);
+    kernels.template fill_quantised<2>(faithful);
+    kernels.fill_plain(fast);
+    kernels.fill_plain(faithful);
+  }
 
-/// Names as the tables show them: "cpu/avx2/" + type.
-#define FATHOM_LINEAR_LISTS(target, runs)                                                                          \
-  constexpr LinearKernel kFast[kDTypes] = {                                                                        \
-      {target "/f32", Activation::f32, kPanelRows, plain_bytes<DType::f32>, pack_plain<DType::f32>, runs.f32},     \
-      {target "/f16", Activation::f32, kPanelRows, plain_bytes<DType::f16>, pack_plain<DType::f16>, runs.f16},     \
-      {target "/bf16", Activation::f32, kPanelRows, plain_bytes<DType::bf16>, pack_plain<DType::bf16>, runs.bf16}, \
-      {target "/q4_0", Activation::q8, kPanelRows, quantised_bytes<DType::q4_0>, pack_quantised<DType::q4_0>,      \
-       runs.q4_0},                                                                                                 \
-      {target "/q5_0", Activation::q8, kPanelRows, quantised_bytes<DType::q5_0>, pack_quantised<DType::q5_0>,      \
-       runs.q5_0},                                                                                                 \
-      {target "/q8_0", Activation::q8, kPanelRows, quantised_bytes<DType::q8_0>, pack_quantised<DType::q8_0>,      \
-       runs.q8_0},                                                                                                 \
-      {target "/q4_k", Activation::q8, kPanelRows, quantised_bytes<DType::q4_k>, pack_quantised<DType::q4_k>,      \
-       runs.q4_k},                                                                                                 \
-      {target "/q5_k", Activation::q8, kPanelRows, quantised_bytes<DType::q5_k>, pack_quantised<DType::q5_k>,      \
-       runs.q5_k},                                                                                                 \
-      {target "/q6_k", Activation::q8, kPanelRows, quantised_bytes<DType::q6_k>, pack_quantised<DType::q6_k>,      \
-       runs.q6_k},                                                                                                 \
-  };                                                                                                               \
-  constexpr LinearKernel kExact[1] = {                                                                             \
-      {target "/exact", Activation::f32, kPanelRows, expanded_bytes, pack_expanded, runs.f32}}
+  void put_into(KernelTable& table) const {
+    table.linear[static_cast<int>(Numerics::fast)] = {fast, kDTypes};
+    table.linear[static_cast<int>(Numerics::faithful)] = {faithful, kDTypes};
+    table.linear[static_cast<int>(Numerics::exact)] = {exact, 1};
+  }
+};
 
 }  // namespace fathom::kernels

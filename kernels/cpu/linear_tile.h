@@ -19,29 +19,33 @@ inline constexpr int64_t kManyRowsSegment = 32;    // blocks of a segment when t
 inline constexpr size_t kGroupBytes = 256 * 1024;  // what several tiles read of the weights, one after the other
 inline constexpr int kPrefetchBytes = 4096;        // how far ahead of its block a kernel asks for codes
 
-/// Rows of a block in a tile: values s8 [rows, 32], scales f32 [rows], corrections (4 bytes) [n_corrections, rows]:
+/// Rows of a block in a tile: planes of values s8 [planes, rows, 32], scales f32 [rows], corrections (4 bytes)
+/// [n_corrections, rows]:
 ///   zero_point  -zero * sum of the block (int)      minimum     sum of the block (float)
 ///   two_scales  -zero * sum of each half (int)
-template <DType type, int rows>
+template <DType type, int rows, int planes>
 struct TileRecord {
   static constexpr int kCorrections = kPanelFormat<type>.coding == Coding::two_scales ? 2 : 1;
-  static constexpr int kScales = rows * kQuantBlock;
+  static constexpr int kLow = rows * kQuantBlock;  // the second plane, where there is one
+  static constexpr int kScales = planes * rows * kQuantBlock;
   static constexpr int kCorrection = kScales + rows * 4;
   static constexpr int kBytes = kCorrection + kCorrections * rows * 4;
-  static_assert(kManyRowsSegment * kBytes <= static_cast<int64_t>(kTileBytes));
+  static_assert(kManyRowsSegment / planes * kBytes <= static_cast<int64_t>(kTileBytes));
 };
 
 /// Fills records of blocks [block, block + n_blocks) for `rows` rows from `row` on.
-template <DType type, int zero, int rows>
-void gather_tile(const Q8Rows& src, int64_t row, int64_t block, int64_t n_blocks, uint8_t* dst) {
-  using Record = TileRecord<type, rows>;
+template <DType type, int zero, int rows, int planes>
+void gather_tile(const QuantRows& src, int64_t row, int64_t block, int64_t n_blocks, uint8_t* dst) {
+  using Record = TileRecord<type, rows, planes>;
   for (int r = 0; r < rows; ++r) {
-    const int8_t* values = src.values + (row + r) * src.cols + block * kQuantBlock;
+    const int64_t first = (row + r) * src.cols + block * kQuantBlock;
     const float* scales = src.scales + (row + r) * (src.cols / kQuantBlock) + block;
     const int32_t* sums = src.sums + (row + r) * (src.cols / kSumBlock) + 2 * block;
     uint8_t* record = dst;
     for (int64_t b = 0; b < n_blocks; ++b, record += Record::kBytes) {
-      std::memcpy(record + r * kQuantBlock, values + b * kQuantBlock, kQuantBlock);
+      const int64_t at = first + b * kQuantBlock;
+      std::memcpy(record + r * kQuantBlock, src.values + at, kQuantBlock);
+      if constexpr (planes == 2) std::memcpy(record + Record::kLow + r * kQuantBlock, src.low + at, kQuantBlock);
       std::memcpy(record + Record::kScales + 4 * r, scales + b, 4);
       uint8_t* correction = record + Record::kCorrection + 4 * r;
       if constexpr (kPanelFormat<type>.coding == Coding::two_scales) {
@@ -71,11 +75,11 @@ struct TileRange {
 using TileFn = void (*)(const LinearArgs& args, const TileRange& range);
 
 /// Runs all rows in tiles: tiles[r] serves r rows, r in 1..8; tiles[0] serves 16, or is null. `block_bytes` are those
-/// of a panel's block, all told; `longest` is the longest segment tiles[8] takes.
+/// of a panel's block, all told; `longest` is the longest segment tiles[8] takes, `many` that of more rows.
 inline void run_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t blocks, size_t block_bytes,
-                      int64_t longest, int64_t begin, int64_t end) {
+                      int64_t longest, int64_t many, int64_t begin, int64_t end) {
   const bool few = args.n <= 8;
-  const int64_t segment = few ? longest : std::min(blocks, kManyRowsSegment);
+  const int64_t segment = few ? longest : std::min(blocks, many);
   const int64_t fit = static_cast<int64_t>(kGroupBytes / (static_cast<size_t>(segment) * block_bytes));
   const int64_t group = few ? end - begin : std::max<int64_t>(1, fit);
   for (int64_t p = begin; p < end; p += group) {
@@ -92,13 +96,13 @@ inline void run_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t 
   }
 }
 
-template <DType type>
+template <DType type, int planes>
 void run_quantised_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t begin, int64_t end) {
   constexpr PanelFormat f = kPanelFormat<type>;
   constexpr auto longest =
-      static_cast<int64_t>(kTileBytes) / TileRecord<type, 8>::kBytes / 8 * 8;  // whole units of 256
+      static_cast<int64_t>(kTileBytes) / TileRecord<type, 8, planes>::kBytes / 8 * 8;  // whole units of 256
   run_tiles(args, tiles, args.matrix.cols / kQuantBlock, static_cast<size_t>(f.unit_bytes() / f.blocks()), longest,
-            begin, end);
+            kManyRowsSegment / planes, begin, end);
 }
 
 /// 16 outputs of one row on their way to dst: partial sums between segments; after the last they gain the bias.

@@ -122,25 +122,35 @@ FATHOM_INLINE __m512i dot(__m512i sum, const __m512i* w, const uint8_t* a) {
   return sum;
 }
 
+/// The same for row r of a record, all planes: 16 times the high sum, and the low one, which starts at `correction`.
+template <int begin, int end, int rows, int planes>
+FATHOM_INLINE __m512i dot_planes(__m512i correction, const __m512i* w, const uint8_t* record, int r) {
+  const uint8_t* a = record + r * kQuantBlock;
+  if constexpr (planes == 1) return dot<begin, end>(correction, w, a);
+  const __m512i high = dot<begin, end>(_mm512_setzero_si512(), w, a);
+  const __m512i low = dot<begin, end>(correction, w, a + rows * kQuantBlock);
+  return _mm512_add_epi32(_mm512_slli_epi32(high, 4), low);
+}
+
 /// One block of row r of a record.
-template <DType type, int rows>
+template <DType type, int rows, int planes>
 FATHOM_INLINE __m512 block_step(const __m512i* w, const BlockScales<type>& s, const uint8_t* record, int r,
                                 __m512 acc) {
-  using Record = TileRecord<type, rows>;
+  using Record = TileRecord<type, rows, planes>;
   constexpr PanelFormat f = kPanelFormat<type>;
-  const uint8_t* a = record + r * kQuantBlock;
   const uint8_t* correction = record + Record::kCorrection + 4 * r;
   const __m512 scale = broadcast_float(record + Record::kScales + 4 * r);
   if constexpr (f.coding == Coding::zero_point) {
-    const __m512i sum = dot<0, kQuads>(broadcast_int(correction), w, a);
+    const __m512i sum = dot_planes<0, kQuads, rows, planes>(broadcast_int(correction), w, record, r);
     return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(s.a, scale), acc);
   } else if constexpr (f.coding == Coding::minimum) {
-    const __m512i sum = dot<0, kQuads>(_mm512_setzero_si512(), w, a);
+    const __m512i sum = dot_planes<0, kQuads, rows, planes>(_mm512_setzero_si512(), w, record, r);
     const __m512 t = _mm512_fnmadd_ps(s.b, broadcast_float(correction), _mm512_mul_ps(_mm512_cvtepi32_ps(sum), s.a));
     return _mm512_fmadd_ps(scale, t, acc);
   } else {
-    const __m512i lower = dot<0, kQuads / 2>(broadcast_int(correction), w, a);
-    const __m512i upper = dot<kQuads / 2, kQuads>(broadcast_int(correction + 4 * rows), w, a);
+    const __m512i lower = dot_planes<0, kQuads / 2, rows, planes>(broadcast_int(correction), w, record, r);
+    const __m512i upper =
+        dot_planes<kQuads / 2, kQuads, rows, planes>(broadcast_int(correction + 4 * rows), w, record, r);
     const __m512 t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(upper), s.c, _mm512_mul_ps(_mm512_cvtepi32_ps(lower), s.b));
     return _mm512_fmadd_ps(t, _mm512_mul_ps(s.a, scale), acc);
   }
@@ -158,11 +168,11 @@ FATHOM_INLINE void store_sums(const LinearArgs& args, int64_t row, int64_t p, __
 }
 
 /// One panel over the units of a segment whose records start at `record`.
-template <DType type, int rows>
+template <DType type, int rows, int planes>
 FATHOM_INLINE void panel_step(const uint8_t* head, const uint8_t* head_end, const uint8_t* record, __m512* acc) {
   constexpr PanelFormat f = kPanelFormat<type>;
   for (; head < head_end; head += f.unit_bytes()) {
-    for (int run = 0; run < f.blocks(); ++run, record += TileRecord<type, rows>::kBytes) {
+    for (int run = 0; run < f.blocks(); ++run, record += TileRecord<type, rows, planes>::kBytes) {
       const uint8_t* block = head + f.head_bytes + run * f.block_bytes;
       prefetch(block, f.unit_bytes() / f.blocks());
       __m512i w[kQuads];
@@ -172,17 +182,18 @@ FATHOM_INLINE void panel_step(const uint8_t* head, const uint8_t* head_end, cons
       unpack_pair<type, 3>(block, w);
       const BlockScales<type> scales(head, run);
 #pragma GCC unroll 16
-      for (int r = 0; r < rows; ++r) acc[r] = block_step<type, rows>(w, scales, record, r, acc[r]);
+      for (int r = 0; r < rows; ++r) acc[r] = block_step<type, rows, planes>(w, scales, record, r, acc[r]);
     }
   }
 }
 
-template <DType type, int rows>
+template <DType type, int rows, int planes>
 void tile(const LinearArgs& args, const TileRange& range) {
   constexpr PanelFormat f = kPanelFormat<type>;
   const bool last = range.block_end == args.matrix.cols / kQuantBlock;
   alignas(64) uint8_t records[kTileBytes];
-  gather_tile<type, kZero<type>, rows>(args.src_q8, range.row, range.block, range.block_end - range.block, records);
+  gather_tile<type, kZero<type>, rows, planes>(args.src_quant, range.row, range.block, range.block_end - range.block,
+                                               records);
   for (int64_t p = range.begin; p < range.end; ++p) {
     const uint8_t* panel =
         static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * panel_bytes(f, args.matrix.cols);
@@ -192,8 +203,8 @@ void tile(const LinearArgs& args, const TileRange& range) {
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r)
       acc[r] = range.block == 0 ? _mm512_setzero_ps() : load_sums(args, range.row + r, p, lanes);
-    panel_step<type, rows>(panel + range.block / f.blocks() * f.unit_bytes(),
-                           panel + range.block_end / f.blocks() * f.unit_bytes(), records, acc);
+    panel_step<type, rows, planes>(panel + range.block / f.blocks() * f.unit_bytes(),
+                                   panel + range.block_end / f.blocks() * f.unit_bytes(), records, acc);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) store_sums(args, range.row + r, p, lanes, last, acc[r]);
   }
@@ -211,25 +222,26 @@ void tile(const LinearArgs& args, const TileRange& range) {
 
 namespace {
 
-template <DType type>
+template <DType type, int planes>
 void run(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
-  constexpr TileFn kTiles[9] = {tile<type, 16>, tile<type, 1>, tile<type, 2>, tile<type, 3>, tile<type, 4>,
-                                tile<type, 5>,  tile<type, 6>, tile<type, 7>, tile<type, 8>};
-  run_quantised_tiles<type>(args, kTiles, begin, end);
+  constexpr TileFn kTiles[9] = {tile<type, 16, planes>, tile<type, 1, planes>, tile<type, 2, planes>,
+                                tile<type, 3, planes>,  tile<type, 4, planes>, tile<type, 5, planes>,
+                                tile<type, 6, planes>,  tile<type, 7, planes>, tile<type, 8, planes>};
+  run_quantised_tiles<type, planes>(args, kTiles, begin, end);
 }
 
-template <DType type>
-constexpr LinearKernel entry(const char* name) {
-  return {name, Activation::q8, kPanelRows, quantised_bytes<type>, pack_quantised<type>, run<type>};
-}
+struct Runs {
+  template <DType type, int planes>
+  static constexpr auto quantised = run<type, planes>;
+};
 
 }  // namespace
 
-const LinearKernel kLinear[kKernels] = {
-    entry<DType::q4_0>("cpu/avx512vnni/q4_0"), entry<DType::q5_0>("cpu/avx512vnni/q5_0"),
-    entry<DType::q8_0>("cpu/avx512vnni/q8_0"), entry<DType::q4_k>("cpu/avx512vnni/q4_k"),
-    entry<DType::q5_k>("cpu/avx512vnni/q5_k"), entry<DType::q6_k>("cpu/avx512vnni/q6_k"),
-};
+void replace_quantised(LinearLists& lists) {
+  constexpr LinearKernels<Runs> kKernels{"cpu/avx512vnni"};
+  kKernels.fill_quantised<1>(lists.fast);
+  kKernels.fill_quantised<2>(lists.faithful);
+}
 
 }  // namespace fathom::kernels::vnni
 #endif  // __x86_64__

@@ -1,12 +1,11 @@
 // Linear kernels with byte dot products, chosen by CPUID. Next in the flow: kernels/cpu/tables.cc.
 #pragma once
 
-#include "fathom/ops/kernel_table.h"
+#include "kernels/cpu/linear_targets.h"
 
 namespace fathom::kernels::vnni {
 
-/// AVX-512 VNNI, for every quantised type; x86-64 only.
-inline constexpr int kKernels = 6;
-extern const LinearKernel kLinear[kKernels];
+/// Puts AVX-512 VNNI kernels in the place of the quantised types; x86-64 only.
+void replace_quantised(LinearLists& lists);
 
 }  // namespace fathom::kernels::vnni

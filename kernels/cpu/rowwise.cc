@@ -67,8 +67,10 @@ void norm(const NormArgs& args, int64_t begin, int64_t end) noexcept {
   }
 }
 
-/// One block of 32: values, scale and the two sums.
-HWY_INLINE void quantize_block(const float* src, int8_t* values, float* scale, int32_t* sums) {
+/// One block of 32: values in one plane of bytes or two, scale and the two sums.
+template <bool kLow>
+HWY_INLINE void quantize_block(const float* src, int8_t* values, int8_t* low, float* scale, int32_t* sums) {
+  const hn::Rebind<int8_t, Lanes> bytes;
   const hn::RebindToSigned<Lanes> ints;
   auto most = hn::Zero(ints);  // magnitudes compare as integers: NaN above infinity above numbers
   for (int64_t i = 0; i < kQuantBlock; i += kWidth) {
@@ -76,11 +78,12 @@ HWY_INLINE void quantize_block(const float* src, int8_t* values, float* scale, i
   }
   const float largest = hn::GetLane(hn::BitCast(kLanes, hn::MaxOfLanes(ints, most)));
   const bool finite = largest < kInfinity;
-  const float ratio = largest / 127.0f;
+  const float ratio = largest / static_cast<float>(kLow ? kMaxQ12 : kMaxQ8);
   const bool zero = !finite || ratio < FLT_MIN;
   *scale = finite ? (zero ? 0.0f : ratio) : kNan;
   if (zero) {
     std::memset(values, 0, kQuantBlock);
+    if constexpr (kLow) std::memset(low, 0, kQuantBlock);
     sums[0] = sums[1] = 0;
     return;
   }
@@ -89,15 +92,22 @@ HWY_INLINE void quantize_block(const float* src, int8_t* values, float* scale, i
     auto sum = hn::Zero(ints);
     for (int64_t i = half * kSumBlock; i < (half + 1) * kSumBlock; i += kWidth) {
       const auto q = hn::NearestInt(hn::Div(hn::LoadU(kLanes, src + i), divisor));
-      hn::StoreU(hn::DemoteTo(hn::Rebind<int8_t, Lanes>(), q), hn::Rebind<int8_t, Lanes>(), values + i);
+      if constexpr (kLow) {
+        const auto high = hn::ShiftRight<4>(hn::Add(q, hn::Set(ints, 8)));
+        hn::StoreU(hn::DemoteTo(bytes, high), bytes, values + i);
+        hn::StoreU(hn::DemoteTo(bytes, hn::Sub(q, hn::ShiftLeft<4>(high))), bytes, low + i);
+      } else {
+        hn::StoreU(hn::DemoteTo(bytes, q), bytes, values + i);
+      }
       sum = hn::Add(sum, q);
     }
     sums[half] = hn::GetLane(hn::SumOfLanes(ints, sum));
   }
 }
 
-void quantize(const QuantizeArgs& args, int64_t begin, int64_t end) noexcept {
-  const Q8Rows& dst = args.dst;
+template <bool kLow>
+void quantize_rows(const QuantizeArgs& args, int64_t begin, int64_t end) {
+  const QuantRows& dst = args.dst;
   for (int64_t r = begin; r < end; ++r) {
     const float* src = args.src + r * args.src_cols;
     int8_t* values = dst.values + r * dst.cols;
@@ -107,9 +117,14 @@ void quantize(const QuantizeArgs& args, int64_t begin, int64_t end) noexcept {
       const int64_t n = args.src_cols - c;
       float padded[kQuantBlock] = {};
       if (n < kQuantBlock && n > 0) std::memcpy(padded, src + c, static_cast<size_t>(n) * sizeof(float));
-      quantize_block(n < kQuantBlock ? padded : src + c, values + c, scales + c / kQuantBlock, sums + c / kSumBlock);
+      quantize_block<kLow>(n < kQuantBlock ? padded : src + c, values + c, kLow ? dst.low + r * dst.cols + c : nullptr,
+                           scales + c / kQuantBlock, sums + c / kSumBlock);
     }
   }
+}
+
+void quantize(const QuantizeArgs& args, int64_t begin, int64_t end) noexcept {
+  args.dst.low != nullptr ? quantize_rows<true>(args, begin, end) : quantize_rows<false>(args, begin, end);
 }
 
 /// a / (1 + exp(-t)), without overflow: with e = exp(-|t|) it is a / (1 + e) or a e / (1 + e).

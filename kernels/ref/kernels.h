@@ -21,8 +21,9 @@ void attention_chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, in
 void attention_fold(const AttentionArgs& args, float* into, const float* next) noexcept;
 void attention_finish(const AttentionArgs& args, int64_t row, int64_t kv_head, const float* partial) noexcept;
 
-/// One kernel for each type, for Numerics::fast (left side q8) and Numerics::exact (left side f32).
+/// One kernel for each type, for Numerics::fast (left side q8), faithful (q12) and exact (f32).
 extern const LinearKernel linear_fast[kDTypes];
+extern const LinearKernel linear_faithful[kDTypes];
 extern const LinearKernel linear_exact[kDTypes];
 
 }  // namespace fathom::kernels::reference

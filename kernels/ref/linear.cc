@@ -31,8 +31,10 @@ void pack(const MatrixDesc& m, const void* src, void* dst, int64_t begin, int64_
 template <Activation kLeft>
 double activation(const LinearArgs& args, int64_t r, int64_t i) {
   if (kLeft == Activation::f32) return args.src[r * args.matrix.cols + i];
-  const Q8Rows& q = args.src_q8;
-  return static_cast<double>(q.scales[r * (q.cols / kQuantBlock) + i / kQuantBlock]) * q.values[r * q.cols + i];
+  const QuantRows& q = args.src_quant;
+  const int high = q.values[r * q.cols + i];
+  const int value = kLeft == Activation::q12 ? 16 * high + q.low[r * q.cols + i] : high;
+  return static_cast<double>(q.scales[r * (q.cols / kQuantBlock) + i / kQuantBlock]) * value;
 }
 
 template <Activation kLeft>
@@ -62,26 +64,20 @@ void run(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
 }
 
 template <DType kType, Activation kLeft>
-constexpr LinearKernel entry(const char* name) {
-  return {name, kLeft, 1, packed_bytes<kType>, pack, run<kLeft>};
-}
+constexpr LinearKernel kEntry = {"ref", kLeft, 1, packed_bytes<kType>, pack, run<kLeft>};
+
+#define FATHOM_REF_LIST(left)                                                                                       \
+  {                                                                                                                 \
+    kEntry<DType::f32, left>, kEntry<DType::f16, left>, kEntry<DType::bf16, left>, kEntry<DType::q4_0, left>,       \
+        kEntry<DType::q5_0, left>, kEntry<DType::q8_0, left>, kEntry<DType::q4_k, left>, kEntry<DType::q5_k, left>, \
+        kEntry<DType::q6_k, left>                                                                                   \
+  }
 
 }  // namespace
 
-constexpr auto kF32 = Activation::f32;
-constexpr auto kQ8 = Activation::q8;
-
-const LinearKernel linear_fast[kDTypes] = {
-    entry<DType::f32, kQ8>("ref/f32"),   entry<DType::f16, kQ8>("ref/f16"),   entry<DType::bf16, kQ8>("ref/bf16"),
-    entry<DType::q4_0, kQ8>("ref/q4_0"), entry<DType::q5_0, kQ8>("ref/q5_0"), entry<DType::q8_0, kQ8>("ref/q8_0"),
-    entry<DType::q4_k, kQ8>("ref/q4_k"), entry<DType::q5_k, kQ8>("ref/q5_k"), entry<DType::q6_k, kQ8>("ref/q6_k"),
-};
-const LinearKernel linear_exact[kDTypes] = {
-    entry<DType::f32, kF32>("ref/exact/f32"),   entry<DType::f16, kF32>("ref/exact/f16"),
-    entry<DType::bf16, kF32>("ref/exact/bf16"), entry<DType::q4_0, kF32>("ref/exact/q4_0"),
-    entry<DType::q5_0, kF32>("ref/exact/q5_0"), entry<DType::q8_0, kF32>("ref/exact/q8_0"),
-    entry<DType::q4_k, kF32>("ref/exact/q4_k"), entry<DType::q5_k, kF32>("ref/exact/q5_k"),
-    entry<DType::q6_k, kF32>("ref/exact/q6_k"),
-};
+const LinearKernel linear_fast[kDTypes] = FATHOM_REF_LIST(Activation::q8);
+const LinearKernel linear_faithful[kDTypes] = FATHOM_REF_LIST(Activation::q12);
+const LinearKernel linear_exact[kDTypes] = FATHOM_REF_LIST(Activation::f32);
+#undef FATHOM_REF_LIST
 
 }  // namespace fathom::kernels::reference

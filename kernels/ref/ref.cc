@@ -9,10 +9,9 @@ namespace {
 constexpr KernelTable make_table() {
   KernelTable t{};
   t.name = "ref";
-  t.linear = reference::linear_fast;
-  t.n_linear = kDTypes;
-  t.linear_exact = reference::linear_exact;
-  t.n_linear_exact = kDTypes;
+  t.linear[static_cast<int>(Numerics::fast)] = {reference::linear_fast, kDTypes};
+  t.linear[static_cast<int>(Numerics::faithful)] = {reference::linear_faithful, kDTypes};
+  t.linear[static_cast<int>(Numerics::exact)] = {reference::linear_exact, kDTypes};
   t.embed = {"ref/embed", reference::embed};
   t.norm = {"ref/norm", reference::norm};
   t.quantize = {"ref/quantize", reference::quantize};

@@ -4,6 +4,7 @@
 #include <cfloat>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "kernels/ref/dequant.h"
 #include "kernels/ref/kernels.h"
@@ -32,18 +33,19 @@ float block_max(const float* src, int64_t n) {
   return most;
 }
 
-/// Quantises one block of `n` <= 32 numbers and pads it with zeros. A block that is not finite gets zeros and the scale
-/// NaN, so that every product that reads it is NaN; a scale below FLT_MIN gets zeros and the scale 0.
-void quantize_block(const float* src, int64_t n, int8_t* values, float* scale) {
+/// Quantises one block of `n` <= 32 numbers to |q| <= `largest` and pads it with zeros. A block that is not finite gets
+/// zeros and the scale NaN, so that every product that reads it is NaN; a scale below FLT_MIN gets zeros and the scale
+/// 0.
+void quantize_block(const float* src, int64_t n, float largest, int32_t* q, float* scale) {
   const float most = block_max(src, n);
-  *scale = most / 127.0f;
+  *scale = most / largest;
   const bool poisoned = std::isinf(most);
   if (poisoned) *scale = std::numeric_limits<float>::quiet_NaN();
   if (*scale < FLT_MIN) *scale = 0;
   const bool zero = poisoned || *scale == 0;
   for (int64_t i = 0; i < kQuantBlock; ++i) {
     const float ratio = zero || i >= n ? 0.0f : std::nearbyint(src[i] / *scale);
-    values[i] = static_cast<int8_t>(std::clamp(ratio, -127.0f, 127.0f));
+    q[i] = static_cast<int32_t>(std::clamp(ratio, -largest, largest));
   }
 }
 
@@ -94,18 +96,23 @@ void norm(const NormArgs& args, int64_t begin, int64_t end) noexcept {
 }
 
 void quantize(const QuantizeArgs& args, int64_t begin, int64_t end) noexcept {
-  const Q8Rows& dst = args.dst;
+  const QuantRows& dst = args.dst;
   for (int64_t i = begin; i < end; ++i) {
     const float* src = args.src + i * args.src_cols;
-    int8_t* values = dst.values + i * dst.cols;
     for (int64_t c = 0; c < dst.cols; c += kQuantBlock) {
-      const int64_t n = std::clamp<int64_t>(args.src_cols - c, 0, kQuantBlock);
-      quantize_block(src + std::min(c, args.src_cols), n, values + c, dst.scales + (i * dst.cols + c) / kQuantBlock);
-    }
-    for (int64_t s = 0; s < dst.cols / kSumBlock; ++s) {
-      int32_t sum = 0;
-      for (int j = 0; j < kSumBlock; ++j) sum += values[s * kSumBlock + j];
-      dst.sums[i * (dst.cols / kSumBlock) + s] = sum;
+      const int64_t n = std::clamp<int64_t>(args.src_cols - c, 0, kQuantBlock), at = i * dst.cols + c;
+      int32_t q[kQuantBlock];
+      quantize_block(src + std::min(c, args.src_cols), n, dst.low != nullptr ? kMaxQ12 : kMaxQ8, q,
+                     dst.scales + at / kQuantBlock);
+      for (int j = 0; j < kQuantBlock; ++j) {
+        const int32_t high = dst.low != nullptr ? (q[j] + 8) >> 4 : q[j];
+        dst.values[at + j] = static_cast<int8_t>(high);
+        if (dst.low != nullptr) dst.low[at + j] = static_cast<int8_t>(q[j] - 16 * high);
+      }
+      for (int half = 0; half < 2; ++half) {
+        const int32_t* from = q + half * kSumBlock;
+        dst.sums[at / kSumBlock + half] = std::accumulate(from, from + kSumBlock, 0);
+      }
     }
   }
 }

@@ -78,15 +78,15 @@ void add_model_options(CLI::App& verb, ModelArgs& args, bool required) {
   args.threads = cpus();
   verb.add_option("--threads", args.threads, "Threads, 1 to 256")->capture_default_str()->check(CLI::Range(1, 256));
   verb.add_option("--numerics", args.numerics,
-                  "How products are rounded: fast (8-bit activations) or exact (f32, slow)")
+                  "How products are rounded: fast (8-bit activations), faithful (12-bit) or exact (f32, slow)")
       ->capture_default_str()
-      ->check(CLI::IsMember({"fast", "exact"}));
+      ->check(CLI::IsMember({"fast", "faithful", "exact"}));
   verb.add_option("--target", args.target, "Kernels by name, for example ref or cpu/avx2; default: the machine's best");
 }
 
 Result<Model> open_model(const ModelArgs& args) {
   FATHOM_TRY(const std::string path, find_model(args.model));
-  return Model::open(path, {.numerics = args.numerics == "exact" ? Numerics::exact : Numerics::fast,
+  return Model::open(path, {.numerics = numerics_named(args.numerics).value_or(Numerics::fast),
                             .threads = args.threads,
                             .target = args.target.empty() ? nullptr : args.target.c_str()});
 }

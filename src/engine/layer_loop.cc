@@ -24,15 +24,19 @@ void LayerLoop::norm_heads(float* heads, int64_t n_heads, int64_t head_dim, cons
 }
 
 void LayerLoop::product(const float* src, int64_t cols, std::span<const LinearJob> jobs) {
-  Activations activations{.f32 = src, .q8 = buffers.q8};
-  activations.q8.cols = (cols + kQuantBlock - 1) / kQuantBlock * kQuantBlock;
-  int64_t quantised = 0;  // rows some product reads in 8 bits
+  Activations activations{.f32 = src, .quant = buffers.quant};
+  activations.quant.cols = (cols + kQuantBlock - 1) / kQuantBlock * kQuantBlock;
+  int64_t quantised = 0;  // rows some product reads in 8 or 12 bits; all that do read the same
+  bool low_plane = false;
   for (const LinearJob& job : jobs) {
-    if (job.weight->kernel->activation == Activation::q8) quantised = std::max(quantised, job.n);
+    const Activation form = job.weight->kernel->activation;
+    low_plane |= form == Activation::q12;
+    if (form != Activation::f32) quantised = std::max(quantised, job.n);
   }
+  if (!low_plane) activations.quant.low = nullptr;
   if (quantised > 0) {
     run_rows(pool, kernels.quantize, quantised, cols,
-             QuantizeArgs{.src = src, .src_cols = cols, .dst = activations.q8});
+             QuantizeArgs{.src = src, .src_cols = cols, .dst = activations.quant});
   }
   linear(pool, activations, jobs);
 }

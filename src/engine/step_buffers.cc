@@ -54,9 +54,10 @@ Result<StepBuffers> StepBuffers::make(const ModelConfig& config, int32_t max_row
     cutter.cut(b.logits, int64_t{max_logit_rows} * config.vocab);
     cutter.cut(b.compared, n);
     cutter.cut(b.ids, n);
-    cutter.cut(b.q8.values, n * w.input);
-    cutter.cut(b.q8.scales, n * w.input / kQuantBlock);
-    cutter.cut(b.q8.sums, n * w.input / kSumBlock);
+    cutter.cut(b.quant.values, n * w.input);
+    cutter.cut(b.quant.low, n * w.input);
+    cutter.cut(b.quant.scales, n * w.input / kQuantBlock);
+    cutter.cut(b.quant.sums, n * w.input / kSumBlock);
     cutter.cut(b.cells, n);
     cutter.cut(b.views, n);
     cutter.cut(b.stats, n);

@@ -74,11 +74,19 @@ Json memory_json(const Model& model) {
           {"kv_bytes_at_context", {{"f16", 2 * numbers * context}, {"f32", 4 * numbers * context}}}};
 }
 
+/// A kernel, the type it multiplies by and, where it rounds them, the bits of activations: "cpu/avx2/q8_0/12".
+std::string label(const Linear& linear) {
+  std::string text = fmt::format("{}/{}", linear.kernel->name, info(linear.matrix.type).name);
+  for (char& c : text) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c);
+  const Activation form = linear.kernel->activation;
+  return form == Activation::f32 ? text : text + (form == Activation::q8 ? "/8" : "/12");
+}
+
 /// The matrices of one place in all layers, by the kernels that serve them.
 void add_linear(Json& kernels, const char* operation, const Weights& weights, Linear LayerWeights::*place) {
   std::map<std::string, std::vector<int32_t>> by_kernel;
   for (size_t l = 0; l < weights.layers.size(); ++l) {
-    by_kernel[(weights.layers[l].*place).kernel->name].push_back(static_cast<int32_t>(l));
+    by_kernel[label(weights.layers[l].*place)].push_back(static_cast<int32_t>(l));
   }
   for (const auto& [name, layers] : by_kernel) {
     kernels.push_back({{"operation", operation}, {"kernel", name}, {"layers", ranges(layers)}});
@@ -105,7 +113,7 @@ Json kernels_json(const Model& model) {
   add_linear(kernels, "ffn_gate", weights, &LayerWeights::gate);
   add_linear(kernels, "ffn_up", weights, &LayerWeights::up);
   add_linear(kernels, "ffn_down", weights, &LayerWeights::down);
-  kernels.push_back({{"operation", "head"}, {"kernel", weights.head.kernel->name}});
+  kernels.push_back({{"operation", "head"}, {"kernel", label(weights.head)}});
   add_entry(kernels, "embed", model, &KernelTable::embed);
   add_entry(kernels, "norm", model, &KernelTable::norm);
   add_entry(kernels, "quantize", model, &KernelTable::quantize);

@@ -31,6 +31,8 @@ struct Model::Impl {
 
 namespace {
 
+constexpr const char* kNumericNames[kNumerics] = {"fast", "faithful", "exact"};
+
 class Hash {
  public:
   Hash() { XXH3_64bits_reset(&state_); }
@@ -103,8 +105,7 @@ Result<void> fill(Model::Impl& model, std::span<const std::byte> bytes, const Op
   FATHOM_TRY(TokenizerTables tables, read_tokenizer_tables(file, model.config.vocab));
   model.file_bytes = bytes.size();
   model.numerics = options.numerics;
-  model.fingerprint = {hash_model(bytes, file), hash_tokenizer(tables),
-                       options.numerics == Numerics::fast ? "fast" : "exact"};
+  model.fingerprint = {hash_model(bytes, file), hash_tokenizer(tables), name_of(options.numerics)};
   FATHOM_TRY(model.tokenizer, Tokenizer::make(std::move(tables)));
   model.tensors.reserve(file.tensors.size());
   for (const gguf::TensorRecord& record : file.tensors) model.tensors.push_back(record.tensor);
@@ -122,6 +123,15 @@ Error with_path(Error error, const std::string& path) {
 }
 
 }  // namespace
+
+const char* name_of(Numerics numerics) noexcept { return kNumericNames[static_cast<int>(numerics)]; }
+
+std::optional<Numerics> numerics_named(std::string_view name) noexcept {
+  for (int i = 0; i < kNumerics; ++i) {
+    if (name == kNumericNames[i]) return static_cast<Numerics>(i);
+  }
+  return std::nullopt;
+}
 
 Result<Model> Model::open(const std::string& path, const OpenOptions& options) {
   auto impl = std::make_shared<Impl>();

@@ -14,12 +14,10 @@ constexpr size_t kSlabBytes = size_t{8} << 20;  // packed between two calls of `
 const LinearKernel* find_kernel(const MatrixDesc& matrix, std::span<const KernelTable* const> tables, Numerics numerics,
                                 size_t* bytes) {
   for (const KernelTable* table : tables) {
-    const bool exact = numerics == Numerics::exact;
-    const LinearKernel* list = exact ? table->linear_exact : table->linear;
-    const int32_t n = exact ? table->n_linear_exact : table->n_linear;
-    for (int32_t i = 0; i < n; ++i) {
-      *bytes = list[i].packed_bytes(matrix);
-      if (*bytes != 0) return &list[i];
+    const LinearList& list = table->linear[static_cast<int>(numerics)];
+    for (int32_t i = 0; i < list.n; ++i) {
+      *bytes = list.kernels[i].packed_bytes(matrix);
+      if (*bytes != 0) return &list.kernels[i];
     }
   }
   return nullptr;
@@ -74,9 +72,10 @@ void run_part(const Activations& src, const Split& split, int64_t i) {
   if (w.kernel->activation == Activation::f32) {
     args.src = src.f32 + row * w.matrix.cols;
   } else {
-    const int64_t first = row * src.q8.cols;
-    args.src_q8 = {src.q8.values + first, src.q8.scales + first / kQuantBlock, src.q8.sums + first / kSumBlock,
-                   src.q8.cols};
+    const int64_t first = row * src.quant.cols;
+    args.src_quant = {src.quant.values + first, src.quant.scales + first / kQuantBlock,
+                      src.quant.sums + first / kSumBlock, src.quant.cols,
+                      src.quant.low != nullptr ? src.quant.low + first : nullptr};
   }
   w.kernel->run(args, panel, std::min(w.panels(), panel + split.panels));
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -15,50 +16,77 @@ namespace fathom::testing {
 
 enum class Fill { random, all_max, all_min };
 
-/// A matrix in the file's layout, quantised activations and the same as floats, and a bias.
+/// A matrix in the file's layout, activations quantised in one plane or two and others as floats, and a bias.
 struct LinearCase {
   MatrixDesc matrix;
   int64_t n;
+  Numerics numerics;
   std::vector<uint8_t> weights;
   std::vector<float> src;  // [n, cols] for plain types
-  std::vector<int8_t> values;
+  std::vector<int32_t> q;  // [n, cols] what the planes hold
+  std::vector<int8_t> values, low;
   std::vector<float> scales;
   std::vector<int32_t> sums;
   std::vector<float> bias;
 
-  LinearCase(DType type, int64_t rows, int64_t cols, int64_t rows_left, uint32_t seed, Fill fill = Fill::random)
+  LinearCase(DType type, int64_t rows, int64_t cols, int64_t rows_left, uint32_t seed, Fill fill = Fill::random,
+             Numerics numeric_path = Numerics::fast)
       : matrix{type, rows, cols},
         n(rows_left),
+        numerics(numeric_path),
         weights(static_cast<size_t>(rows) * row_bytes(type, static_cast<size_t>(cols))) {
     std::mt19937 random(seed);
     fill_weights(random, fill);
     std::normal_distribution<float> normal;
-    std::uniform_int_distribution<int> value(-127, 127);
+    const int most = numerics == Numerics::faithful ? kMaxQ12 : kMaxQ8;
+    std::uniform_int_distribution<int> value(-most, most);
     std::uniform_real_distribution<float> scale(0.001f, 0.02f);
     for (int64_t i = 0; i < n * cols; ++i) src.push_back(normal(random));
     if (cols % kQuantBlock == 0) {
       for (int64_t i = 0; i < n * cols; ++i) {
-        values.push_back(static_cast<int8_t>(fill == Fill::random    ? value(random)
-                                             : fill == Fill::all_max ? 127
-                                                                     : -127));
+        q.push_back(fill == Fill::random ? value(random) : fill == Fill::all_max ? most : -most);
       }
       for (int64_t i = 0; i < n * cols; i += kQuantBlock) scales.push_back(scale(random));
-      for (int64_t i = 0; i < n * cols; i += kSumBlock) {
-        int32_t sum = 0;
-        for (int j = 0; j < kSumBlock; ++j) sum += values[static_cast<size_t>(i + j)];
-        sums.push_back(sum);
-      }
+      put_planes();
     }
     for (int64_t o = 0; o < rows; ++o) bias.push_back(normal(random));
   }
 
-  Q8Rows q8() { return {values.data(), scales.data(), sums.data(), matrix.cols}; }
+  QuantRows quant() {
+    return {values.data(), scales.data(), sums.data(), matrix.cols,
+            numerics == Numerics::faithful ? low.data() : nullptr};
+  }
+
+  /// Replaces the quantised activations; their scales stay.
+  void set(const std::vector<int32_t>& activations) {
+    q = activations;
+    put_planes();
+  }
+
+  /// Changes the sign of every quantised activation.
+  void negate() {
+    for (int32_t& x : q) x = -x;
+    put_planes();
+  }
+
   const uint8_t* row(int64_t o) const {
     return weights.data() + static_cast<size_t>(o) * row_bytes(matrix.type, static_cast<size_t>(matrix.cols));
   }
   bool plain() const { return info(matrix.type).block_elements == 1; }
 
  private:
+  void put_planes() {
+    values.clear(), low.clear(), sums.clear();
+    for (const int32_t x : q) {
+      const int32_t high = numerics == Numerics::faithful ? (x + 8) >> 4 : x;
+      values.push_back(static_cast<int8_t>(high));
+      low.push_back(static_cast<int8_t>(x - 16 * high));
+    }
+    for (size_t i = 0; i < q.size(); i += kSumBlock) {
+      sums.push_back(std::accumulate(&q[i], &q[i] + kSumBlock, 0));
+    }
+  }
+
   template <class Random>
   void fill_weights(Random& random, Fill fill) {
     std::normal_distribution<float> normal(0.0f, 0.05f);
@@ -124,7 +152,7 @@ inline float ordered_sum(const LinearCase& c, int64_t r, int64_t o) {
   for (int64_t k = 0; k < c.matrix.cols; k += kQuantBlock) {
     const uint8_t* block = c.row(o) + static_cast<size_t>(k / unit) * info(type).block_bytes;
     const int first = static_cast<int>(k % unit), run = first / kQuantBlock;
-    const int8_t* a = &c.values[static_cast<size_t>(r * c.matrix.cols + k)];
+    const int32_t* a = &c.q[static_cast<size_t>(r * c.matrix.cols + k)];
     const float s = c.scales[static_cast<size_t>((r * c.matrix.cols + k) / kQuantBlock)];
     const float d = kernels::detail::load_half(type == DType::q6_k ? block + 208 : block);
     int half[2] = {0, 0}, asum = 0;
@@ -139,7 +167,8 @@ inline float ordered_sum(const LinearCase& c, int64_t r, int64_t o) {
       acc = std::fma(s, std::fma(-min, static_cast<float>(asum), t), acc);
     } else if (type == DType::q6_k) {
       const auto* scales = reinterpret_cast<const int8_t*>(block + 192) + 2 * run;
-      acc = std::fma(static_cast<float>(scales[0] * half[0] + scales[1] * half[1]), d * s, acc);
+      const float lower = static_cast<float>(half[0]) * static_cast<float>(scales[0]);
+      acc = std::fma(std::fma(static_cast<float>(half[1]), static_cast<float>(scales[1]), lower), d * s, acc);
     } else {
       acc = std::fma(static_cast<float>(half[0] + half[1]), d * s, acc);
     }

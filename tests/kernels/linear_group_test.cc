@@ -39,7 +39,7 @@ Packed pack(const LinearCase& c, ThreadPool& pool, PackProgress progress = {}) {
 
 TEST(LinearGroup, SeveralProductsOnAnyNumberOfThreadsGiveTheOrderedBits) {
   LinearCase q(DType::q5_0, 70, 512, 20, 1), k(DType::q6_k, 33, 512, 20, 2), v(DType::f16, 200, 512, 20, 3);
-  k.values = q.values, k.scales = q.scales, k.sums = q.sums, v.src = q.src;
+  k.q = q.q, k.values = q.values, k.scales = q.scales, k.sums = q.sums, v.src = q.src;
   for (int threads : {1, 2, 3}) {
     ThreadPool pool = std::move(ThreadPool::make(threads)).value();
     std::vector<Packed> packed;
@@ -49,7 +49,7 @@ TEST(LinearGroup, SeveralProductsOnAnyNumberOfThreadsGiveTheOrderedBits) {
     const LinearJob jobs[] = {{&packed[0].linear, 20, a.data(), 70},
                               {&packed[1].linear, 5, b.data(), 33},
                               {&packed[2].linear, 20, c.data(), 200}};
-    linear(pool, {q.src.data(), q.q8()}, jobs);
+    linear(pool, {q.src.data(), q.quant()}, jobs);
     for (int64_t r = 0; r < 20; ++r) {
       for (int64_t o = 0; o < 70; ++o)
         ASSERT_EQ(a[static_cast<size_t>(r * 70 + o)], ordered_sum(q, r, o) + q.bias[static_cast<size_t>(o)]);
@@ -68,7 +68,7 @@ TEST(LinearGroup, ManyRowsAreSplitByRowsTooAndGiveTheOrderedBits) {
     const Packed wq = pack(q, pool), wf = pack(f, pool);
     std::vector<float> a(301 * 40), b(301 * 40);
     const LinearJob jobs[] = {{&wq.linear, 301, a.data(), 40}, {&wf.linear, 301, b.data(), 40}};
-    linear(pool, {q.src.data(), q.q8()}, jobs);
+    linear(pool, {q.src.data(), q.quant()}, jobs);
     for (int64_t r = 0; r < 301; ++r) {
       for (int64_t o = 0; o < 40; ++o) {
         ASSERT_EQ(a[static_cast<size_t>(r * 40 + o)], ordered_sum(q, r, o)) << r << ", " << o;

@@ -80,24 +80,29 @@ TEST(Reference, TheTableServesEveryEntryAndEveryType) {
   const KernelTable& t = kernels::ref();
   EXPECT_TRUE(t.embed.run && t.norm.run && t.quantize.run && t.gated.run && t.add.run && t.rope.run);
   EXPECT_TRUE(t.similarity.run && t.logit_stats.run && t.kv_write.run && t.attention.name);
-  ASSERT_EQ(t.n_linear, kDTypes);
-  ASSERT_EQ(t.n_linear_exact, kDTypes);
-  for (int i = 0; i < kDTypes; ++i) {
-    const MatrixDesc matrix{static_cast<DType>(i), 3, 512};
-    EXPECT_EQ(t.linear[i].packed_bytes(matrix), 3 * row_bytes(matrix.type, 512));
-    EXPECT_EQ(t.linear_exact[i].packed_bytes(matrix), 3 * row_bytes(matrix.type, 512));
-    EXPECT_EQ(t.linear[(i + 1) % kDTypes].packed_bytes(matrix), 0u);
+  for (const LinearList& list : t.linear) {
+    ASSERT_EQ(list.n, kDTypes);
+    for (int i = 0; i < kDTypes; ++i) {
+      const MatrixDesc matrix{static_cast<DType>(i), 3, 512};
+      EXPECT_EQ(list.kernels[i].packed_bytes(matrix), 3 * row_bytes(matrix.type, 512));
+      EXPECT_EQ(list.kernels[(i + 1) % kDTypes].packed_bytes(matrix), 0u);
+    }
   }
+}
+
+/// The reference kernel of f32 weights.
+const LinearKernel& kernel_of(Numerics numerics) {
+  return kernels::ref().linear[static_cast<int>(numerics)].kernels[static_cast<int>(DType::f32)];
 }
 
 TEST(Reference, AProductIsTheSumOverInputsPlusTheBias) {
   const std::vector<float> weight = {1, 2, 3, -1, 0, 4}, src = {1, 10, 100, 2, 3, 5}, bias = {0.5f, -0.5f};
   std::vector<float> dst(4);
-  const LinearKernel& kernel = kernels::ref().linear_exact[static_cast<int>(DType::f32)];
+  const LinearKernel& kernel = kernel_of(Numerics::exact);
   const LinearArgs args{.matrix = {DType::f32, 2, 3},
                         .packed = weight.data(),
                         .src = src.data(),
-                        .src_q8 = {},
+                        .src_quant = {},
                         .n = 2,
                         .bias = bias.data(),
                         .dst = dst.data(),
@@ -108,17 +113,22 @@ TEST(Reference, AProductIsTheSumOverInputsPlusTheBias) {
 
 /// Quantises one row with the reference kernel.
 struct Quantised {
-  std::vector<int8_t> values;
+  bool planes;
+  std::vector<int8_t> values, low;
   std::vector<float> scales;
   std::vector<int32_t> sums;
-  explicit Quantised(const std::vector<float>& src) {
+  explicit Quantised(const std::vector<float>& src, bool two_planes = false) : planes(two_planes) {
     const size_t cols = (src.size() + 31) / 32 * 32;
     values.resize(cols, 99);
+    low.resize(cols, 99);
     scales.resize(cols / 32, 99);
     sums.resize(cols / 16, 99);
     kernels::ref().quantize.run({src.data(), static_cast<int64_t>(src.size()), rows()}, 0, 1);
   }
-  Q8Rows rows() { return {values.data(), scales.data(), sums.data(), static_cast<int64_t>(values.size())}; }
+  QuantRows rows() {
+    return {values.data(), scales.data(), sums.data(), static_cast<int64_t>(values.size()),
+            planes ? low.data() : nullptr};
+  }
 };
 
 TEST(Reference, QuantisingRoundsHalfToEvenAndPadsWithZeros) {
@@ -133,6 +143,23 @@ TEST(Reference, QuantisingRoundsHalfToEvenAndPadsWithZeros) {
   EXPECT_EQ(q.values[32], -127);
   EXPECT_EQ(q.values[33], 0);
   EXPECT_EQ(q.sums, (std::vector<int32_t>{127, 0, -127, 0}));
+}
+
+TEST(Reference, TwoPlanesHoldTwelveBits) {
+  std::vector<float> src(33, 0.0f);
+  src[0] = 2039, src[1] = 0.5f, src[2] = 1.5f, src[3] = -2.5f, src[4] = 24, src[5] = -2039, src[6] = 7, src[7] = -8;
+  src[32] = -4;
+  const Quantised q(src, true);
+  EXPECT_EQ(q.scales[0], 1.0f);
+  const auto value = [&](size_t i) { return 16 * q.values[i] + q.low[i]; };
+  for (size_t i : {0, 4, 5, 6, 7}) EXPECT_EQ(value(i), src[i]) << i;
+  EXPECT_EQ(value(1), 0);
+  EXPECT_EQ(value(2), 2);
+  EXPECT_EQ(value(3), -2);
+  EXPECT_EQ(value(32), -2039);
+  EXPECT_EQ(value(33), 0);
+  for (int8_t low : q.low) EXPECT_TRUE(-8 <= low && low <= 7) << int{low};
+  EXPECT_EQ(q.sums, (std::vector<int32_t>{2039 + 2 - 2 + 24 - 2039 + 7 - 8, 0, -2039, 0}));
 }
 
 TEST(Reference, ABlockThatIsNotFinitePoisonsItsScaleAndNoOther) {
@@ -160,11 +187,11 @@ TEST(Reference, TheQuantisedProductIsTheProductOfTheDequantisedNumbers) {
   Quantised q(src);
   std::vector<float> weight(32, 0.0f), dst(1);
   weight[5] = 3, weight[31] = -2;
-  const LinearKernel& kernel = kernels::ref().linear[static_cast<int>(DType::f32)];
+  const LinearKernel& kernel = kernel_of(Numerics::fast);
   kernel.run({.matrix = {DType::f32, 1, 32},
               .packed = weight.data(),
               .src = nullptr,
-              .src_q8 = q.rows(),
+              .src_quant = q.rows(),
               .n = 1,
               .bias = nullptr,
               .dst = dst.data(),

@@ -63,18 +63,22 @@ RC_GTEST_PROP(RowKernels, QuantisedRowsEqualTheReferenceBitForBit, ()) {
   }
   const int64_t cols = (s.second + 31) / 32 * 32;
   const auto blocks = static_cast<size_t>(s.first * cols / 32);
-  std::vector<int8_t> values[2];
+  const bool planes = *rc::gen::arbitrary<bool>();
+  std::vector<int8_t> values[2], low[2];
   Floats scales[2];
   std::vector<int32_t> sums[2];
   const auto run = [&](int i, const KernelTable& t) {
-    values[i].assign(blocks * 32, 99), scales[i].assign(blocks, 99), sums[i].assign(blocks * 2, 99);
-    t.quantize.run({src.data(), s.second, {values[i].data(), scales[i].data(), sums[i].data(), cols}}, 0, s.first);
+    values[i].assign(blocks * 32, 99), low[i].assign(blocks * 32, 99), scales[i].assign(blocks, 99),
+        sums[i].assign(blocks * 2, 99);
+    const QuantRows dst{values[i].data(), scales[i].data(), sums[i].data(), cols, planes ? low[i].data() : nullptr};
+    t.quantize.run({src.data(), s.second, dst}, 0, s.first);
   };
   run(0, kernels::ref());
   for (const KernelTable* t : cpu_tables()) {
     run(1, *t);
     expect(same_bits<float>(scales[1], scales[0]), *t);
     expect(same_bits<int8_t>(values[1], values[0]), *t);
+    expect(same_bits<int8_t>(low[1], low[0]), *t);
     expect(same_bits<int32_t>(sums[1], sums[0]), *t);
   }
 }

@@ -39,7 +39,7 @@ struct StepBuffers {
   float* answers = nullptr;       // [max_logit_rows, vocab]  answers that are not in their place yet; null until made
   float* compared = nullptr;      // [max_rows]
   int32_t* ids = nullptr;         // [max_rows]
-  Q8Rows q8{};                    // [max_rows, widest input]
+  QuantRows quant{};              // [max_rows, widest input]
   KvCell* cells = nullptr;        // [max_rows]
   AttentionRow* views = nullptr;  // [max_rows]
   LogitStats* stats = nullptr;    // [max_rows]

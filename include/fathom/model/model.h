@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "fathom/core/result.h"
 #include "fathom/model/config.h"
@@ -13,6 +15,10 @@
 #include "fathom/text/tokenizer.h"
 
 namespace fathom {
+
+/// "fast", "faithful" or "exact"; and back, nothing for another word.
+FATHOM_API const char* name_of(Numerics numerics) noexcept;
+FATHOM_API std::optional<Numerics> numerics_named(std::string_view name) noexcept;
 
 struct OpenOptions {
   Numerics numerics = Numerics::fast;

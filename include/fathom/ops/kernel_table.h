@@ -10,13 +10,15 @@
 
 namespace fathom {
 
-inline constexpr uint32_t kKernelTableVersion = 1;
+inline constexpr uint32_t kKernelTableVersion = 2;
 
 /// How products are rounded; part of every fingerprint.
 enum class Numerics : uint8_t {
-  fast,   ///< activations in 8 bits, blocks of 32 inputs with one scale; integer sums inside a block
-  exact,  ///< f32 activations and f32 weights (four bytes a weight): the yardstick, not for production
+  fast,      ///< activations in 8 bits, blocks of 32 inputs with one scale; integer sums inside a block
+  faithful,  ///< the same in 12 bits: a second plane of bytes beside the first
+  exact,     ///< f32 activations and f32 weights (four bytes a weight): the yardstick, not for production
 };
+inline constexpr int kNumerics = 3;
 
 // ---- products ----------------------------------------------------------------------------------------------------
 
@@ -24,14 +26,19 @@ inline constexpr int kQuantBlock = 32;  // inputs that share one activation scal
 inline constexpr int kSumBlock = 16;    // inputs that share one precomputed sum of quantised values
 
 /// What a product reads on its left side.
-enum class Activation : uint8_t { f32, q8 };
+enum class Activation : uint8_t { f32, q8, q12 };
 
-/// Rows of activations quantised in blocks of 32: value[i] ~ scales[i / 32] * values[i], |values[i]| <= 127.
-struct Q8Rows {
-  int8_t* values;  // [rows, cols], cols padded to a multiple of 32 with zeros
-  float* scales;   // [rows, cols / 32]
-  int32_t* sums;   // [rows, cols / 16]  sum of each 16 values, for weights with a zero point
-  int64_t cols;    // padded
+inline constexpr int kMaxQ8 = 127, kMaxQ12 = 2039;  // the largest magnitudes; 2039 is 16 * 127 + 7
+
+/// Rows of activations quantised in blocks of 32: x[i] ~ scales[i / 32] * q[i].
+///   q8     q = values, |q| <= 127; low is null
+///   q12    q = 16 values + low, |q| <= 2039, |values| <= 127, -8 <= low <= 7
+struct QuantRows {
+  int8_t* values;         // [rows, cols], cols padded to a multiple of 32 with zeros
+  float* scales;          // [rows, cols / 32]
+  int32_t* sums;          // [rows, cols / 16]  sum of each 16 q, for weights with a zero point
+  int64_t cols;           // padded
+  int8_t* low = nullptr;  // [rows, cols]
 };
 
 /// A weight matrix in the file's layout.
@@ -44,12 +51,12 @@ struct MatrixDesc {
 /// dst[r, o] = sum_i src[r, i] * weight[o, i] + bias[o]
 struct LinearArgs {
   MatrixDesc matrix;
-  const void* packed;  // by the same kernel's pack()
-  const float* src;    // [n, cols]   when the kernel reads f32
-  Q8Rows src_q8;       // [n, cols]   when the kernel reads q8
-  int64_t n;           // rows, 1 and up
-  const float* bias;   // [rows] or null
-  float* dst;          // [n, dst_stride]
+  const void* packed;   // by the same kernel's pack()
+  const float* src;     // [n, cols]   when the kernel reads f32
+  QuantRows src_quant;  // [n, cols]   when the kernel reads q8 or q12
+  int64_t n;            // rows, 1 and up
+  const float* bias;    // [rows] or null
+  float* dst;           // [n, dst_stride]
   int64_t dst_stride;
 };
 
@@ -89,13 +96,14 @@ struct NormArgs {
   float* dst;  // [n, cols]; may equal src when index is null
 };
 
-/// Quantises rows for a product: per block scale = max|x| / 127, value = round-half-even(x / scale), in f32, the same
-/// bits on every backend. A scale below FLT_MIN gives zeros and the scale 0. A block that holds a NaN or an infinity
-/// gives zeros and the scale NaN, so that every product that reads it is NaN.
+/// Quantises rows for a product, to q12 where dst has a low plane, else to q8: per block scale = max|x| / max|q|,
+/// q = round-half-even(x / scale), in f32, the same bits on every backend. A scale below FLT_MIN gives zeros and the
+/// scale 0. A block that holds a NaN or an infinity gives zeros and the scale NaN, so that every product that reads it
+/// is NaN.
 struct QuantizeArgs {
   const float* src;  // [n, src_cols]
   int64_t src_cols;  // the rest of a padded row becomes zero
-  Q8Rows dst;
+  QuantRows dst;
 };
 
 enum class Gate : uint8_t { silu, gelu_tanh };
@@ -223,14 +231,17 @@ struct Kernel {
 template <class Args>
 using RowKernel = Kernel<void (*)(const Args& args, int64_t begin, int64_t end) noexcept>;
 
+/// Products of one numeric path in order of preference: the first that accepts a matrix serves it.
+struct LinearList {
+  const LinearKernel* kernels = nullptr;
+  int32_t n = 0;
+};
+
 /// What one backend (on one instruction set) can do. Tables are static and immutable.
 struct KernelTable {
   uint32_t version = kKernelTableVersion;
-  const char* name = nullptr;            // "ref", "cpu/avx2", "cpu/avx512vnni"
-  const LinearKernel* linear = nullptr;  // in order of preference; the first that accepts a matrix serves it
-  int32_t n_linear = 0;
-  const LinearKernel* linear_exact = nullptr;  // the same for Numerics::exact
-  int32_t n_linear_exact = 0;
+  const char* name = nullptr;  // "ref", "cpu/avx2", "cpu/avx512vnni"
+  LinearList linear[kNumerics];
   RowKernel<EmbedArgs> embed;
   RowKernel<NormArgs> norm;
   RowKernel<QuantizeArgs> quantize;

@@ -43,7 +43,7 @@ FATHOM_API void pack_linear(Linear& linear, const Tensor& weight, std::byte* dst
 /// Activations of one sublayer in every form its products read.
 struct Activations {
   const float* f32 = nullptr;  // [n, cols]
-  Q8Rows q8{};                 // filled when some product reads q8
+  QuantRows quant{};           // filled when some product reads q8 or q12
 };
 
 /// One product of a group: the first n rows of the activations times `weight`.
