@@ -143,6 +143,7 @@ HWY_INLINE void weigh_dims(const Chunk<T>& chunk, const float* weights, int64_t 
 
 HWY_INLINE float number(float x) { return x; }
 HWY_INLINE float number(uint16_t x) { return half_to_float(x); }
+HWY_INLINE float number(BFloat16 x) { return bfloat16_to_float(x.bits); }
 
 /// The dims that fill no vector, one by one.
 template <class T>
@@ -217,8 +218,9 @@ void run_chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t 
 }
 
 void chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) noexcept {
-  args.type == DType::f32 ? run_chunk<float>(args, row, kv_head, chunk, partial)
-                          : run_chunk<uint16_t>(args, row, kv_head, chunk, partial);
+  args.type == DType::f32   ? run_chunk<float>(args, row, kv_head, chunk, partial)
+  : args.type == DType::f16 ? run_chunk<uint16_t>(args, row, kv_head, chunk, partial)
+                            : run_chunk<BFloat16>(args, row, kv_head, chunk, partial);
 }
 
 void fold(const AttentionArgs& args, float* into, const float* next) noexcept {

@@ -303,7 +303,14 @@ void logit_stats(const LogitStatsArgs& args, int64_t begin, int64_t end) noexcep
   }
 }
 
-/// Numbers as the cache stores them: f32, or f16 with magnitudes above 65504 cut to it.
+/// x with magnitudes above `most` cut to it; NaN stays.
+HWY_INLINE Vec cut(Vec x, float most) {
+  const Vec limit = hn::Set(kLanes, most);
+  return hn::IfThenElse(hn::Gt(hn::Abs(x), limit), hn::CopySignToAbs(limit, x), x);
+}
+HWY_INLINE float cut(float x, float most) { return x > most ? most : x < -most ? -most : x; }
+
+/// Numbers as the cache stores them: f32, or f16 or bf16 with large magnitudes cut to the largest finite one.
 HWY_INLINE void store_run(const float* src, float* dst, int64_t n) {
   std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
 }
@@ -311,18 +318,15 @@ HWY_INLINE void store_run(const float* src, uint16_t* dst, int64_t n) {
   int64_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
   const hn::Rebind<hwy::float16_t, Lanes> halves;
-  const Vec most = hn::Set(kLanes, 65504.0f);
   for (; i + kWidth <= n; i += kWidth) {
-    const Vec x = hn::LoadU(kLanes, src + i);
-    const Vec cut = hn::CopySignToAbs(most, x);
-    hn::StoreU(hn::DemoteTo(halves, hn::IfThenElse(hn::Gt(hn::Abs(x), most), cut, x)), halves,
+    hn::StoreU(hn::DemoteTo(halves, cut(hn::LoadU(kLanes, src + i), kLargestHalf)), halves,
                reinterpret_cast<hwy::float16_t*>(dst + i));
   }
 #endif
-  for (; i < n; ++i) {
-    const float x = src[i];
-    dst[i] = float_to_half(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x);
-  }
+  for (; i < n; ++i) dst[i] = float_to_half(cut(src[i], kLargestHalf));
+}
+HWY_INLINE void store_run(const float* src, BFloat16* dst, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) dst[i].bits = float_to_bfloat16(cut(src[i], kLargestBFloat16));
 }
 
 template <class T>
@@ -345,7 +349,9 @@ HWY_INLINE void write_cell(const KvWriteArgs& args, int64_t i) {
 
 void kv_write(const KvWriteArgs& args, int64_t begin, int64_t end) noexcept {
   for (int64_t i = begin; i < end; ++i) {
-    args.type == DType::f32 ? write_cell<float>(args, i) : write_cell<uint16_t>(args, i);
+    args.type == DType::f32   ? write_cell<float>(args, i)
+    : args.type == DType::f16 ? write_cell<uint16_t>(args, i)
+                              : write_cell<BFloat16>(args, i);
   }
 }
 

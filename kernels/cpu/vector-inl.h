@@ -39,7 +39,7 @@ HWY_INLINE void store_tail(Vec v, float* dst, int64_t n) {
   for (int64_t i = 0; i < n; ++i) dst[i] = lanes[i];
 }
 
-/// kWidth cells of a cache, f32 or f16.
+/// kWidth cells of a cache: f32, f16 or bf16.
 HWY_INLINE Vec load_cells(const float* src) { return hn::LoadU(kLanes, src); }
 HWY_INLINE Vec load_cells(const uint16_t* src) {
 #if HWY_TARGET == HWY_SCALAR
@@ -48,6 +48,13 @@ HWY_INLINE Vec load_cells(const uint16_t* src) {
   const hn::Rebind<hwy::float16_t, Lanes> halves;
   return hn::PromoteTo(kLanes, hn::LoadU(halves, reinterpret_cast<const hwy::float16_t*>(src)));
 #endif
+}
+
+HWY_INLINE Vec load_cells(const BFloat16* src) {
+  const hn::RebindToSigned<Lanes> ints;
+  const hn::Rebind<uint16_t, Lanes> halves;
+  const auto bits = hn::LoadU(halves, reinterpret_cast<const uint16_t*>(src));
+  return hn::BitCast(kLanes, hn::ShiftLeft<16>(hn::PromoteTo(ints, bits)));
 }
 
 /// The sum of all lanes, in the target's fixed order.

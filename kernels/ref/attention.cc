@@ -13,7 +13,9 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double cell(DType type, const void* src, int64_t i) {
-  return type == DType::f32 ? static_cast<const float*>(src)[i] : half_to_float(static_cast<const uint16_t*>(src)[i]);
+  if (type == DType::f32) return static_cast<const float*>(src)[i];
+  const uint16_t half = static_cast<const uint16_t*>(src)[i];
+  return type == DType::f16 ? half_to_float(half) : bfloat16_to_float(half);
 }
 
 /// The page of a position when its cell holds a value, else null.

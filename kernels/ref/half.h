@@ -48,4 +48,17 @@ inline uint16_t float_to_half(float x) {
 /// The value of a bfloat16, exactly.
 inline float bfloat16_to_float(uint16_t half) { return bits_to_float(static_cast<uint32_t>(half) << 16); }
 
+/// The nearest bfloat16, ties to even; NaN stays NaN.
+inline uint16_t float_to_bfloat16(float x) {
+  const uint32_t bits = float_to_bits(x);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>(bits >> 16 | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+/// Numbers of a cache as they lie in memory; binary16 is plain uint16_t.
+struct BFloat16 {
+  uint16_t bits;
+};
+inline constexpr float kLargestHalf = 65504.0f, kLargestBFloat16 = 3.38953139e38f;
+
 }  // namespace fathom::kernels

@@ -13,7 +13,6 @@ namespace fathom::kernels::reference {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr float kLargestHalf = 65504.0f;
 
 int64_t at(const int32_t* index, int64_t i) { return index != nullptr ? index[i] : i; }
 
@@ -62,14 +61,15 @@ void rotate(float* x, float* y, float cos, float sin) {
   *y = static_cast<float>(a * sin + b * cos);
 }
 
-/// A number as binary16, large ones as the largest finite one: an infinity in the cache would spoil every later row.
-uint16_t cache_half(float x) { return float_to_half(std::isnan(x) ? x : std::clamp(x, -kLargestHalf, kLargestHalf)); }
+/// Large numbers as the largest finite one: an infinity in the cache would spoil every later row.
+float cut(float x, float most) { return std::isnan(x) ? x : std::clamp(x, -most, most); }
 
 void store(DType type, void* dst, int64_t i, float x) {
   if (type == DType::f32) {
     static_cast<float*>(dst)[i] = x;
   } else {
-    static_cast<uint16_t*>(dst)[i] = cache_half(x);
+    static_cast<uint16_t*>(dst)[i] =
+        type == DType::f16 ? float_to_half(cut(x, kLargestHalf)) : float_to_bfloat16(cut(x, kLargestBFloat16));
   }
 }
 

@@ -8,8 +8,8 @@
 namespace fathom {
 
 Result<KvCache> KvCache::make(const ModelConfig& config, DType type, int32_t max_tokens, int32_t sequences) {
-  if (type != DType::f16 && type != DType::f32) {
-    return Error{ErrorCode::argument, fmt::format("KV cache type {}: use F16 or F32", info(type).name)};
+  if (type != DType::f16 && type != DType::bf16 && type != DType::f32) {
+    return Error{ErrorCode::argument, fmt::format("KV cache type {}: use F16, BF16 or F32", info(type).name)};
   }
   if (max_tokens < 1 || sequences < 1) {
     return Error{ErrorCode::argument,

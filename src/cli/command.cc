@@ -92,12 +92,12 @@ Result<Model> open_model(const ModelArgs& args) {
 }
 
 void add_kv_option(CLI::App& verb, std::string& kv) {
-  verb.add_option("--kv", kv, "Numbers of the KV cache: f16 or f32")
+  verb.add_option("--kv", kv, "Numbers of the KV cache: f16, bf16 or f32")
       ->capture_default_str()
-      ->check(CLI::IsMember({"f16", "f32"}));
+      ->check(CLI::IsMember({"f16", "bf16", "f32"}));
 }
 
-DType kv_type(const std::string& kv) { return kv == "f32" ? DType::f32 : DType::f16; }
+DType kv_type(const std::string& kv) { return kv == "f32" ? DType::f32 : kv == "bf16" ? DType::bf16 : DType::f16; }
 
 void add_policy_option(CLI::App& verb, std::optional<std::string>& policy) {
   verb.add_option("--policy", policy, "What decides each token's depth, docs/policies.md; default: full_depth");

@@ -121,7 +121,7 @@ Heads any_heads() {
 
 RC_GTEST_PROP(Attention, EveryTargetIsWithinItsBoundOfTheReference, ()) {
   const Heads h = any_heads();
-  const auto type = *rc::gen::elementOf(std::vector<DType>{DType::f16, DType::f32});
+  const auto type = *rc::gen::elementOf(std::vector<DType>{DType::f16, DType::bf16, DType::f32});
   const int64_t cells = *rc::gen::inRange<int64_t>(1, 700);
   Cache cache(type, h, cells, *rc::gen::arbitrary<uint32_t>());
   for (int64_t i = *rc::gen::inRange<int64_t>(0, 20); i-- > 0;) cache.forget(*rc::gen::inRange<int64_t>(0, cells));

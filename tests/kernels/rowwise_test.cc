@@ -258,10 +258,10 @@ RC_GTEST_PROP(RowKernels, WrittenCellsEqualTheReferenceBitForBit, ()) {
   const int64_t n = *rc::gen::inRange<int64_t>(1, 5), kv_heads = *rc::gen::inRange<int64_t>(1, 4);
   const int64_t dim = *rc::gen::elementOf(std::vector<int64_t>{1, 7, 20, 64, 80, 128, 256, 300});
   Floats k = normal(static_cast<size_t>(n * kv_heads * dim), any_seed()), v = normal(k.size(), any_seed(), 1e-6f);
-  for (float special : {kNan, kInfinity, -1e6f, 65519.0f, 65520.0f, 1e-8f}) {
+  for (float special : {kNan, kInfinity, -1e6f, 65519.0f, 65520.0f, 1e-8f, 3.3961775e38f, -3.4e38f}) {
     k[*rc::gen::inRange<size_t>(0, k.size())] = special, v[*rc::gen::inRange<size_t>(0, v.size())] = special;
   }
-  for (DType type : {DType::f16, DType::f32}) {
+  for (DType type : {DType::f16, DType::bf16, DType::f32}) {
     const size_t bytes = static_cast<size_t>(kv_heads * dim * kPageCells) * info(type).block_bytes;
     const auto run = [&](const KernelTable& t, std::vector<uint8_t>& keys, std::vector<uint8_t>& values) {
       keys.assign(bytes, 0xAA), values.assign(bytes, 0xAA);

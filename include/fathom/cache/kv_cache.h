@@ -25,7 +25,7 @@ enum class Provenance : uint8_t {
 class FATHOM_API KvCache {
  public:
   /// An empty cache.
-  ///   errors   argument: type other than F16 or F32, sizes below 1
+  ///   errors   argument: type other than F16, BF16 or F32, sizes below 1
   static Result<KvCache> make(const ModelConfig& config, DType type, int32_t max_tokens, int32_t sequences);
 
   /// Makes room for positions [0, positions) of a sequence.

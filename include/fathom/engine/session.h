@@ -20,7 +20,7 @@ struct SessionOptions {
   int32_t max_sequences = 1;
   int32_t max_rows = 256;       // rows of one step: prompts are cut into chunks of this
   int32_t max_logit_rows = 16;  // rows of one step whose logits are wanted
-  DType kv = DType::f16;        // F16 or F32
+  DType kv = DType::f16;        // F16, BF16 or F32
   int threads = 1;              // 1 starts none
 };
 

@@ -171,8 +171,8 @@ inline constexpr int kAttentionChunk = 256;  // cells of one partial result; chu
 
 /// 64 consecutive positions of one layer of one sequence. Keys lie cell-minor, so that vector lanes are cells.
 struct KvPage {
-  void* k;        // [kv_heads, head_dim, 64]  f16 or f32
-  void* v;        // [kv_heads, 64, head_dim]  f16 or f32
+  void* k;        // [kv_heads, head_dim, 64]  f16, bf16 or f32
+  void* v;        // [kv_heads, 64, head_dim]  f16, bf16 or f32
   uint64_t real;  // bit c: cell c holds a value; others are not read
 };
 
@@ -181,10 +181,10 @@ struct KvCell {
   int32_t slot;
 };
 
-/// Stores new keys and values; sets no provenance and not `real` (the cache does both). As f16 they round half even,
-/// and magnitudes above 65504 become 65504.
+/// Stores new keys and values; sets no provenance and not `real` (the cache does both). As f16 and bf16 they round
+/// half even, and what is larger than the largest finite number becomes that one.
 struct KvWriteArgs {
-  DType type;      // f16 or f32
+  DType type;      // f16, bf16 or f32
   const float* k;  // [n, kv_heads, head_dim]  rotated
   const float* v;  // [n, kv_heads, head_dim]
   int64_t kv_heads, head_dim;

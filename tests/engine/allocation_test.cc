@@ -1,0 +1,74 @@
+// A step allocates nothing once its shape was seen: every allocation of this program is counted.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "tests/support/sessions.h"
+#include "tests/support/tiny_model.h"
+
+namespace {
+std::atomic<int64_t> n_allocations{0};
+}
+
+void* operator new(size_t bytes) {
+  n_allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* p = std::malloc(bytes != 0 ? bytes : 1)) return p;
+  throw std::bad_alloc();
+}
+void* operator new(size_t bytes, std::align_val_t align) {
+  n_allocations.fetch_add(1, std::memory_order_relaxed);
+  const auto a = static_cast<size_t>(align);
+  if (void* p = std::aligned_alloc(a, (bytes + a - 1) / a * a)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace fathom {
+namespace {
+
+constexpr int32_t kWarm = 70, kSteps = 50;  // within one page of 64 cells, and within what vectors have grown to
+
+/// Allocations of `kSteps` steps of `rows` sequences each, after as many of the same shape as the sequences need.
+int64_t allocations(const Policy& policy, int32_t rows, int32_t threads) {
+  const Model model = testing::tiny_model({.family = "gemma3", .type = DType::q8_0});
+  Session session = Session::make(model, {.max_tokens = 256, .max_sequences = rows, .threads = threads}).value();
+  const auto step = [&](int32_t position) {
+    Row row[8];
+    for (int32_t s = 0; s < rows; ++s) {
+      row[s] = {.token = 7 + s, .sequence = s, .position = position, .kind = RowKind::generated, .logits = true};
+    }
+    EXPECT_TRUE(session.step({row, static_cast<size_t>(rows)}, policy.ref()).has_value());
+  };
+  for (int32_t i = 0; i < kWarm; ++i) step(i);
+  const int64_t before = n_allocations.load();
+  for (int32_t i = 0; i < kSteps; ++i) step(kWarm + i);
+  return n_allocations.load() - before;
+}
+
+TEST(Allocation, TheCounterCounts) {
+  const int64_t before = n_allocations.load();
+  ::operator delete(::operator new(4));  // a new-expression may be left out by the compiler
+  EXPECT_EQ(n_allocations.load(), before + 1);
+}
+
+TEST(Allocation, AStepAtFullDepthAllocatesNothing) {
+  for (int32_t threads : {1, 2}) {
+    EXPECT_EQ(allocations(Policy(), 1, threads), 0) << threads;
+    EXPECT_EQ(allocations(Policy(), 8, threads), 0) << threads;
+  }
+}
+
+TEST(Allocation, APolicyWithChecksAndSkipsAllocatesNothing) {
+  const Policy policy = skip_when{.similarity_above = 0.9f} | exit_when{.confidence_at_least = 0.1f, .from_layer = 2} |
+                        budget{.of_full = 0.9f} | min_depth{.layers = 1};
+  EXPECT_EQ(allocations(policy, 1, 2), 0);
+  EXPECT_EQ(allocations(policy, 8, 2), 0);
+}
+
+}  // namespace
+}  // namespace fathom
