@@ -25,18 +25,23 @@ RopeTables::RopeTables(const ModelConfig& config) {
   }
 }
 
-void RopeTables::fill(std::span<const RowState> rows) {
+void RopeTables::fill(ThreadPool& pool, std::span<const RowState> rows) {
+  constexpr size_t kRowsAPart = 16;  // about 50 us
   n_rows_ = rows.size();
   for (Table& table : tables_) {
-    table.cos_sin.resize(std::max(table.cos_sin.size(), rows.size() * static_cast<size_t>(table.dim)));
-    float* out = table.cos_sin.data();
-    for (const RowState& row : rows) {
-      for (double frequency : table.frequencies) {
-        const double angle = row.position * frequency;
-        *out++ = static_cast<float>(std::cos(angle));
-        *out++ = static_cast<float>(std::sin(angle));
+    const auto dim = static_cast<size_t>(table.dim);
+    table.cos_sin.resize(std::max(table.cos_sin.size(), rows.size() * dim));
+    pool.run(static_cast<int64_t>((rows.size() + kRowsAPart - 1) / kRowsAPart), [&](int64_t part) {
+      const size_t begin = static_cast<size_t>(part) * kRowsAPart, end = std::min(rows.size(), begin + kRowsAPart);
+      float* out = table.cos_sin.data() + begin * dim;
+      for (const RowState& row : rows.subspan(begin, end - begin)) {
+        for (double frequency : table.frequencies) {
+          const double angle = row.position * frequency;
+          *out++ = static_cast<float>(std::cos(angle));
+          *out++ = static_cast<float>(std::sin(angle));
+        }
       }
-    }
+    });
   }
 }
 

@@ -28,6 +28,7 @@ int64_t first_difference(const std::vector<float>& a, const std::vector<float>& 
 struct Case {
   const char* family;
   DType type;
+  Numerics numerics = Numerics::fast;
   int32_t positions = 70;  // past one page; 270 go past an attention chunk
 };
 
@@ -35,7 +36,7 @@ class FullDepth : public ::testing::TestWithParam<Case> {
  protected:
   Model open(const char* target) {
     return testing::tiny_model({.family = GetParam().family, .n_layers = 3, .type = GetParam().type},
-                               {.target = target});
+                               {.numerics = GetParam().numerics, .target = target});
   }
   static Session session(const Model& model, int threads = 1) {
     return Session::make(
@@ -91,13 +92,17 @@ TEST_P(FullDepth, IsBitEqualWhateverStandsBesideARow) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, FullDepth,
-                         ::testing::Values(Case{"qwen2", DType::q5_0, 270}, Case{"qwen2", DType::q8_0},
-                                           Case{"gemma3", DType::q4_0}, Case{"gemma3", DType::q8_0},
-                                           Case{"llama", DType::q4_k}, Case{"llama", DType::q6_k},
-                                           Case{"qwen3", DType::q5_k}, Case{"qwen3", DType::f32},
-                                           Case{"llama", DType::f16}, Case{"qwen2", DType::bf16}),
+                         ::testing::Values(Case{"qwen2", DType::q5_0, Numerics::fast, 270}, Case{"qwen2", DType::q8_0},
+                                           Case{"gemma3", DType::q8_0, Numerics::faithful, 270},
+                                           Case{"llama", DType::q6_k, Numerics::faithful},
+                                           Case{"qwen3", DType::q4_k, Numerics::faithful}, Case{"gemma3", DType::q4_0},
+                                           Case{"gemma3", DType::q8_0}, Case{"llama", DType::q4_k},
+                                           Case{"llama", DType::q6_k}, Case{"qwen3", DType::q5_k},
+                                           Case{"qwen3", DType::f32}, Case{"llama", DType::f16},
+                                           Case{"qwen2", DType::bf16}),
                          [](const auto& info) {
-                           return fmt::format("{}_{}", info.param.family, fathom::info(info.param.type).name);
+                           return fmt::format("{}_{}_{}", info.param.family, fathom::info(info.param.type).name,
+                                              name_of(info.param.numerics));
                          });
 
 }  // namespace

@@ -33,14 +33,17 @@ Session session(const Model& model, int threads, int32_t sequences = 1) {
 
 TEST(FullDepthOfGemma, IsBitEqualWhateverTheChunkingAndTheThreads) {
   FATHOM_NEEDS_MODEL(kModel);
-  const Model model = *testing::real_model(kModel);
-  const auto ids = text_ids(model, 72);
-  Session one = session(model, 1), two = session(model, 2);
-  const auto reference = testing::run(one, ids, {.chunk = 1}).logits;
-  for (int32_t chunk : {7, 64, 72}) {
-    const auto seen = testing::run(two, ids, {.chunk = chunk}).logits;
-    ASSERT_EQ(seen.size(), reference.size());
-    EXPECT_EQ(std::memcmp(seen.data(), reference.data(), seen.size() * sizeof(float)), 0) << "chunk " << chunk;
+  for (const Numerics numerics : {Numerics::fast, Numerics::faithful}) {
+    const Model model = *testing::real_model(kModel, {.numerics = numerics, .threads = 2});
+    const auto ids = text_ids(model, 72);
+    Session one = session(model, 1), two = session(model, 2);
+    const auto reference = testing::run(one, ids, {.chunk = 1}).logits;
+    for (int32_t chunk : {7, 64, 72}) {
+      const auto seen = testing::run(two, ids, {.chunk = chunk}).logits;
+      ASSERT_EQ(seen.size(), reference.size());
+      EXPECT_EQ(std::memcmp(seen.data(), reference.data(), seen.size() * sizeof(float)), 0)
+          << name_of(numerics) << ", chunk " << chunk;
+    }
   }
 }
 

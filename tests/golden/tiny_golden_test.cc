@@ -153,14 +153,15 @@ TEST(TinyGolden, the_engine_with_exact_numerics_gives_the_plain_forward_pass) {
 }
 
 // The same argument as above: a first position that agrees to the last bits, none further off than unrelated roundings.
-TEST(TinyGolden, the_engine_with_fast_numerics_rounds_what_it_says_and_nothing_else) {
+void expect_rounding(Numerics numerics, testing::PlainRounding rounding, int32_t n_layers) {
   const std::vector<int32_t> prompt = testing::tiny_prompt();
-  for (const TinyCase& c : testing::tiny_cases()) {
+  for (TinyCase c : testing::tiny_cases()) {
+    c.options.n_layers = n_layers;
     SCOPED_TRACE(c.name);
-    const Model model = testing::tiny_model(c.options);
-    const bool rounds = model.weights().layers[0].q.kernel->activation == Activation::q8;
-    const auto rounded = testing::plain_logits(
-        model, prompt, {.rounding = rounds ? testing::PlainRounding::q8 : testing::PlainRounding::none});
+    const Model model = testing::tiny_model(c.options, {.numerics = numerics});
+    const bool rounds = model.weights().layers[0].q.kernel->activation != Activation::f32;
+    const auto rounded =
+        testing::plain_logits(model, prompt, {.rounding = rounds ? rounding : testing::PlainRounding::none});
     const auto exact = testing::plain_logits(model, prompt);
     const testing::Outcome found = engine_logits(model, prompt);
     double least = 1, most = 0, unrounded = 0;
@@ -172,6 +173,33 @@ TEST(TinyGolden, the_engine_with_fast_numerics_rounds_what_it_says_and_nothing_e
     }
     EXPECT_LE(least, kSumsOfFloats) << "no position agrees: these are not the same sums";
     EXPECT_LE(most, std::max(kSumsOfFloats, std::sqrt(2.0) * unrounded));
+  }
+}
+
+TEST(TinyGolden, the_engine_with_fast_numerics_rounds_what_it_says_and_nothing_else) {
+  expect_rounding(Numerics::fast, testing::PlainRounding::q8, testing::tiny_cases()[0].options.n_layers);
+}
+
+// Steps sixteen times finer fall sixteen times as often to the other side of a tie that two engines see differently, and
+// every such fall moves all that follow: one layer leaves positions where none does.
+TEST(TinyGolden, the_engine_with_faithful_numerics_rounds_what_it_says_and_nothing_else) {
+  expect_rounding(Numerics::faithful, testing::PlainRounding::q12, 1);
+}
+
+// Four bits more are a sixteenth of the rounding; an eighth leaves room for what is not rounding of activations.
+TEST(TinyGolden, faithful_numerics_lie_far_nearer_to_exact_than_fast_ones) {
+  const std::vector<int32_t> prompt = testing::tiny_prompt();
+  for (const TinyCase& c : testing::tiny_cases()) {
+    if (info(c.options.type).block_elements == 1) continue;
+    const auto exact = testing::plain_logits(testing::tiny_model(c.options), prompt);
+    double off[2] = {};
+    for (const Numerics numerics : {Numerics::fast, Numerics::faithful}) {
+      const testing::Outcome found = engine_logits(testing::tiny_model(c.options, {.numerics = numerics}), prompt);
+      for (size_t p = 0; p < prompt.size(); ++p) {
+        off[static_cast<int>(numerics)] += difference(exact[p], row_of(found, p));
+      }
+    }
+    EXPECT_LE(off[1], off[0] / 8) << c.name;
   }
 }
 
@@ -197,7 +225,7 @@ TEST(TinyGolden, fast_numerics_lie_no_further_from_exact_than_llama_cpp_does) {
   double ours = 0, theirs = 0;
   for (const TinyCase& c : testing::tiny_cases()) {
     if (info(c.options.type).block_elements == 1) continue;
-    const Model model = testing::tiny_model(c.options);
+    const Model model = testing::tiny_model(c.options, {.numerics = Numerics::fast});
     const testing::Outcome found = engine_logits(model, prompt);
     const auto exact = testing::plain_logits(model, prompt);
     for (size_t i = 0; i < std::size(testing::kTinyPositions); ++i) {

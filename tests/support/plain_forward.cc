@@ -22,10 +22,10 @@ float to_bf16(float x) {
 float to_half(double x) { return kernels::half_to_float(kernels::float_to_half(static_cast<float>(x))); }
 
 /// One block in 8 bits; `scale` of the largest magnitude is 127.
-void round_block(std::span<double> block, bool half_scale) {
+void round_block(std::span<double> block, float most, bool half_scale) {
   float largest = 0;
   for (const double x : block) largest = std::max(largest, std::abs(static_cast<float>(x)));
-  const float scale = largest / 127.0f;
+  const float scale = largest / most;
   const float kept = half_scale ? to_half(scale) : scale;
   for (double& x : block) x = scale == 0 ? 0 : std::nearbyint(static_cast<float>(x) / scale) * double{kept};
 }
@@ -33,6 +33,7 @@ void round_block(std::span<double> block, bool half_scale) {
 Row rounded(const Row& row, PlainRounding rounding) {
   Row out = row;
   const size_t block = rounding == PlainRounding::q8_k ? 256 : 32;
+  const float most = rounding == PlainRounding::q12 ? 2039.0f : 127.0f;
   switch (rounding) {
     case PlainRounding::none:
       break;
@@ -43,10 +44,11 @@ Row rounded(const Row& row, PlainRounding rounding) {
       for (double& x : out) x = to_bf16(static_cast<float>(x));
       break;
     case PlainRounding::q8:
+    case PlainRounding::q12:
     case PlainRounding::q8_0:
     case PlainRounding::q8_k:
       for (size_t i = 0; i < out.size(); i += block) {
-        round_block(std::span(out).subspan(i, std::min(block, out.size() - i)), rounding == PlainRounding::q8_0);
+        round_block(std::span(out).subspan(i, std::min(block, out.size() - i)), most, rounding == PlainRounding::q8_0);
       }
       break;
   }

@@ -16,6 +16,7 @@ enum class PlainRounding {
   f16,   ///< to half precision
   bf16,  ///< to bfloat16
   q8,    ///< 8 bits in blocks of 32 with an f32 scale: Numerics::fast
+  q12,   ///< 12 bits in the same blocks: Numerics::faithful
   q8_0,  ///< the same with the scale rounded to f16: llama.cpp beside weights in blocks of 32
   q8_k,  ///< 8 bits in blocks of 256 with an f32 scale: llama.cpp beside K types
 };

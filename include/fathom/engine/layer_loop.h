@@ -50,7 +50,7 @@ struct LayerLoop {
   }
 
   void embed() {
-    buffers.rope.fill(rows);
+    buffers.rope.fill(pool, rows);
     int32_t* ids = buffers.ids;
     for (size_t i = 0; i < rows.size(); ++i) ids[i] = rows[i].token;
     const Tensor& table = weights.embedding;

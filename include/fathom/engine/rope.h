@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "fathom/core/threads.h"
 #include "fathom/engine/active_set.h"
 #include "fathom/model/config.h"
 
@@ -18,9 +19,9 @@ class RopeTables {
   /// Frequencies base^(-2i / dim), divided by the file's factors and by the layer's position scale.
   explicit RopeTables(const ModelConfig& config);
 
-  /// Fills the tables for the rows of a step.
+  /// Fills the tables for the rows of a step, rows in parallel where there are many.
   ///   cost   rows * rope_dim / 2 sines and cosines for each distinct rotation
-  void fill(std::span<const RowState> rows);
+  void fill(ThreadPool& pool, std::span<const RowState> rows);
 
   /// Cosine and sine pairs of the listed rows for a layer (from 1): [which, rope_dim / 2, 2].
   /// Borrowed from the table where the list is all rows in order, else gathered into scratch.

@@ -63,7 +63,7 @@ struct LinearArgs {
 /// One way to store and multiply by a matrix. Work is split over panels of `panel_rows` outputs and never over the
 /// reduction; for each output and row the float operations and their order are fixed, whatever n and the split.
 struct LinearKernel {
-  const char* name;  // backend/target/type, for example "cpu/avx512vnni/q5_0"
+  const char* name;  // backend/target, for example "cpu/avx512vnni"
   Activation activation;
   int32_t panel_rows;
   /// Bytes of the packed matrix; 0 declines it. panel p starts at p * (bytes / panels).
