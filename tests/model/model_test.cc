@@ -104,6 +104,32 @@ TEST(Model, a_file_on_disk_opens_like_its_bytes) {
   EXPECT_EQ(std::memcmp(a.packed, b.packed, a.packed_bytes), 0);
 }
 
+TEST(Model, a_file_tells_what_the_model_packed_from_it_is) {
+  const TemporaryFile disk(tiny_gguf({.family = "gemma3", .n_layers = 7}));
+  const ModelFile file = ModelFile::open(disk.path()).value();
+  EXPECT_EQ(file.config().n_layers, 7);
+  for (const Numerics numerics : {Numerics::fast, Numerics::exact}) {
+    const Model model = Model::open(file, {.numerics = numerics}).value();
+    EXPECT_EQ(&model.config(), &file.config()) << "read once";
+    EXPECT_EQ(&model.tokenizer(), &file.tokenizer());
+    EXPECT_EQ(model.fingerprint(), file.fingerprint(numerics));
+    EXPECT_EQ(model.file_bytes(), file.bytes());
+  }
+  EXPECT_EQ(Model::open(disk.path()).value().fingerprint(), file.fingerprint(Numerics::fast));
+}
+
+// The tensor is missed when it is packed; a run can be refused before that.
+TEST(Model, a_file_without_one_of_its_tensors_reads_but_does_not_open) {
+  GgufWriter writer = tiny_writer();
+  writer.remove("output_norm.weight");
+  const TemporaryFile disk(writer.bytes());
+  const ModelFile file = ModelFile::open(disk.path()).value();
+  EXPECT_EQ(file.config().n_layers, 4);
+  const Error error = Model::open(file).error();
+  EXPECT_NE(error.message.find("output_norm.weight"), std::string::npos) << error.message;
+  EXPECT_NE(error.message.find(disk.path()), std::string::npos) << error.message;
+}
+
 TEST(Model, a_file_cut_short_on_disk_names_its_path) {
   Bytes bytes = tiny_gguf();
   bytes.resize(bytes.size() / 2);

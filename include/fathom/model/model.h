@@ -1,8 +1,7 @@
-// Model: an opened model file; immutable, cheap to copy, shared between sessions and threads.
+// Model: a model file opened and packed; immutable, cheap to copy, shared between sessions and threads.
 // Next in the flow: engine/session.h.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,27 +10,16 @@
 
 #include "fathom/core/result.h"
 #include "fathom/model/config.h"
+#include "fathom/model/model_file.h"
 #include "fathom/model/weights.h"
 #include "fathom/text/tokenizer.h"
 
 namespace fathom {
 
-/// "fast", "faithful" or "exact"; and back, nothing for another word.
-FATHOM_API const char* name_of(Numerics numerics) noexcept;
-FATHOM_API std::optional<Numerics> numerics_named(std::string_view name) noexcept;
-
 struct OpenOptions {
   Numerics numerics = Numerics::fast;
   int threads = 1;               // used while packing only; 1 starts none
   const char* target = nullptr;  // a kernel table by name ("cpu/avx2", "ref"); null: the machine's best
-};
-
-/// What ties sidecars and traces to what was run.
-struct Fingerprint {
-  uint64_t model = 0;        // XXH3 of metadata, tensor records and samples of every tensor's data
-  uint64_t tokenizer = 0;    // XXH3 of the tokenizer's tables
-  std::string numeric_path;  // "fast" or "exact": independent of the instruction set
-  friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
 };
 
 class FATHOM_API Model {
@@ -40,6 +28,9 @@ class FATHOM_API Model {
   ///   errors   file, format, shape, unsupported, capacity; each names the file, the key or tensor, and the remedy
   ///   cost     reads the file once; memory: the packed matrices plus what of the token table is touched
   static Result<Model> open(const std::string& path, const OpenOptions& options = {});
+
+  /// The same of a file that is mapped already: what was read of it is not read again.
+  static Result<Model> open(const ModelFile& file, const OpenOptions& options = {});
 
   /// The same from bytes in memory, which must outlive the Model. For tests and embedded models.
   static Result<Model> from_bytes(std::span<const std::byte> gguf, const OpenOptions& options = {});

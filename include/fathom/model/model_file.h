@@ -1,0 +1,56 @@
+// ModelFile: a model file that is mapped and read, but not packed: what a run can be checked against before it costs
+// anything. Next in the flow: model/model.h, which packs it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "fathom/core/result.h"
+#include "fathom/model/config.h"
+#include "fathom/ops/kernel_table.h"
+#include "fathom/text/tokenizer.h"
+
+namespace fathom {
+
+/// "fast", "faithful" or "exact"; and back, nothing for another word.
+FATHOM_API std::string_view name_of(Numerics numerics) noexcept;
+FATHOM_API std::optional<Numerics> numerics_named(std::string_view name) noexcept;
+
+/// What ties sidecars and traces to what was run.
+struct Fingerprint {
+  uint64_t model = 0;        // XXH3 of metadata, tensor records and samples of every tensor's data
+  uint64_t tokenizer = 0;    // XXH3 of the tokenizer's tables
+  std::string numeric_path;  // name_of() the numerics: independent of the instruction set
+  friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
+};
+
+class FATHOM_API ModelFile {
+ public:
+  /// Maps a GGUF file and reads its metadata and tensor records.
+  ///   errors   file, format, shape, unsupported; each names the file, the key or tensor, and the remedy
+  ///   cost     linear in the metadata (the vocabulary, mostly), and a few pages of every tensor for the fingerprint
+  static Result<ModelFile> open(const std::string& path);
+
+  /// The same from bytes in memory, which must outlive it and every Model opened from it.
+  static Result<ModelFile> from_bytes(std::span<const std::byte> gguf);
+
+  const ModelConfig& config() const noexcept;
+  const Tokenizer& tokenizer() const noexcept;
+  /// That of a Model opened from it with these numerics.
+  Fingerprint fingerprint(Numerics numerics) const;
+  size_t bytes() const noexcept;
+
+  struct Impl;
+
+ private:
+  friend class Model;
+  explicit ModelFile(std::shared_ptr<const Impl> impl);
+  std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace fathom

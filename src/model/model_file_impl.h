@@ -1,0 +1,26 @@
+// What a ModelFile holds, shared with the Models opened from it. Next in the flow: model.cc, which packs it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "fathom/model/model_file.h"
+#include "src/model/gguf.h"
+#include "src/model/mapped_file.h"
+
+namespace fathom {
+
+struct ModelFile::Impl {
+  std::string path = {};                  // empty: bytes in memory
+  std::optional<MappedFile> mapped = {};  // before what points into it
+  size_t bytes = 0;
+  gguf::File file = {};
+  ModelConfig config = {};
+  std::optional<Tokenizer> tokenizer = {};
+  uint64_t model_hash = 0, tokenizer_hash = 0;
+
+  /// An error of this file's content, with its path in front where it has one.
+  Error with_path(Error error) const;
+};
+
+}  // namespace fathom
