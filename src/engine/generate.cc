@@ -174,14 +174,7 @@ struct Run {
 
 Result<void> check_request(const Session& session, std::span<const int32_t> prompt, const GenerateOptions& options) {
   const ModelConfig& config = session.model().config();
-  FATHOM_TRY(check(options.sample, config.vocab));
-  FATHOM_TRY(options.policy.check(config.n_layers));
-  if (options.max_new_tokens < 1) {
-    return Error{ErrorCode::argument, fmt::format("max_new_tokens {}: ask for at least 1", options.max_new_tokens)};
-  }
-  for (const std::string& s : options.stop) {
-    if (s.empty()) return Error{ErrorCode::argument, "an empty stop string would end every text: leave it out"};
-  }
+  FATHOM_TRY(check(options, config));
   if (prompt.empty()) {
     return Error{ErrorCode::argument,
                  "the prompt is empty and the model has no beginning-of-text token: give at least "
@@ -212,6 +205,18 @@ std::string_view name(StopReason reason) {
       return "cancelled";
   }
   return "length";
+}
+
+Result<void> check(const GenerateOptions& options, const ModelConfig& config) {
+  FATHOM_TRY(check(options.sample, config.vocab));
+  FATHOM_TRY(options.policy.check(config.n_layers));
+  if (options.max_new_tokens < 1) {
+    return Error{ErrorCode::argument, fmt::format("max_new_tokens {}: ask for at least 1", options.max_new_tokens)};
+  }
+  for (const std::string& s : options.stop) {
+    if (s.empty()) return Error{ErrorCode::argument, "an empty stop string would end every text: leave it out"};
+  }
+  return {};
 }
 
 Result<Generation> generate(Session& session, std::string_view prompt, const GenerateOptions& options) {

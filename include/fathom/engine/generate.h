@@ -46,6 +46,10 @@ struct GenerateOptions {
   void* context = nullptr;
 };
 
+/// What generate() refuses whatever the prompt, so that it is found before a model is packed.
+///   errors   argument: an option out of range, a policy that the model is too shallow for
+FATHOM_API Result<void> check(const GenerateOptions& options, const ModelConfig& config);
+
 struct Generation {
   std::string text;
   std::vector<int32_t> tokens;  // new ids; the end-of-text token is not among them
