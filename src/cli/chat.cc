@@ -13,6 +13,7 @@
 #include "fathom/engine/generate.h"
 #include "src/cli/command.h"
 #include "src/cli/interrupt.h"
+#include "src/cli/options.h"
 #include "src/cli/run_record.h"
 #include "src/cli/sampling.h"
 #include "src/cli/stream.h"
@@ -24,6 +25,7 @@ struct Args {
   ModelArgs model;
   RunRecord run{.max_new_tokens = 512};
   std::string system;
+  std::optional<int64_t> ctx;
   std::optional<std::string> policy;
   std::string color = "auto";
   bool json = false;
@@ -114,19 +116,12 @@ Result<void> turn(Dialogue& dialogue, const std::string& message, const Args& ar
 
 Result<int> run(Args args) {
   FATHOM_TRY(const Policy policy, read_policy(args.policy));
-  if (args.run.max_new_tokens < 1) {
-    return Error{ErrorCode::argument, fmt::format("-n {}: ask for at least 1 token", args.run.max_new_tokens)};
-  }
-  FATHOM_TRY(const Model model, open_model(args.model));
-  FATHOM_TRY(policy.check(model.config().n_layers));
-  FATHOM_TRY(check(args.run.sample, model.config().vocab));
-  FATHOM_TRY(const ChatTemplate chat, ChatTemplate::make(model.tokenizer()));
-  const int32_t most = model.config().context;
-  if (args.run.ctx > most) {
-    return Error{ErrorCode::argument,
-                 fmt::format("--ctx {}: the model was made for {}: give at most that", args.run.ctx, most)};
-  }
-  if (args.run.ctx == 0) args.run.ctx = std::min(most, 4096);
+  FATHOM_TRY(const ModelFile file, open_file(args.model));
+  const ModelConfig& config = file.config();
+  FATHOM_TRY(check(options_of(args.run, policy), config));
+  FATHOM_TRY(const ChatTemplate chat, ChatTemplate::make(file.tokenizer()));
+  FATHOM_TRY(args.run.ctx, read_context(args.ctx.value_or(std::min(config.context, 4096)), 1, config));
+  FATHOM_TRY(const Model model, pack(file, args.model));
   FATHOM_TRY(Session session, make_session(model, args.run, args.model.threads));
   Dialogue dialogue(session, chat, args.system);
 
@@ -155,15 +150,12 @@ Command add_chat(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("chat", "Talk with a model in its own template");
   add_model_options(*verb, args->model);
   verb->add_option("--system", args->system, "What the system message says");
-  verb->add_option("-n,--tokens", args->run.max_new_tokens, "Tokens of an answer at most")->capture_default_str();
+  add_whole_number(*verb, "-n,--tokens", args->run.max_new_tokens, "Tokens of an answer at most", 1);
   add_policy_option(*verb, args->policy);
   add_sampling_options(*verb, args->run);
-  verb->add_option("--ctx", args->run.ctx, "Positions of the session; default: 4096, or the model's own if fewer")
-      ->check(CLI::Range(1, 1 << 24));
+  add_context_option(*verb, args->ctx, "Positions of the session; default: 4096, or the model's own if fewer");
   add_kv_option(*verb, args->run.kv);
-  verb->add_option("--color", args->color, "Shade tokens by depth: auto, always or never")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "always", "never"}));
+  add_color_option(*verb, args->color);
   verb->add_flag("--json", args->json, "One line of JSON for each answer, docs/schema/generate.json");
   return {verb, [args] { return run(*args); }};
 }

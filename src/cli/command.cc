@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,15 +14,18 @@
 #include <system_error>
 #include <thread>
 
+#include "src/cli/options.h"
+
 namespace fathom::cli {
 namespace {
 
 constexpr size_t kMaxTextBytes = size_t{256} << 20;
+constexpr int kMaxThreads = 256;
 constexpr std::string_view kModelNames[] = {"gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"};
 
 std::string reason() { return std::generic_category().message(errno); }
 
-int cpus() { return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 256); }
+int cpus() { return std::max(static_cast<int>(std::thread::hardware_concurrency()), 1); }
 
 std::string cache_folder() {
   const char* cache = std::getenv("XDG_CACHE_HOME");
@@ -75,26 +79,51 @@ Result<std::string> read_file(const std::string& path) {
 void add_model_options(CLI::App& verb, ModelArgs& args, bool required) {
   auto* model = verb.add_option("-m,--model", args.model, "GGUF file, or a name that ./dev model knows");
   if (required) model->required();
-  args.threads = cpus();
-  verb.add_option("--threads", args.threads, "Threads, 1 to 256")->capture_default_str()->check(CLI::Range(1, 256));
-  verb.add_option("--numerics", args.numerics,
-                  "How products are rounded: fast (8-bit activations), faithful (12-bit) or exact (f32, slow)")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"fast", "faithful", "exact"}));
+  args.threads = std::min(cpus(), kMaxThreads);
+  add_whole_number(verb, "--threads", args.threads, fmt::format("Threads, 1 to {}", kMaxThreads), 1, kMaxThreads);
+  auto* numerics =
+      verb.add_option("--numerics", args.numerics,
+                      "How products are rounded: fast (8-bit activations), faithful (12-bit) or exact (f32, slow)");
+  let_be_one_of(*numerics->default_str("fast"), {"fast", "faithful", "exact"});
   verb.add_option("--target", args.target, "Kernels by name, for example ref or cpu/avx2; default: the machine's best");
 }
 
-Result<Model> open_model(const ModelArgs& args) {
+Numerics numerics_of(const ModelArgs& args) { return numerics_named(args.numerics).value_or(Numerics::fast); }
+
+Result<ModelFile> open_file(const ModelArgs& args) {
   FATHOM_TRY(const std::string path, find_model(args.model));
-  return Model::open(path, {.numerics = numerics_named(args.numerics).value_or(Numerics::fast),
-                            .threads = args.threads,
-                            .target = args.target.empty() ? nullptr : args.target.c_str()});
+  return ModelFile::open(path);
+}
+
+Result<Model> pack(const ModelFile& file, const ModelArgs& args) {
+  FATHOM_TRY(Model model, Model::open(file, {.numerics = numerics_of(args),
+                                             .threads = args.threads,
+                                             .target = args.target.empty() ? nullptr : args.target.c_str()}));
+  if (args.threads > cpus()) {
+    spdlog::warn("--threads {}: more than the {} CPUs here, which is slower: give at most {}", args.threads, cpus(),
+                 cpus());
+  }
+  return model;
+}
+
+void add_context_option(CLI::App& verb, std::optional<int64_t>& ctx, const std::string& help) {
+  const auto set = [&ctx](const std::string& text) {
+    ctx = whole_number<int64_t>(text);
+    if (!ctx) throw CLI::ValidationError("--ctx", "give a whole number, at most the context of fathom info");
+  };
+  verb.add_option_function<std::string>("--ctx", set, help + "; at most the model's own, the context of fathom info")
+      ->type_name("INT");
+}
+
+Result<int32_t> read_context(int64_t ctx, int32_t least, const ModelConfig& config) {
+  if (least <= ctx && ctx <= config.context) return static_cast<int32_t>(ctx);
+  return Error{ErrorCode::argument, fmt::format("--ctx {}: give {} to {}, the most that the model was made for", ctx,
+                                                least, config.context)};
 }
 
 void add_kv_option(CLI::App& verb, std::string& kv) {
-  verb.add_option("--kv", kv, "Numbers of the KV cache: f16, bf16 or f32")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"f16", "bf16", "f32"}));
+  auto* option = verb.add_option("--kv", kv, "Numbers of the KV cache: f16, bf16 or f32");
+  let_be_one_of(*option->capture_default_str(), {"f16", "bf16", "f32"});
 }
 
 DType kv_type(const std::string& kv) { return kv == "f32" ? DType::f32 : kv == "bf16" ? DType::bf16 : DType::f16; }

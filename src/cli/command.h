@@ -13,6 +13,7 @@
 #include "fathom/core/result.h"
 #include "fathom/engine/session.h"
 #include "fathom/model/model.h"
+#include "fathom/model/model_file.h"
 #include "fathom/policy/policy.h"
 
 namespace fathom::cli {
@@ -40,12 +41,21 @@ Command add_replay(CLI::App& app);
 struct ModelArgs {
   std::string model = {};
   int threads = 0;
-  std::string numerics = "fast";
-  std::string target = {};  // empty: the machine's best
+  std::optional<std::string> numerics = {};  // fast or exact; not given: fast
+  std::string target = {};                   // empty: the machine's best
 };
 void add_model_options(CLI::App& verb, ModelArgs& args, bool required = true);
-/// Opens the file that `-m` names: a path, or a name of the model cache.
-Result<Model> open_model(const ModelArgs& args);
+Numerics numerics_of(const ModelArgs& args);
+/// Reads the file that `-m` names, a path or a name of the model cache, without packing it.
+Result<ModelFile> open_file(const ModelArgs& args);
+/// Packs it, the costly part: what can be wrong with the other options is found before. Says so where there are more
+/// threads than CPUs.
+Result<Model> pack(const ModelFile& file, const ModelArgs& args);
+
+/// `--ctx`, whose range is the model's: read_context() checks it.
+void add_context_option(CLI::App& verb, std::optional<int64_t>& ctx, const std::string& help);
+///   errors   argument: outside least..what the model was made for
+Result<int32_t> read_context(int64_t ctx, int32_t least, const ModelConfig& config);
 
 void add_kv_option(CLI::App& verb, std::string& kv);
 DType kv_type(const std::string& kv);

@@ -5,13 +5,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <memory>
 #include <optional>
 
 #include "fathom/text/chat.h"
 #include "src/cli/command.h"
 #include "src/cli/interrupt.h"
+#include "src/cli/options.h"
 #include "src/cli/run_record.h"
 #include "src/cli/sampling.h"
 #include "src/cli/stream.h"
@@ -23,6 +23,7 @@ struct Args {
   ModelArgs model;
   TextArgs text;
   RunRecord run{.max_new_tokens = 128};
+  std::optional<int64_t> ctx;
   std::optional<std::string> policy;
   std::string trace;
   std::string color = "auto";
@@ -32,27 +33,23 @@ struct Args {
 };
 
 // Positions of the session: --ctx, or what the prompt and the new tokens need, as far as the model goes.
-Result<int32_t> context_for(const Model& model, const RunRecord& run) {
-  const int32_t most = model.config().context;
-  if (run.ctx > most) {
-    return Error{ErrorCode::argument,
-                 fmt::format("--ctx {}: the model was made for {}: give at most that", run.ctx, most)};
-  }
-  const int32_t room = run.ctx > 0 ? run.ctx : most;
-  if (std::ssize(run.prompt) > room) {
+Result<int32_t> context_for(const ModelConfig& config, const Args& args) {
+  const int32_t most = config.context;
+  FATHOM_TRY(const int32_t room, read_context(args.ctx.value_or(most), 1, config));
+  const auto n = std::ssize(args.run.prompt);
+  if (n > room) {
     return Error{ErrorCode::capacity,
                  fmt::format("a prompt of {} tokens in a context of {}: shorten it or raise --ctx (the "
                              "model was made for {})",
-                             run.prompt.size(), room, most)};
+                             n, room, most)};
   }
-  if (run.ctx > 0) return run.ctx;
-  return static_cast<int32_t>(std::min<int64_t>(most, std::ssize(run.prompt) + int64_t{run.max_new_tokens}));
+  return args.ctx ? room : static_cast<int32_t>(std::min<int64_t>(most, n + int64_t{args.run.max_new_tokens}));
 }
 
 // The text as it is, or as the user's message in the model's chat template.
-Result<std::vector<int32_t>> prompt_ids(const Model& model, const Args& args, const std::string& text) {
-  if (!args.chat) return model.tokenizer().encode(text);
-  FATHOM_TRY(const ChatTemplate chat, ChatTemplate::make(model.tokenizer()));
+Result<std::vector<int32_t>> prompt_ids(const Tokenizer& tokenizer, const Args& args, const std::string& text) {
+  if (!args.chat) return tokenizer.encode(text);
+  FATHOM_TRY(const ChatTemplate chat, ChatTemplate::make(tokenizer));
   std::vector<ChatMessage> messages;
   if (!args.system.empty()) messages.push_back({"system", args.system});
   messages.push_back({"user", text});
@@ -61,25 +58,22 @@ Result<std::vector<int32_t>> prompt_ids(const Model& model, const Args& args, co
 
 Result<int> run(Args args) {
   FATHOM_TRY(const Policy policy, read_policy(args.policy));
-  if (args.run.max_new_tokens < 1) {
-    return Error{ErrorCode::argument, fmt::format("-n {}: ask for at least 1 token", args.run.max_new_tokens)};
-  }
-  FATHOM_TRY(check(args.run.sample, std::numeric_limits<int32_t>::max()));
   FATHOM_TRY(const std::string text, read_text(args.text));
-  FATHOM_TRY(const Model model, open_model(args.model));
-  FATHOM_TRY(policy.check(model.config().n_layers));
-  FATHOM_TRY(args.run.prompt, prompt_ids(model, args, text));
-  FATHOM_TRY(args.run.ctx, context_for(model, args.run));
-  args.run.numerics = args.model.numerics;
-  FATHOM_TRY(Session session, make_session(model, args.run, args.model.threads));
+  FATHOM_TRY(const ModelFile file, open_file(args.model));
+  GenerateOptions options = options_of(args.run, policy);
+  FATHOM_TRY(check(options, file.config()));
+  FATHOM_TRY(args.run.prompt, prompt_ids(file.tokenizer(), args, text));
+  FATHOM_TRY(args.run.ctx, context_for(file.config(), args));
+  args.run.numerics = args.model.numerics.value_or(args.run.numerics);
   std::optional<Trace> trace;
   if (!args.trace.empty()) {
-    FATHOM_TRY(Trace made, Trace::create(args.trace, header_of(model, args.run, policy)));
+    FATHOM_TRY(Trace made, Trace::create(args.trace, header_of(file, args.run, policy)));
     trace.emplace(std::move(made));
   }
+  FATHOM_TRY(const Model model, pack(file, args.model));
+  FATHOM_TRY(Session session, make_session(model, args.run, args.model.threads));
 
   Stream stream(model.config().n_layers, use_color(args.color));
-  GenerateOptions options = options_of(args.run, policy);
   options.trace = trace ? &*trace : nullptr;
   options.context = args.json ? nullptr : &stream;
   options.on_token = [](void* context, const GeneratedToken& token) {
@@ -108,16 +102,13 @@ Command add_generate(CLI::App& app) {
   add_text_options(*verb, args->text);
   auto* chat = verb->add_flag("--chat", args->chat, "The text is a message: put it into the model's chat template");
   verb->add_option("--system", args->system, "What the system message says")->needs(chat);
-  verb->add_option("-n,--tokens", args->run.max_new_tokens, "New tokens at most")->capture_default_str();
+  add_whole_number(*verb, "-n,--tokens", args->run.max_new_tokens, "New tokens at most", 1);
   add_policy_option(*verb, args->policy);
   add_sampling_options(*verb, args->run);
-  verb->add_option("--ctx", args->run.ctx, "Positions of the session; default: what prompt and -n need")
-      ->check(CLI::Range(1, std::numeric_limits<int32_t>::max()));
+  add_context_option(*verb, args->ctx, "Positions of the session; default: what prompt and -n need");
   add_kv_option(*verb, args->run.kv);
   verb->add_option("--trace", args->trace, "Record every decision in this file, for fathom replay");
-  verb->add_option("--color", args->color, "Shade tokens by depth: auto, always or never")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "always", "never"}));
+  add_color_option(*verb, args->color);
   verb->add_flag("--json", args->json, "One line of JSON, docs/schema/generate.json");
   return {verb, [args] { return run(*args); }};
 }

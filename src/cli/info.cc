@@ -75,7 +75,8 @@ std::string describe(const Json& j) {
 }
 
 Result<int> run(const Args& args) {
-  FATHOM_TRY(const Model model, open_model(args.model));
+  FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(const Model model, pack(file, args.model));
   Json json = Json::parse(describe_json(model));
   const auto chat = ChatTemplate::make(model.tokenizer());
   json["chat_template_kind"] = chat ? std::string(name_of(chat->kind())) : chat.error().message;

@@ -9,28 +9,31 @@
 
 #include "src/cli/command.h"
 #include "src/cli/interrupt.h"
+#include "src/cli/options.h"
 
 namespace {
 
 using namespace fathom::cli;
 
-int fail(int code, std::string message) {
+// `verb` may be empty.
+int fail(int code, const std::string& verb, std::string message) {
   std::replace_if(
       message.begin(), message.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
-  std::fprintf(stderr, "fathom: %s\n", message.c_str());
+  std::fprintf(stderr, "fathom%s%s: %s\n", verb.empty() ? "" : " ", verb.c_str(), message.c_str());
   return code;
 }
 
 int run(const Command& command) {
   const fathom::Result<int> code = command.run();
+  const std::string verb = command.app->get_name();
   if (code) return *code;
   switch (code.error().code) {
     case fathom::ErrorCode::argument:
-      return fail(kUsage, code.error().message);
+      return fail(kUsage, verb, code.error().message);
     case fathom::ErrorCode::cancelled:
-      return fail(kInterrupted, code.error().message);
+      return fail(kInterrupted, verb, code.error().message);
     default:
-      return fail(kFailure, code.error().message);
+      return fail(kFailure, verb, code.error().message);
   }
 }
 
@@ -52,18 +55,20 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& asked) {  // --help, --version
     return app.exit(asked);
   } catch (const CLI::ParseError& error) {
-    const std::string verb = argc > 1 ? argv[1] : "";
-    if (app.get_subcommands().empty() && verb.rfind('-', 0) != 0) {
-      return fail(kUsage, "no verb " + verb + ": give generate, chat, info, tokenize, perplexity or replay");
-    }
-    return fail(kUsage, std::string(error.what()) + " (fathom --help says more)");
+    const auto verbs = app.get_subcommands();
+    if (!verbs.empty()) return fail(kUsage, verbs[0]->get_name(), usage_message(*verbs[0], error));
+    const std::string first = argc > 1 ? argv[1] : "";
+    if (first.rfind('-', 0) == 0) return fail(kUsage, "", usage_message(app, error));
+    const std::string what = first.empty() ? "no verb" : "no verb " + first;
+    return fail(kUsage, "", what + ": give generate, chat, info, tokenize, perplexity or replay");
   }
   for (const Command& command : commands) {
     if (!command.app->parsed()) continue;
     try {
       return run(command);
     } catch (const std::exception& error) {  // out of memory
-      return fail(kFailure, std::string(error.what()) + ": free memory or give a smaller input");
+      return fail(kFailure, command.app->get_name(),
+                  std::string(error.what()) + ": free memory or give a smaller input");
     }
   }
   return kUsage;

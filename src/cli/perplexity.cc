@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
@@ -18,11 +19,12 @@ namespace fathom::cli {
 namespace {
 
 constexpr int32_t kWindowsSideBySide = 8;
+constexpr int32_t kWindow = 512, kLeastWindow = 8;  // cells
 
 struct Args {
   ModelArgs model;
   TextArgs text;
-  int32_t ctx = 512;
+  std::optional<int64_t> ctx;
   std::string kv = "f16";
   std::optional<std::string> policy;
   std::string per_token;
@@ -72,7 +74,7 @@ class PerTokenFile {
   std::unique_ptr<std::FILE, Close> file_;
 };
 
-Json result_of(const Perplexity& p, const Args& args, const Policy& policy, const Model& model) {
+Json result_of(const Perplexity& p, int32_t ctx, const Policy& policy, const Model& model) {
   return {{"perplexity", std::isnan(p.perplexity) ? Json() : Json(p.perplexity)},
           {"n_tokens", p.n_tokens},
           {"agreement", p.agreement},
@@ -81,38 +83,38 @@ Json result_of(const Perplexity& p, const Args& args, const Policy& policy, cons
           {"work", p.work},
           {"n_scored", p.n_scored},
           {"n_layers", model.config().n_layers},
-          {"ctx", args.ctx},
+          {"ctx", ctx},
           {"policy", policy.text()}};
 }
 
 Result<int> run(const Args& args) {
   FATHOM_TRY(const Policy policy, read_policy(args.policy));
   FATHOM_TRY(const std::string text, read_text(args.text));
+  FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(policy.check(file.config().n_layers));
+  FATHOM_TRY(const int32_t ctx,
+             read_context(args.ctx.value_or(std::min(kWindow, file.config().context)), kLeastWindow, file.config()));
+  FATHOM_TRY(const std::vector<int32_t> ids, file.tokenizer().encode(text, {.bos = false}));
   std::optional<PerTokenFile> per_token;
   if (!args.per_token.empty()) {
-    FATHOM_TRY(PerTokenFile file, PerTokenFile::open(args.per_token));
-    per_token.emplace(std::move(file));
+    FATHOM_TRY(PerTokenFile made, PerTokenFile::open(args.per_token));
+    per_token.emplace(std::move(made));
   }
-  FATHOM_TRY(const Model model, open_model(args.model));
-  if (args.ctx > model.config().context) {
-    return Error{ErrorCode::argument, fmt::format("--ctx {}: the model was made for {}: give at most that", args.ctx,
-                                                  model.config().context)};
-  }
-  FATHOM_TRY(const std::vector<int32_t> ids, model.tokenizer().encode(text, {.bos = false}));
-  FATHOM_TRY(Session session, Session::make(model, {.max_tokens = args.ctx,
+  FATHOM_TRY(const Model model, pack(file, args.model));
+  FATHOM_TRY(Session session, Session::make(model, {.max_tokens = ctx,
                                                     .max_sequences = kWindowsSideBySide,
                                                     .kv = kv_type(args.kv),
                                                     .threads = args.model.threads}));
   const InterruptGuard guard;
   FATHOM_TRY(const Perplexity result,
-             perplexity(session, ids, {.window = args.ctx, .policy = policy, .on_progress = show_progress}));
+             perplexity(session, ids, {.window = ctx, .policy = policy, .on_progress = show_progress}));
   if (per_token) FATHOM_TRY(per_token->write(result));
   if (args.json) {
-    FATHOM_TRY(print_json(result_of(result, args, policy, model)));
+    FATHOM_TRY(print_json(result_of(result, ctx, policy, model)));
     return kOk;
   }
   const std::string ppl = std::isnan(result.perplexity)
-                              ? fmt::format("no whole window of {} cells, see --ctx", args.ctx)
+                              ? fmt::format("no whole window of {} cells, see --ctx", ctx)
                               : fmt::format("{:.4f} over {} tokens", result.perplexity, result.n_scored);
   FATHOM_TRY(print(fmt::format(
       "perplexity  {}\nagreement   {:.4f} with full depth, {} tokens\nkl          {:.5f} nats\n"
@@ -128,7 +130,9 @@ Command add_perplexity(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("perplexity", "Score a text under a policy and at full depth");
   add_model_options(*verb, args->model);
   add_file_option(*verb, args->text);
-  verb->add_option("--ctx", args->ctx, "Cells of a window")->capture_default_str()->check(CLI::Range(8, 1 << 24));
+  add_context_option(
+      *verb, args->ctx,
+      fmt::format("Cells of a window, {} or more; default: {}, or the model's own if fewer", kLeastWindow, kWindow));
   add_kv_option(*verb, args->kv);
   add_policy_option(*verb, args->policy);
   verb->add_option("--per-token", args->per_token, "Write one line of JSON for each token of the text to this file");

@@ -121,8 +121,8 @@ struct TemporaryFile {
   }
 };
 
-Result<void> same_model(const TraceHeader& trace, const Model& model) {
-  const Fingerprint& print = model.fingerprint();
+Result<void> same_model(const TraceHeader& trace, const ModelFile& file, Numerics numerics) {
+  const Fingerprint print = file.fingerprint(numerics);
   const auto differ = [](const char* what) {
     return Error{ErrorCode::format, fmt::format("the trace was recorded with another {}: give the same one", what)};
   };
@@ -138,11 +138,17 @@ Result<void> run_again(const Args& args, const TraceHeader& recorded, const std:
   FATHOM_TRY(const Policy policy, Policy::parse(recorded.policy));
   ModelArgs model_args = args.model;
   model_args.numerics = record.numerics;
-  FATHOM_TRY(const Model model, open_model(model_args));
-  FATHOM_TRY(same_model(recorded, model));
-  FATHOM_TRY(Session session, make_session(model, record, args.model.threads));
-  FATHOM_TRY(Trace trace, Trace::create(path, header_of(model, record, policy)));
+  if (const auto& asked = args.model.numerics; asked && *asked != recorded.numeric_path) {
+    return Error{ErrorCode::argument, fmt::format("--numerics {}: the trace was recorded with {}: leave --numerics out",
+                                                  *asked, recorded.numeric_path)};
+  }
+  FATHOM_TRY(const ModelFile file, open_file(model_args));
+  FATHOM_TRY(same_model(recorded, file, numerics_of(model_args)));
   GenerateOptions options = options_of(record, policy);
+  FATHOM_TRY(check(options, file.config()));
+  FATHOM_TRY(const Model model, pack(file, model_args));
+  FATHOM_TRY(Session session, make_session(model, record, args.model.threads));
+  FATHOM_TRY(Trace trace, Trace::create(path, header_of(file, record, policy)));
   options.trace = &trace;
   FATHOM_TRY(generate(session, record.prompt, options));
   return trace.finish();

@@ -92,14 +92,14 @@ GenerateOptions options_of(const RunRecord& run, const Policy& policy) {
           .special = run.special};
 }
 
-TraceHeader header_of(const Model& model, const RunRecord& run, const Policy& policy) {
-  const Fingerprint& print = model.fingerprint();
+TraceHeader header_of(const ModelFile& file, const RunRecord& run, const Policy& policy) {
+  const Fingerprint print = file.fingerprint(run.numerics == "exact" ? Numerics::exact : Numerics::fast);
   return {.model_fingerprint = print.model,
           .tokenizer_fingerprint = print.tokenizer,
           .numeric_path = print.numeric_path,
           .policy = policy.text(),
           .run_json = to_json(run),
-          .n_layers = model.config().n_layers};
+          .n_layers = file.config().n_layers};
 }
 
 }  // namespace fathom::cli

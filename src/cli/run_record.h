@@ -32,6 +32,6 @@ Result<Session> make_session(const Model& model, const RunRecord& run, int threa
 GenerateOptions options_of(const RunRecord& run, const Policy& policy);
 
 /// A trace's header for this run.
-TraceHeader header_of(const Model& model, const RunRecord& run, const Policy& policy);
+TraceHeader header_of(const ModelFile& file, const RunRecord& run, const Policy& policy);
 
 }  // namespace fathom::cli

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "src/cli/interrupt.h"
+#include "src/cli/options.h"
 
 namespace fathom::cli {
 
@@ -22,6 +23,11 @@ Result<void> Stream::finish() {
   if (state_ && line_begun_) state_ = print("\n");
   if (state_ && color_) state_ = print(picture_.legend() + "\n");
   return state_;
+}
+
+void add_color_option(CLI::App& verb, std::string& color) {
+  auto* option = verb.add_option("--color", color, "Shade tokens by depth: auto, always or never");
+  let_be_one_of(*option->capture_default_str(), {"auto", "always", "never"});
 }
 
 Json result_of(const Generation& g, const Model& model, const Policy& policy) {

@@ -1,6 +1,7 @@
 // The text on stdout as it comes, and the line of figures on stderr after it. Next: stream.cc.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "fathom/core/result.h"
@@ -27,6 +28,9 @@ class Stream {
   bool line_begun_ = false;
   Result<void> state_;
 };
+
+/// `--color`, as use_color() takes it.
+void add_color_option(CLI::App& verb, std::string& color);
 
 /// A generation as `--json` shows it, docs/schema/generate.json.
 Json result_of(const Generation& out, const Model& model, const Policy& policy);

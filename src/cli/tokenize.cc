@@ -18,8 +18,8 @@ struct Args {
 
 Result<int> run(const Args& args) {
   FATHOM_TRY(const std::string text, read_text(args.text));
-  FATHOM_TRY(const Model model, open_model(args.model));
-  const Tokenizer& tokenizer = model.tokenizer();
+  FATHOM_TRY(const ModelFile file, open_file(args.model));
+  const Tokenizer& tokenizer = file.tokenizer();
   FATHOM_TRY(const std::vector<int32_t> ids, tokenizer.encode(text, {.special = args.special, .bos = !args.no_bos}));
   std::vector<std::string> pieces;
   for (int32_t id : ids) pieces.emplace_back(tokenizer.piece(id, true));

@@ -1,4 +1,4 @@
-// The `fathom` command through its built binary: results, exit codes, JSON against its schemas, and bad input.
+// The `fathom` command through its built binary: results, exit codes, JSON against its schemas. Next: usage_test.cc.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -8,58 +8,20 @@
 #include <nlohmann/json.hpp>
 
 #include "fathom/trace/reader.h"
+#include "tests/cli/cli_fixture.h"
 #include "tests/cli/spawn.h"
-#include "tests/support/tiny_model.h"
 
 namespace fathom {
 namespace {
 
 using nlohmann::json;
+using testing::Cli;
+using testing::expect_failure;
 using testing::fathom_command;
 using testing::file_content;
 using testing::Ran;
 using testing::temporary_file;
 using testing::temporary_path;
-
-constexpr const char* kChatml =
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
-    "'\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-
-std::string write_model(const char* name, const testing::TinyOptions& options, bool chat) {
-  testing::GgufWriter writer = testing::tiny_writer(options);
-  if (chat) writer.set_text("tokenizer.chat_template", kChatml);
-  const testing::Bytes bytes = writer.bytes();
-  return temporary_file(name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-}
-
-class Cli : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    model_ = write_model("model.gguf", {.family = "qwen2", .context = 4096}, true);
-    plain_ = write_model("plain.gguf", {.family = "gemma3", .n_layers = 6}, false);
-  }
-  static void TearDownTestSuite() {
-    unlink(model_.c_str());
-    unlink(plain_.c_str());
-  }
-
-  // generate on the tiny model with more arguments.
-  static Ran generate(std::vector<std::string> more, const testing::SpawnOptions& options = {}) {
-    std::vector<std::string> args = {"generate", "-m", model_, "--threads", "1"};
-    args.insert(args.end(), more.begin(), more.end());
-    return fathom_command(args, options);
-  }
-
-  static inline std::string model_, plain_;
-};
-
-// What a failure looks like: its code, nothing on stdout, one line on stderr that names the thing.
-void expect_failure(const Ran& ran, int code, const std::string& named) {
-  EXPECT_EQ(ran.code, code) << ran.err;
-  EXPECT_EQ(ran.out, "");
-  EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
-  EXPECT_NE(ran.err.find(named), std::string::npos) << ran.err;
-}
 
 bool has_type(const json& value, const std::string& type) {
   if (type == "null") return value.is_null();
@@ -299,58 +261,6 @@ TEST_F(Cli, AnInterruptWithinALongPromptEndsItBetweenChunks) {
   EXPECT_EQ(said.rfind("0 tokens", 0), 0u) << said;
   EXPECT_NE(said.find("stopped by interrupt"), std::string::npos) << said;
   unlink(trace.c_str());
-}
-
-TEST_F(Cli, WrongUsageIsOneLineAndCodeTwo) {
-  expect_failure(generate({"-p", "", "-n", "4"}), 2, "-p is empty");
-  expect_failure(generate({"-n", "4"}), 2, "-p TEXT or -f FILE");
-  expect_failure(generate({"-p", "x", "-f", "y"}), 2, "excludes");
-  expect_failure(generate({"-p", "x", "-n", "0"}), 2, "-n 0");
-  expect_failure(generate({"-p", "x", "-n", "99999999999999"}), 2, "99999999999999");
-  expect_failure(generate({"-p", "x", "--temperature", "nan"}), 2, "temperature nan");
-  expect_failure(generate({"-p", "x", "--temperature", "-1"}), 2, "temperature -1");
-  expect_failure(generate({"-p", "x", "--top-p", "2"}), 2, "top_p 2");
-  expect_failure(generate({"-p", "x", "--stop", ""}), 2, "stop");
-  expect_failure(generate({"-p", "x", "--policy", "exit_att(3)"}), 2, "exit_att");
-  expect_failure(generate({"-p", "x", "--policy", "exit_at(layer=99)"}), 2, "99");
-  expect_failure(generate({"-p", "x", "--policy", ""}), 2, "--policy is empty");
-  expect_failure(generate({"-p", "x", "--policy", " \t"}), 2, "--policy is empty");
-  expect_failure(generate({"-p", "x", "--policy", "deep.fathom"}), 2, "reads no sidecar files");
-  expect_failure(fathom_command({"replay", "x", "--policy", ""}), 2, "--policy is empty");
-  for (const char* seed : {"-1", "18446744073709551616", "1x", "0x1", "1.0", ""}) {
-    expect_failure(generate({"-p", "x", "--seed", seed}), 2, "--seed: '" + std::string(seed) + "'");
-  }
-  expect_failure(generate({"-p", "x", "--sequence", "9223372036854775808"}), 2, "--sequence: '9223372036854775808'");
-  expect_failure(generate({"-p", "x", "--ctx", "99999"}), 2, "99999");
-  expect_failure(fathom_command({"chat", "-m", model_, "--ctx", "99999"}), 2, "--ctx 99999");
-  expect_failure(generate({"-p", "x", "--target", "abacus"}), 2, "abacus");
-  for (const char* threads : {"0", "-1", "10000", "many"}) {
-    expect_failure(fathom_command({"generate", "-m", model_, "-p", "x", "--threads", threads}), 2, "threads");
-  }
-  expect_failure(fathom_command({}), 2, "verb");
-  expect_failure(fathom_command({"generale"}), 2, "generale");
-  expect_failure(fathom_command({"replay", "x"}), 2, "--policy");
-}
-
-TEST_F(Cli, FailuresAreOneLineAndCodeOne) {
-  expect_failure(generate({"-p", std::string(300, 'x'), "--ctx", "20"}), 1, "--ctx");
-  expect_failure(generate({"-p", "x", "--trace", "/nonexistent/dir/trace"}), 1, "/nonexistent/dir/trace");
-  expect_failure(generate({"-f", "/nonexistent/text"}), 1, "/nonexistent/text");
-  expect_failure(generate({"-f", ::testing::TempDir()}), 1, ::testing::TempDir());
-  expect_failure(fathom_command({"generate", "-m", FATHOM_BINARY, "-p", "x"}), 1, "GGUF");
-  expect_failure(fathom_command({"generate", "-m", "/nonexistent.gguf", "-p", "x"}), 1, "/nonexistent.gguf");
-  expect_failure(fathom_command({"generate", "-m", "gemma3-270m", "-p", "x"}), 1, "./dev model gemma3-270m");
-  expect_failure(fathom_command({"replay", model_, "--policy", "full_depth"}), 1, "not a trace");
-  expect_failure(fathom_command({"perplexity", "-m", model_, "-f", model_ + ".none"}), 1, ".none");
-}
-
-TEST_F(Cli, EveryVerbExplainsItself) {
-  for (const char* verb : {"generate", "chat", "info", "tokenize", "perplexity", "replay"}) {
-    const Ran ran = fathom_command({verb, "--help"});
-    EXPECT_EQ(ran.code, 0) << verb;
-    EXPECT_NE(ran.out.find("--json"), std::string::npos) << verb;
-  }
-  EXPECT_EQ(fathom_command({"--version"}).out.rfind("fathom ", 0), 0u);
 }
 
 }  // namespace
