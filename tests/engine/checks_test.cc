@@ -37,9 +37,14 @@ TEST(Checks, AnExitThatALimitTakesBackLeavesNoStaleLogits) {
   const Policy checked = exit_when{.confidence_at_least = 0.0f} | stay_until{.layer = 5};
   for (const Policy& policy : {restored, checked}) {
     SCOPED_TRACE(policy.text());
+    std::vector<double> work;  // of the rows one at a time
     for (const int32_t chunk : {1, 8}) {
       const Outcome out = testing::run(s, ids, {.chunk = chunk, .kind = RowKind::generated, .policy = policy.ref()});
-      for (const RowResult& row : out.rows) EXPECT_EQ(row.depth, 5);
+      for (size_t p = 0; p < out.rows.size(); ++p) {
+        EXPECT_EQ(out.rows[p].depth, 5);
+        if (chunk == 1) work.push_back(out.rows[p].work());
+        EXPECT_EQ(out.rows[p].work(), work[p]) << "position " << p;
+      }
       EXPECT_TRUE(same_bits(all(out), all(full)));
     }
   }
@@ -83,6 +88,8 @@ TEST(Checks, MoreCheckedRowsThanAnswersFitDecideAsTheyWouldWithRoom) {
     }
     for (size_t p = 0; p < 20; ++p) {
       EXPECT_EQ(results[0][p].depth, results[1][p].depth) << "position " << p;
+      EXPECT_EQ(results[0][p].macs, results[1][p].macs) << "position " << p;
+      EXPECT_EQ(results[0][p].work(), results[1][p].work()) << "position " << p;
       mixed |= results[0][p].depth != results[0][0].depth;
     }
     EXPECT_TRUE(same_bits(std::span<const float>(logits[0]), std::span<const float>(logits[1])));
