@@ -7,6 +7,11 @@
 #include "src/cli/options.h"
 
 namespace fathom::cli {
+namespace {
+
+std::string count(size_t tokens) { return fmt::format("{} token{}", tokens, tokens == 1 ? "" : "s"); }
+
+}  // namespace
 
 void Stream::write(std::string_view text, float depth) {
   if (text.empty() || !state_) return;
@@ -37,7 +42,7 @@ Json result_of(const Generation& g, const Model& model, const Policy& policy) {
           {"n_layers", model.config().n_layers},
           {"mean_depth", g.mean_depth},
           {"work", g.work},
-          {"tokens_per_second", g.tokens_per_second()},
+          {"tokens_per_second", g.decode_steps > 0 ? Json(g.tokens_per_second()) : Json()},
           {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
           {"kv_bytes", g.kv_bytes},
           {"policy", policy.text()},
@@ -48,11 +53,10 @@ Json result_of(const Generation& g, const Model& model, const Policy& policy) {
 
 void summarise(const Generation& out, const Model& model) {
   const std::string_view reason = interrupted() ? "interrupt" : name(out.stop_reason);
-  fmt::print(stderr,
-             "{} tokens at {:.1f} tokens/s, mean depth {:.2f} of {}, work {:.3f}; prompt {} tokens at {:.1f} tokens/s; "
-             "stopped by {}\n",
-             out.tokens.size(), out.tokens_per_second(), out.mean_depth, model.config().n_layers, out.work,
-             out.prompt_tokens, out.prefill_tokens_per_second(), reason);
+  const std::string rate = out.decode_steps > 0 ? fmt::format(" at {:.1f} tokens/s", out.tokens_per_second()) : "";
+  fmt::print(stderr, "{}{}, mean depth {:.2f} of {}, work {:.3f}; prompt {} at {:.1f} tokens/s; stopped by {}\n",
+             count(out.tokens.size()), rate, out.mean_depth, model.config().n_layers, out.work,
+             count(static_cast<size_t>(out.prompt_tokens)), out.prefill_tokens_per_second(), reason);
 }
 
 }  // namespace fathom::cli

@@ -243,7 +243,7 @@ Result<Generation> generate_more(Session& session, std::span<const int32_t> prom
   } else {
     FATHOM_TRY(out.stop_reason, run.decode(token, last));
   }
-  out.prompt_tokens = static_cast<int32_t>(prompt.size());
+  out.prompt_tokens = static_cast<int32_t>(run.prompt_ledger.rows);
   out.mean_depth = run.ledger.rows > 0 ? static_cast<float>(run.ledger.depth / double(run.ledger.rows)) : prompt_depth;
   out.work = run.ledger.work();
   out.prompt_work = run.prompt_ledger.work();

@@ -57,5 +57,20 @@ TEST(Ending, TheEndOfTextTokenIsInNeitherTokensNorTextNorStream) {
   EXPECT_GT(texts_that_end_within, 0) << "some bias should end the text after its first token";
 }
 
+TEST(Ending, ACancelledPromptCountsTheTokensThatWereRun) {
+  const Model model = testing::tiny_model({.family = "qwen2", .n_layers = 4});
+  Session session = Session::make(model, {.max_tokens = 128, .max_rows = 8}).value();
+  const std::vector<int32_t> prompt(30, 4);
+  GenerateOptions options;
+  options.max_new_tokens = 4;
+  options.on_prefill = [](void*, int32_t done, int32_t) { return done < 16; };
+  const Generation out = generate(session, prompt, options).value();
+  EXPECT_EQ(out.stop_reason, StopReason::cancelled);
+  EXPECT_EQ(out.tokens.size(), 0u);
+  EXPECT_EQ(out.prompt_tokens, 16);
+  EXPECT_EQ(session.length(), 16);
+  EXPECT_EQ(out.decode_steps, 0);
+}
+
 }  // namespace
 }  // namespace fathom

@@ -54,16 +54,17 @@ struct Generation {
   std::string text;
   std::vector<int32_t> tokens;  // new ids; the end-of-text token is not among them
   std::vector<float> depths;    // [tokens] layers the row that predicted each ran
-  int32_t prompt_tokens = 0;
-  float mean_depth = 0;    // layers run for each generated row; the prompt's depth where there is none
-  double work = 1;         // multiply-adds of generated rows over those of the same rows at full depth
-  double prompt_work = 1;  // the same for prompt rows
+  int32_t prompt_tokens = 0;    // of the prompt, those that were run
+  float mean_depth = 0;         // layers run for each generated row; the prompt's depth where there is none
+  double work = 1;              // multiply-adds of generated rows over those of the same rows at full depth
+  double prompt_work = 1;       // the same for prompt rows
   double prefill_seconds = 0;
   double decode_seconds = 0;
   int32_t decode_steps = 0;  // steps in decode_seconds
   size_t kv_bytes = 0;
   StopReason stop_reason = StopReason::length;
 
+  /// Rates; 0 where nothing was timed (decode_steps 0: the first token comes from the prompt's last row).
   double tokens_per_second() const { return decode_seconds > 0 ? decode_steps / decode_seconds : 0; }
   double prefill_tokens_per_second() const { return prefill_seconds > 0 ? prompt_tokens / prefill_seconds : 0; }
 };
