@@ -52,7 +52,7 @@ class PerTokenFile {
       lines += to_line({{"id", t.id},
                         {"nll", predicted ? Json(t.nll) : Json()},
                         {"argmax", predicted ? Json(t.argmax) : Json()},
-                        {"depth", t.depth},
+                        {"depth", predicted ? Json(t.depth) : Json()},
                         {"scored", t.scored}}) +
                "\n";
     }

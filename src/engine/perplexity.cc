@@ -12,6 +12,8 @@
 namespace fathom {
 namespace {
 
+constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+
 // One window of the text in flight: its cells, and where its text begins.
 struct Window {
   std::vector<int32_t> cells;  // with the beginning-of-text token, where there is one
@@ -50,7 +52,7 @@ class Scorer {
     out_.n_tokens = std::ssize(text_);
     out_.tokens.resize(text_.size());
     for (size_t i = 0; i < text_.size(); ++i) {
-      out_.tokens[i] = {.id = text_[i], .argmax = -1, .nll = std::numeric_limits<float>::quiet_NaN()};
+      out_.tokens[i] = {.id = text_[i], .argmax = -1, .nll = kNone, .depth = kNone};
     }
     std::vector<Window> windows = cut();
     for (size_t at = 0; at < windows.size(); at += static_cast<size_t>(side_by_side_)) {

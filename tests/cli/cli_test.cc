@@ -71,6 +71,15 @@ TEST_F(Cli, GenerateWritesOnlyTheTextToStdout) {
   EXPECT_EQ(result.at("mean_depth"), 4);
 }
 
+TEST_F(Cli, OneTokenHasNoRate) {
+  const Ran one = generate({"-p", "Hello", "-n", "1"}), two = generate({"-p", "Hello", "-n", "2"});
+  EXPECT_EQ(one.err.rfind("1 token, mean depth 4.00 of 4", 0), 0u) << one.err;
+  EXPECT_EQ(two.err.rfind("2 tokens at ", 0), 0u) << two.err;
+  const Ran json_one = generate({"-p", "Hello", "-n", "1", "--json"});
+  EXPECT_TRUE(checked(json_one.out, "generate").at("tokens_per_second").is_null());
+  EXPECT_GT(checked(generate({"-p", "Hello", "-n", "2", "--json"}).out, "generate").at("tokens_per_second"), 0);
+}
+
 TEST_F(Cli, AFileIsReadByteForByteAndIsThePromptItself) {
   const std::string text = "two  spaces\r\nand a newline\n";
   const std::string path = temporary_file("prompt", text);
@@ -155,7 +164,10 @@ TEST_F(Cli, InfoTokenizeAndPerplexityFitTheirSchemas) {
   std::istringstream lines(file_content(per_token));
   int64_t n = 0;
   for (std::string line; std::getline(lines, line); ++n) {
-    EXPECT_EQ(checked(line, "per_token").at("nll").is_null(), json::parse(line).at("argmax").is_null());
+    const json token = checked(line, "per_token");
+    for (const char* field : {"nll", "argmax", "depth"}) {
+      EXPECT_EQ(token.at(field).is_null(), n % 16 == 0) << field << " of token " << n << ", no token begins the text";
+    }
   }
   EXPECT_EQ(n, result.at("n_tokens"));
   unlink(text.c_str());

@@ -37,7 +37,10 @@ TEST(Perplexity, IsTheExponentOfTheMeanOverTheSecondHalfOfWholeWindows) {
       cells.insert(cells.end(), text.begin() + at, text.begin() + std::min(40, at + stride));
       const testing::Outcome run = testing::run(s, cells, {.chunk = 1});
       const size_t vocab = size_t(model.config().vocab);
-      EXPECT_EQ(out.tokens[size_t(at)].argmax == -1, !bos);
+      const ScoredToken& first = out.tokens[size_t(at)];
+      EXPECT_EQ(first.argmax == -1, !bos);
+      EXPECT_EQ(std::isnan(first.nll), !bos);
+      EXPECT_EQ(std::isnan(first.depth), !bos) << "no row predicted it";
       for (size_t p = 0; p + 1 < cells.size(); ++p) {
         const float* logits = run.logits.data() + p * vocab;
         double z = 0;
@@ -46,6 +49,7 @@ TEST(Perplexity, IsTheExponentOfTheMeanOverTheSecondHalfOfWholeWindows) {
         const ScoredToken& token = out.tokens[size_t(at) + p + (bos ? 0 : 1)];
         EXPECT_NEAR(token.nll, nll, 1e-4);
         EXPECT_EQ(token.id, cells[p + 1]);
+        EXPECT_EQ(token.depth, run.rows[p].depth);
         EXPECT_EQ(token.argmax, std::max_element(logits, logits + vocab) - logits);
         EXPECT_EQ(token.scored, cells.size() == 16 && p >= 8);
         if (!token.scored) continue;
@@ -99,7 +103,8 @@ TEST(Perplexity, IsTheSameWhateverRunsSideBySide) {
     const Perplexity b = perplexity(many, text, {.window = 16, .policy = policy}).value();
     EXPECT_EQ(a.perplexity, b.perplexity);
     EXPECT_EQ(a.agreement, b.agreement);
-    EXPECT_NEAR(a.work, b.work, 1e-9);
+    EXPECT_EQ(a.work, b.work) << "multiply-adds are whole numbers: their sums are exact";
+    EXPECT_EQ(a.mean_depth, b.mean_depth);
     EXPECT_LT(a.work, 1);
   }
 }

@@ -23,7 +23,7 @@ struct ScoredToken {
   int32_t id = 0;
   int32_t argmax = -1;  // what was predicted for this place; -1 where nothing precedes
   float nll = 0;        // negative log-likelihood, nats; NaN where nothing precedes
-  float depth = 0;      // layers run by the row that predicted it; 0 where nothing precedes
+  float depth = 0;      // layers run by the row that predicted it; NaN where nothing precedes
   bool scored = false;  // part of `perplexity`
 };
 
