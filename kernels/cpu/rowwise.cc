@@ -316,7 +316,7 @@ HWY_INLINE void store_run(const float* src, float* dst, int64_t n) {
 }
 HWY_INLINE void store_run(const float* src, uint16_t* dst, int64_t n) {
   int64_t i = 0;
-#if HWY_TARGET != HWY_SCALAR
+#if FATHOM_VECTOR_HALVES
   const hn::Rebind<hwy::float16_t, Lanes> halves;
   for (; i + kWidth <= n; i += kWidth) {
     hn::StoreU(hn::DemoteTo(halves, cut(hn::LoadU(kLanes, src + i), kLargestHalf)), halves,

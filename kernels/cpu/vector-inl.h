@@ -26,6 +26,14 @@ using Vec = hn::Vec<Lanes>;
 inline constexpr Lanes kLanes{};
 inline constexpr int64_t kWidth = hn::MaxLanes(Lanes());
 
+/// Whether the target's own halves can be used: Highway 1.0.3 emulates them with truncation, and without NaN.
+#undef FATHOM_VECTOR_HALVES
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+#define FATHOM_VECTOR_HALVES 0
+#else
+#define FATHOM_VECTOR_HALVES 1
+#endif
+
 /// Up to kWidth numbers; lanes beyond `n` hold `rest`. Reads nothing past src + n.
 HWY_INLINE Vec load_tail(const float* src, int64_t n, float rest = 0.0f) {
   HWY_ALIGN float lanes[kWidth];
@@ -42,11 +50,13 @@ HWY_INLINE void store_tail(Vec v, float* dst, int64_t n) {
 /// kWidth cells of a cache: f32, f16 or bf16.
 HWY_INLINE Vec load_cells(const float* src) { return hn::LoadU(kLanes, src); }
 HWY_INLINE Vec load_cells(const uint16_t* src) {
-#if HWY_TARGET == HWY_SCALAR
-  return hn::Set(kLanes, half_to_float(*src));
-#else
+#if FATHOM_VECTOR_HALVES
   const hn::Rebind<hwy::float16_t, Lanes> halves;
   return hn::PromoteTo(kLanes, hn::LoadU(halves, reinterpret_cast<const hwy::float16_t*>(src)));
+#else
+  HWY_ALIGN float lanes[kWidth];
+  for (int64_t i = 0; i < kWidth; ++i) lanes[i] = half_to_float(src[i]);
+  return hn::Load(kLanes, lanes);
 #endif
 }
 
@@ -59,7 +69,17 @@ HWY_INLINE Vec load_cells(const BFloat16* src) {
 
 /// The sum of all lanes, in the target's fixed order.
 HWY_INLINE float sum_lanes(Vec v) { return hn::GetLane(hn::SumOfLanes(kLanes, v)); }
-HWY_INLINE float max_lanes(Vec v) { return hn::GetLane(hn::MaxOfLanes(kLanes, v)); }
+HWY_INLINE float max_lanes(Vec v) {
+#if HWY_TARGET == HWY_EMU128  // whose own one starts at the lowest finite number
+  HWY_ALIGN float lanes[kWidth];
+  hn::Store(v, kLanes, lanes);
+  float most = lanes[0];
+  for (int64_t i = 1; i < kWidth; ++i) most = HWY_MAX(most, lanes[i]);
+  return most;
+#else
+  return hn::GetLane(hn::MaxOfLanes(kLanes, v));
+#endif
+}
 
 /// exp(x) for x <= 0; 0 below -87.33 (results under 2^-126), 1 for 0, NaN for NaN.
 ///   error    below 2 ulp (0.96 measured): x - n ln 2 in two parts, a polynomial of degree 6 on |r| <= ln 2 / 2

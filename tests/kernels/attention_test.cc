@@ -223,13 +223,15 @@ TEST(Attention, ScoresOfHugeMagnitudeChooseTheLargest) {
 TEST(Attention, ANanInARealCellReachesTheAnswer) {
   const Heads h{3, 1, 64};
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (int64_t where : {0, 255, 256, 299}) {
-    Cache cache(DType::f32, h, 300, 5);
-    cache.write(where, Floats(64, nan).data(), Floats(64, 1.0f).data());
-    for (const KernelTable* t : cpu_tables()) {
-      const Floats got = attend(*t, cache, normal(3 * 64, 1), {cache.view(0, 300)});
-      EXPECT_TRUE(std::all_of(got.begin(), got.end(), [](float x) { return std::isnan(x); }))
-          << t->name << " " << where;
+  for (DType type : {DType::f32, DType::f16}) {
+    for (int64_t where : {0, 255, 256, 299}) {
+      Cache cache(type, h, 300, 5);
+      cache.write(where, Floats(64, nan).data(), Floats(64, 1.0f).data());
+      for (const KernelTable* t : cpu_tables()) {
+        const Floats got = attend(*t, cache, normal(3 * 64, 1), {cache.view(0, 300)});
+        EXPECT_TRUE(std::all_of(got.begin(), got.end(), [](float x) { return std::isnan(x); }))
+            << t->name << " " << info(type).name << " " << where;
+      }
     }
   }
 }
