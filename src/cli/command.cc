@@ -84,11 +84,13 @@ void add_model_options(CLI::App& verb, ModelArgs& args, bool required) {
   auto* numerics =
       verb.add_option("--numerics", args.numerics,
                       "How products are rounded: fast (8-bit activations), faithful (12-bit) or exact (f32, slow)");
-  let_be_one_of(*numerics->default_str("fast"), {"fast", "faithful", "exact"});
+  let_be_one_of(*numerics->default_str(std::string(name_of(OpenOptions{}.numerics))), {"fast", "faithful", "exact"});
   verb.add_option("--target", args.target, "Kernels by name, for example ref or cpu/avx2; default: the machine's best");
 }
 
-Numerics numerics_of(const ModelArgs& args) { return numerics_named(args.numerics).value_or(Numerics::fast); }
+Numerics numerics_of(const ModelArgs& args) {
+  return args.numerics ? numerics_named(*args.numerics).value() : OpenOptions{}.numerics;
+}
 
 Result<ModelFile> open_file(const ModelArgs& args) {
   FATHOM_TRY(const std::string path, find_model(args.model));

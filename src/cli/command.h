@@ -41,7 +41,7 @@ Command add_replay(CLI::App& app);
 struct ModelArgs {
   std::string model = {};
   int threads = 0;
-  std::optional<std::string> numerics = {};  // fast or exact; not given: fast
+  std::optional<std::string> numerics = {};  // a path by name; not given: the library's default
   std::string target = {};                   // empty: the machine's best
 };
 void add_model_options(CLI::App& verb, ModelArgs& args, bool required = true);

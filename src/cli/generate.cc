@@ -64,7 +64,7 @@ Result<int> run(Args args) {
   FATHOM_TRY(check(options, file.config()));
   FATHOM_TRY(args.run.prompt, prompt_ids(file.tokenizer(), args, text));
   FATHOM_TRY(args.run.ctx, context_for(file.config(), args));
-  args.run.numerics = args.model.numerics.value_or(args.run.numerics);
+  args.run.numerics = numerics_of(args.model);
   std::optional<Trace> trace;
   if (!args.trace.empty()) {
     FATHOM_TRY(Trace made, Trace::create(args.trace, header_of(file, args.run, policy)));

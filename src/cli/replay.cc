@@ -137,13 +137,13 @@ Result<void> run_again(const Args& args, const TraceHeader& recorded, const std:
   FATHOM_TRY(const RunRecord record, read_run(recorded.run_json));
   FATHOM_TRY(const Policy policy, Policy::parse(recorded.policy));
   ModelArgs model_args = args.model;
-  model_args.numerics = record.numerics;
+  model_args.numerics = name_of(record.numerics);
   if (const auto& asked = args.model.numerics; asked && *asked != recorded.numeric_path) {
     return Error{ErrorCode::argument, fmt::format("--numerics {}: the trace was recorded with {}: leave --numerics out",
                                                   *asked, recorded.numeric_path)};
   }
   FATHOM_TRY(const ModelFile file, open_file(model_args));
-  FATHOM_TRY(same_model(recorded, file, numerics_of(model_args)));
+  FATHOM_TRY(same_model(recorded, file, record.numerics));
   GenerateOptions options = options_of(record, policy);
   FATHOM_TRY(check(options, file.config()));
   FATHOM_TRY(const Model model, pack(file, model_args));

@@ -19,14 +19,16 @@ std::string text_of(const Json& bytes) {
   return s;
 }
 
-RunRecord parse(const std::string& text) {
+Result<RunRecord> parse(const std::string& text) {
   const Json j = Json::parse(text);
   RunRecord run;
   run.prompt = j.at("prompt").get<std::vector<int32_t>>();
   run.max_new_tokens = j.at("max_new_tokens").get<int32_t>();
   run.ctx = j.at("ctx").get<int32_t>();
   run.kv = j.at("kv").get<std::string>();
-  run.numerics = j.at("numerics").get<std::string>();
+  const auto numerics = numerics_named(j.at("numerics").get<std::string>());
+  if (!numerics) return Error{ErrorCode::format, "numerics is none of fast, faithful, exact"};
+  run.numerics = *numerics;
   run.sequence = j.at("sequence").get<int64_t>();
   run.special = j.at("special").get<bool>();
   const Json& s = j.at("sample");
@@ -53,7 +55,7 @@ std::string to_json(const RunRecord& run) {
                   {"max_new_tokens", run.max_new_tokens},
                   {"ctx", run.ctx},
                   {"kv", run.kv},
-                  {"numerics", run.numerics},
+                  {"numerics", name_of(run.numerics)},
                   {"sequence", run.sequence},
                   {"special", run.special},
                   {"sample",
@@ -70,12 +72,16 @@ std::string to_json(const RunRecord& run) {
 }
 
 Result<RunRecord> read_run(const std::string& json) {
+  const auto unclear = [](std::string_view why) {
+    return Error{
+        ErrorCode::format,
+        fmt::format("the trace does not say how to run again ({}): record it with fathom generate --trace", why)};
+  };
   try {
-    return parse(json);
+    Result<RunRecord> run = parse(json);
+    return run ? run : unclear(run.error().message);
   } catch (const Json::exception& error) {
-    return Error{ErrorCode::format, fmt::format("the trace does not say how to run again ({}): record it with "
-                                                "fathom generate --trace",
-                                                error.what())};
+    return unclear(error.what());
   }
 }
 
@@ -93,7 +99,7 @@ GenerateOptions options_of(const RunRecord& run, const Policy& policy) {
 }
 
 TraceHeader header_of(const ModelFile& file, const RunRecord& run, const Policy& policy) {
-  const Fingerprint print = file.fingerprint(run.numerics == "exact" ? Numerics::exact : Numerics::fast);
+  const Fingerprint print = file.fingerprint(run.numerics);
   return {.model_fingerprint = print.model,
           .tokenizer_fingerprint = print.tokenizer,
           .numeric_path = print.numeric_path,

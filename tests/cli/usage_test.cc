@@ -82,7 +82,7 @@ TEST_F(Cli, AWrongOptionIsNamedWithItsValueAndTheRemedy) {
   said({"generate", "-m", model_, "--top-k", "-3"},
        "fathom generate: --top-k -3: give a whole number from 0 to 2147483647" + see);
   said({"generate", "-m", model_, "--top-p", "few"}, "fathom generate: --top-p few: give a number" + see);
-  said({"generate", "-m", model_, "--kv", "f8"}, "fathom generate: --kv f8: give one of f16, f32" + see);
+  said({"generate", "-m", model_, "--kv", "f8"}, "fathom generate: --kv f8: give one of f16, bf16, f32" + see);
   said({"generate", "-m", model_, "--kv", "f16", "--kv", "f32"},
        "fathom generate: --kv f16 f32: given more than once: give it once" + see);
   said({"generate", "-m", model_, "--dept", "3"}, "fathom generate: --dept 3: not expected here: leave it out" + see);
