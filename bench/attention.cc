@@ -6,11 +6,11 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cstring>
 #include <random>
 #include <vector>
 
+#include "bench/roofs.h"
 #include "kernels/abi.h"
 
 namespace fathom {
@@ -29,31 +29,6 @@ std::vector<float> normal(size_t n) {
   std::vector<float> x(n);
   for (float& v : x) v = distribution(engine);
   return x;
-}
-
-/// Bytes a second that `threads` together read from memory: sums over a buffer far larger than the caches.
-double memory_roof(int threads) {
-  constexpr size_t kWords = size_t{32} << 20;  // of 8 bytes
-  static const Buffer buffer(kWords * 8);
-  std::memset(buffer.data(), 1, kWords * 8);
-  const uint64_t* words = buffer.as<uint64_t>();
-  double best = 0;
-  for (int repeat = 0; repeat < 5; ++repeat) {
-    uint64_t sums[kMaxThreads];
-    const auto start = std::chrono::steady_clock::now();
-    pool(threads).run(threads, [&](int64_t part) {
-      uint64_t s[8] = {};
-      const uint64_t* p = words + static_cast<size_t>(part) * (kWords / static_cast<size_t>(threads));
-      for (size_t i = 0; i < kWords / static_cast<size_t>(threads); i += 8) {
-        for (size_t j = 0; j < 8; ++j) s[j] += p[i + j];
-      }
-      sums[part] = s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7];
-    });
-    benchmark::DoNotOptimize(sums);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    best = std::max(best, static_cast<double>(kWords * 8) / seconds.count());
-  }
-  return best;
 }
 
 struct Shape {
@@ -113,7 +88,7 @@ void run_attention(benchmark::State& state, const KernelTable& table, const Shap
   const double operations = 4.0 * static_cast<double>(cells) * static_cast<double>(s.heads * s.dim);
   if (s.rows == 1) {
     state.counters["bytes"] = benchmark::Counter(bytes, benchmark::Counter::kIsRate, benchmark::Counter::kIs1000);
-    state.counters["roof"] = benchmark::Counter(bytes / memory_roof(threads), benchmark::Counter::kIsRate);
+    state.counters["roof"] = benchmark::Counter(bytes / bench::memory_roof(pool(threads)), benchmark::Counter::kIsRate);
   }
   state.counters["flop"] = benchmark::Counter(operations, benchmark::Counter::kIsRate, benchmark::Counter::kIs1000);
 }
@@ -189,7 +164,7 @@ int main(int argc, char** argv) {
   }
   for (int threads = 1; threads <= kMaxThreads; ++threads) {
     benchmark::AddCustomContext(fmt::format("memory_roof/threads:{}", threads),
-                                fmt::format("{:.1f} GB/s", memory_roof(threads) * 1e-9));
+                                fmt::format("{:.1f} GB/s", bench::memory_roof(pool(threads)) * 1e-9));
   }
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();

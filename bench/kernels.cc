@@ -1,100 +1,32 @@
-// Products of the real models' shapes on every instruction set of this machine: time, bytes, share of the memory's and
-// of the byte dot product's roof. Both roofs are measured here, next to each case, because shared machines drift.
+// Products of the real models' shapes on every instruction set of this machine, each compared with the specification
+// before it is timed: time, bytes, operations and the share of both roofs, which are measured here, next to each case,
+// because shared machines drift. Next: roofline.py, which draws them.
 // Names: linear/ROWSxCOLS/TYPE/BACKEND/n:ROWS/threads:T. Filter with --benchmark_filter.
+//   ./dev bench kernels [--threads=2] [--benchmark_filter=REGEX] [--benchmark_format=json]
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "bench/roofs.h"
 #include "fathom/ops/linear.h"
 #include "kernels/abi.h"
-#include "kernels/ref/half.h"
-
-#if defined(__x86_64__)
-#pragma GCC diagnostic push
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#endif
+#include "tests/kernels/linear_case.h"
 
 namespace fathom {
 namespace {
 
+using bench::Clock;
+using bench::seconds_since;
+using testing::LinearCase;
+
 constexpr size_t kColdBytes = size_t{192} << 20;  // weights of one case, several times any last-level cache's share
-
-double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-// ---- roofs
-// -------------------------------------------------------------------------------------------------------------
-
-uint64_t sum_words(const uint64_t* p, size_t n) {
-  uint64_t sums[8] = {};
-  for (size_t i = 0; i < n; i += 8) {
-    __builtin_prefetch(p + i + 512);  // 4 KiB ahead: a plain loop reads a quarter slower
-    for (size_t j = 0; j < 8; ++j) sums[j] += p[i + j];
-  }
-  uint64_t sum = 0;
-  for (uint64_t s : sums) sum += s;
-  return sum;
-}
-
-/// Bytes a second that all threads of the pool read together.
-double memory_roof(ThreadPool& pool) {
-  static const Buffer memory = [] {
-    Buffer b(kColdBytes);
-    std::memset(b.data(), 1, b.size());
-    return b;
-  }();
-  constexpr size_t kStretch = size_t{8} << 20, kPart = size_t{256} << 10;
-  double best = 0;  // the fastest stretch: other programs may hold a core for the rest
-  for (size_t at = 0; at < kColdBytes; at += kStretch) {
-    const double begin = seconds();
-    pool.run(kStretch / kPart, [&](int64_t part) {
-      const size_t first = at + static_cast<size_t>(part) * kPart;
-      benchmark::DoNotOptimize(sum_words(memory.as<uint64_t>() + first / 8, kPart / 8));
-    });
-    best = std::max(best, static_cast<double>(kStretch) / (seconds() - begin));
-  }
-  return best;
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f,avx512vnni"))) void dot_products(int64_t n) {
-  const __m512i a = _mm512_set1_epi8(1);
-  __m512i s0{}, s1{}, s2{}, s3{}, s4{}, s5{}, s6{}, s7{}, s8{}, s9{};  // ten hide the latency of five, two a cycle
-  for (int64_t i = 0; i < n; ++i) {
-    asm volatile(
-        "vpdpbusd %10, %10, %0\n vpdpbusd %10, %10, %1\n vpdpbusd %10, %10, %2\n vpdpbusd %10, %10, %3\n"
-        "vpdpbusd %10, %10, %4\n vpdpbusd %10, %10, %5\n vpdpbusd %10, %10, %6\n vpdpbusd %10, %10, %7\n"
-        "vpdpbusd %10, %10, %8\n vpdpbusd %10, %10, %9\n"
-        : "+v"(s0), "+v"(s1), "+v"(s2), "+v"(s3), "+v"(s4), "+v"(s5), "+v"(s6), "+v"(s7), "+v"(s8), "+v"(s9)
-        : "v"(a));
-  }
-}
-
-/// Operations a second of vpdpbusd on all threads; 0 where the machine has none.
-double int8_roof(ThreadPool& pool) {
-  if (!__builtin_cpu_supports("avx512vnni")) return 0;
-  constexpr int64_t kSteps = 400000;
-  const double begin = seconds();
-  pool.run(pool.threads(), [](int64_t) { dot_products(kSteps); });
-  return static_cast<double>(kSteps * pool.threads()) * 10 * 128 / (seconds() - begin);
-}
-#else
-double int8_roof(ThreadPool&) { return 0; }
-#endif
-
-// ---- cases
-// -------------------------------------------------------------------------------------------------------------
 
 struct Shape {
   DType type;
@@ -109,20 +41,31 @@ constexpr Shape kShapes[] = {
 };
 constexpr int64_t kRows[] = {1, 2, 4, 8, 16, 64, 512};
 
-/// Copies of one matrix, enough that reading them in turn comes from memory.
-struct Weights {
+Tensor tensor_of(const LinearCase& c, int64_t first, int64_t rows) {
+  return {"bench", c.matrix.type, rows, c.matrix.cols, reinterpret_cast<const std::byte*>(c.row(first))};
+}
+
+Activations activations_of(LinearCase& c) {
+  return {c.src.data(), {c.values.data(), c.scales.data(), c.sums.data(), c.matrix.cols}};
+}
+
+std::string case_name(const Shape& s, const KernelTable& table) {
+  std::string type(info(s.type).name);
+  for (char& c : type) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+  return "linear/" + std::to_string(s.rows) + "x" + std::to_string(s.cols) + "/" + type + "/" + table.name;
+}
+
+/// The case of a shape, packed for a table often enough that reading the copies in turn comes from memory.
+struct Packed {
+  LinearCase declared;
   std::vector<Linear> copies;
   std::vector<Buffer> memory;
-  Weights(const Shape& shape, const KernelTable& table, ThreadPool& pool) {
-    std::mt19937 random(1);
-    std::vector<uint8_t> file(static_cast<size_t>(shape.rows) * row_bytes(shape.type, static_cast<size_t>(shape.cols)));
-    for (size_t i = 0; i + 4 <= file.size(); i += 4) {
-      const auto word = static_cast<uint32_t>(random()) & 0x2FFF2FFFu;  // no exponent of infinity in any float field
-      std::memcpy(&file[i], &word, 4);
-    }
-    const Tensor tensor{"bench", shape.type, shape.rows, shape.cols, reinterpret_cast<const std::byte*>(file.data())};
+
+  Packed(const Shape& shape, const KernelTable& table, ThreadPool& pool)
+      : declared(shape.type, shape.rows, shape.cols, *std::max_element(std::begin(kRows), std::end(kRows)), 1) {
+    const Tensor tensor = tensor_of(declared, 0, shape.rows);
     const KernelTable* tables[] = {&table};
-    const size_t n = std::max<size_t>(1, kColdBytes / file.size());
+    const size_t n = std::max<size_t>(1, kColdBytes / declared.weights.size());
     for (size_t i = 0; i < n; ++i) {
       copies.push_back(plan_linear(tensor, tables, Numerics::fast).value());
       memory.emplace_back(copies.back().packed_bytes);
@@ -131,66 +74,119 @@ struct Weights {
   }
 };
 
-struct Rows {
-  std::vector<float> f32, scales;
-  std::vector<int8_t> values;
-  std::vector<int32_t> sums;
-  Rows(int64_t n, int64_t cols)
-      : f32(static_cast<size_t>(n * cols), 0.5f),
-        scales(static_cast<size_t>(n * cols / kQuantBlock), 0.01f),
-        values(static_cast<size_t>(n * cols), 3),
-        sums(static_cast<size_t>(n * cols / kSumBlock), 3 * kSumBlock) {}
-  Activations view(int64_t cols) { return {f32.data(), {values.data(), scales.data(), sums.data(), cols}}; }
-};
-
-std::string case_name(const Shape& s, const KernelTable& table) {
-  std::string type(info(s.type).name);
-  for (char& c : type) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-  return "linear/" + std::to_string(s.rows) + "x" + std::to_string(s.cols) + "/" + type + "/" + table.name;
-}
-
-/// Weights of the case that runs; cases of one shape follow one another.
-const Weights& weights_of(const Shape& shape, const KernelTable& table, ThreadPool& pool) {
+/// The packed case that runs; those of one shape and table follow one another.
+Packed& packed_of(const Shape& shape, const KernelTable& table, ThreadPool& pool) {
   static std::string held;
-  static std::unique_ptr<Weights> weights;
+  static std::unique_ptr<Packed> packed;
   const std::string name = case_name(shape, table);
   if (held != name) {
-    weights.reset();
-    weights = std::make_unique<Weights>(shape, table, pool);
+    packed.reset();
+    packed = std::make_unique<Packed>(shape, table, pool);
     held = name;
   }
-  return *weights;
+  return *packed;
 }
 
+// ---- parity
+// --------------------------------------------------------------------------------------------------------------
+
+/// The largest error of output `o` of row `r`: a sum of one term for each block (of each input where types are plain),
+/// each made by at most three roundings and added by one, and one or two roundings of a weight in the specification. A
+/// weight with a minimum counts both its parts.
+double error_bound(const LinearCase& c, int64_t r, int64_t o) {
+  const MatrixDesc& m = c.matrix;
+  std::vector<float> weights(static_cast<size_t>(m.cols));
+  kernels::dequantize_row(m.type, c.row(o), weights.data(), m.cols);
+  double sum = 0;
+  for (int64_t k = 0; k < m.cols; ++k) {
+    const auto i = static_cast<size_t>(r * m.cols + k);
+    double min = 0;
+    if (m.type == DType::q4_k || m.type == DType::q5_k) {
+      const uint8_t* block = c.row(o) + k / 256 * info(m.type).block_bytes;
+      min = std::abs(kernels::detail::load_half(block + 2)) * kernels::unpack_k_scales(block + 4).min[k % 256 / 32];
+    }
+    const double a = c.plain() ? c.src[i] : static_cast<double>(c.scales[i / kQuantBlock]) * c.values[i];
+    sum += std::abs(a) * (std::abs(weights[static_cast<size_t>(k)]) + 2 * min);
+  }
+  return (static_cast<double>(c.plain() ? m.cols : m.cols / kQuantBlock) + 6) * 0x1p-24 * sum;
+}
+
+/// Ends the program where outputs [first, first + n_outputs) of all n rows are not those of the specification.
+void check_outputs(LinearCase& c, const std::vector<float>& got, int64_t n, int64_t first, int64_t n_outputs,
+                   ThreadPool& pool, const std::string& name) {
+  const KernelTable* tables[] = {&kernels::ref()};
+  const Tensor tensor = tensor_of(c, first, n_outputs);
+  Linear reference = plan_linear(tensor, tables, c.plain() ? Numerics::exact : Numerics::fast).value();
+  const Buffer memory(reference.packed_bytes);
+  pack_linear(reference, tensor, memory.data(), pool);
+  std::vector<float> want(static_cast<size_t>(n * n_outputs));
+  const LinearJob job{&reference, n, want.data(), n_outputs};
+  linear(pool, activations_of(c), {&job, 1});
+  for (int64_t r = 0; r < n; ++r) {
+    for (int64_t o = 0; o < n_outputs; ++o) {
+      const double x = got[static_cast<size_t>(r * c.matrix.rows + first + o)];
+      const double y = want[static_cast<size_t>(r * n_outputs + o)], bound = error_bound(c, r, first + o);
+      if (std::abs(x - y) <= bound) continue;
+      std::fprintf(stderr, "bench_kernels: %s: output %lld of row %lld is %.9g, the specification says %.9g +- %.2g\n",
+                   name.c_str(), static_cast<long long>(first + o), static_cast<long long>(r), x, y, bound);
+      std::exit(1);
+    }
+  }
+}
+
+/// The first, middle and last outputs of all rows: the specification takes too long for all.
+void check_parity(Packed& packed, int64_t n, ThreadPool& pool, const std::string& name) {
+  LinearCase& c = packed.declared;
+  std::vector<float> got(static_cast<size_t>(n * c.matrix.rows));
+  const LinearJob job{&packed.copies[0], n, got.data(), c.matrix.rows};
+  linear(pool, activations_of(c), {&job, 1});
+  constexpr int64_t kOutputs = 8;
+  for (int64_t first : {int64_t{0}, c.matrix.rows / 2, c.matrix.rows - kOutputs})
+    check_outputs(c, got, n, first, kOutputs, pool, name);
+}
+
+// ---- time
+// ----------------------------------------------------------------------------------------------------------------
+
 void run_case(benchmark::State& state, const Shape& shape, const KernelTable& table, int64_t n, ThreadPool& pool) {
-  const Weights& weights = weights_of(shape, table, pool);
-  Rows rows(n, shape.cols);
+  static std::map<std::string, double> one_row;  // seconds
+  static std::string checked;
+  Packed& packed = packed_of(shape, table, pool);
+  const std::string name = case_name(shape, table);
+  const std::string with_rows = name + "/n:" + std::to_string(n);
+  if (checked != with_rows) check_parity(packed, n, pool, with_rows);
+  checked = with_rows;
   std::vector<float> dst(static_cast<size_t>(n * shape.rows));
-  const Activations src = rows.view(shape.cols);
-  const double roof = memory_roof(pool), int8 = int8_roof(pool);
+  const Activations src = activations_of(packed.declared);
+  const double before = bench::memory_roof(pool);
+  const bool reads_bytes = packed.copies[0].kernel->activation != Activation::f32;
+  const double int8 = reads_bytes ? bench::int8_roof(pool, bench::isa_of_table(table.name)) : 0;
   size_t copy = 0;
   std::vector<double> times;
   for (auto _ : state) {
-    const double begin = seconds();
-    const LinearJob job{&weights.copies[copy], n, dst.data(), shape.rows};
+    const auto begin = Clock::now();
+    const LinearJob job{&packed.copies[copy], n, dst.data(), shape.rows};
     linear(pool, src, {&job, 1});
-    copy = (copy + 1) % weights.copies.size();
-    times.push_back(seconds() - begin);
+    copy = (copy + 1) % packed.copies.size();
+    times.push_back(seconds_since(begin));
   }
   std::sort(times.begin(), times.end());
   const double each = times[times.size() / 2];  // median: other programs may hold a core for some calls
-  const double roof_after = memory_roof(pool);
-  const auto bytes = static_cast<double>(weights.copies[0].packed_bytes);
+  const double memory = (before + bench::memory_roof(pool)) / 2;
+  const auto bytes = static_cast<double>(packed.copies[0].packed_bytes);
   const double operations = 2.0 * static_cast<double>(n * shape.rows * shape.cols);
-  static std::map<std::string, double> one_row;
-  const std::string name = case_name(shape, table) + std::to_string(pool.threads());
   if (n == 1) one_row[name] = each;
+  state.counters["bytes"] = bytes;
+  state.counters["operations"] = operations;
   state.counters["GB/s"] = bytes / each / 1e9;
   state.counters["fastest_GB/s"] = bytes / times.front() / 1e9;
-  state.counters["roof_GB/s"] = (roof + roof_after) / 2e9;
-  state.counters["of_memory"] = bytes / each / ((roof + roof_after) / 2);
   state.counters["Gop/s"] = operations / each / 1e9;
-  if (int8 > 0) state.counters["of_int8"] = operations / each / int8;
+  state.counters["roof_GB/s"] = memory / 1e9;
+  state.counters["of_memory"] = bytes / each / memory;
+  if (int8 > 0) {
+    state.counters["roof_Gop/s"] = int8 / 1e9;
+    state.counters["of_int8"] = operations / each / int8;
+  }
   if (one_row.count(name) != 0) state.counters["x_one_row"] = each / one_row[name];
 }
 
