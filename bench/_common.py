@@ -1,4 +1,4 @@
-"""What every bench script needs: models, machine, our command, pairs and their statistics. Next: peers/_llama.py."""
+"""What every bench script needs: models, machine, our command, pairs and their statistics. Next: peers/_side.py."""
 
 import argparse
 import contextlib
@@ -60,23 +60,52 @@ def cpu_flags():
 
 
 def isa():
-    """The widest of the instruction sets for which a peer is built."""
+    """The byte products that this machine is best at: the name under which peers are built and figures stand."""
     flags = cpu_flags()
     if "avx512_vnni" in flags:
-        return "avx512"
+        return "vnni"
     return "avx2" if "avx2" in flags else platform.machine()
+
+
+def chosen_isa(named):
+    """The instruction set of --isa, or the machine's best."""
+    if named in (None, isa()) or (named == "avx2" and "avx2" in cpu_flags()):
+        return named or isa()
+    return die(f"--isa {named}: this machine has {isa()}")
+
+
+# Families and models of processors whose names do not tell their generation (Genoa and Milan both say "AMD EPYC").
+GENERATIONS = (
+    ("AuthenticAMD", 23, range(0x00, 0x30), "zen1"), ("AuthenticAMD", 23, range(0x30, 0x100), "zen2"),
+    ("AuthenticAMD", 25, range(0x10, 0x20), "zen4"), ("AuthenticAMD", 25, range(0x60, 0x80), "zen4"),
+    ("AuthenticAMD", 25, range(0xA0, 0xB0), "zen4"), ("AuthenticAMD", 25, range(0x00, 0x100), "zen3"),
+    ("AuthenticAMD", 26, range(0x00, 0x100), "zen5"),
+    ("GenuineIntel", 6, (79,), "broadwell"), ("GenuineIntel", 6, (85,), "skylake"),
+    ("GenuineIntel", 6, (106, 108), "icelake"), ("GenuineIntel", 6, (143, 207), "sapphirerapids"),
+    ("GenuineIntel", 6, (173, 174), "graniterapids"),
+)
+
+
+def cpuinfo(key, default="?"):
+    match = re.search(rf"^{key}\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    return match[1] if match else default
+
+
+def machine_type():
+    """One word for machines whose figures may stand in one table: the generation of the processor."""
+    vendor, family, model = cpuinfo("vendor_id"), int(cpuinfo("cpu family", "0")), int(cpuinfo("model", "0"))
+    for known_vendor, known_family, models, generation in GENERATIONS:
+        if vendor == known_vendor and family == known_family and model in models:
+            return generation
+    return platform.machine()
 
 
 def machine():
     """CPU, the flags that matter for the kernels, processors and memory."""
-    info = Path("/proc/cpuinfo").read_text()
-    field = lambda key: (re.search(rf"^{key}\s*:\s*(.*)$", info, re.M) or [None, "?"])[1]
-    named = {"24": "Zen 4 or older", "25": "Zen 3 or 4", "26": "Zen 5"} if "AMD" in info else {}
-    generation = named.get(field("cpu family"))
-    model = field("model name") + (f" ({generation})" if generation else "")
     flags = [f for f in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8") if f in cpu_flags()]
     gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return {"cpu": model, "flags": flags, "isa": isa(), "cpus": os.cpu_count(), "memory_gib": round(gib)}
+    return {"cpu": f"{cpuinfo('model name')} ({machine_type()})", "flags": flags, "isa": isa(), "cpus": os.cpu_count(),
+            "memory_gib": round(gib)}
 
 
 def machine_line():
@@ -93,13 +122,14 @@ def fathom(*args):
     return json.loads(done.stdout)
 
 
-def memory_roof(threads):
-    """GB/s that the memory gives to this many threads now, or None where the bench is not built."""
+def roofs(threads, isa_name):
+    """(bytes a second that the memory gives, byte operations a second) to this many threads, now."""
     program = ROOT / "build" / "release" / "bench" / "bench_roof"
     if not program.exists():
-        return None
-    done = subprocess.run([program, f"--threads={threads}"], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)["gb_per_s"]
+        die(f"{program} is not built: run the bench through ./dev bench")
+    command = [program, "--threads", str(threads), "--isa", isa_name]
+    line = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return line["gb_per_s"] * 1e9, line["int8_gop_per_s"] * 1e9
 
 
 @contextlib.contextmanager
@@ -140,13 +170,6 @@ def bisect_text(model, text, n):
         else:
             high = middle - 1
     return text[:low], tokenize(model, text[:low])
-
-
-def summary(pairs):
-    """Medians of (a, b) pairs, the median of a / b and its range."""
-    ratios = sorted(a / b for a, b in pairs)
-    return {"a": statistics.median(a for a, _ in pairs), "b": statistics.median(b for _, b in pairs),
-            "ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1], "pairs": len(pairs)}
 
 
 def table(header, rows):

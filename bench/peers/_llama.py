@@ -1,26 +1,30 @@
 """llama.cpp as a peer: its environment, and a process that evaluates ids. Next: _worker.py, the process itself."""
 
-import json
 import os
-import platform
 import shutil
 import subprocess
 import venv
 from pathlib import Path
 
-from _common import CACHE, die, isa, say
+from _common import CACHE, die, say
+from _side import Side
 
 PACKAGES = ("llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy")
-# What must stand in the machine code of a build for an instruction set.
-PROOF = {"avx512": r"vpdpbusd.*%zmm", "avx2": r"vpmaddubsw.*%ymm"}
+# How each build is made, what must stand in its machine code and what must not.
+BUILDS = {
+    "vnni": ("-DGGML_NATIVE=ON", r"vpdpbusd.*%zmm", None),
+    "avx2": ("-DGGML_NATIVE=OFF -DGGML_SSE42=ON -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON "
+             "-DGGML_BMI2=ON -DGGML_AVX_VNNI=OFF -DGGML_AVX512=OFF -DGGML_AVX512_VBMI=OFF -DGGML_AVX512_VNNI=OFF "
+             "-DGGML_AVX512_BF16=OFF", r"vpmaddubsw.*%ymm", r"%zmm|vpdpbusd"),
+}
 
 
-def environment():
-    """The Python of the peers' environment, made where it is missing.
+def environment(isa):
+    """The Python of the peers' environment for an instruction set, made where it is missing.
 
     pip's wheel cache ignores CMAKE_ARGS, so it is off, and the machine code is looked at before the build is believed.
     """
-    home = CACHE / "peers" / isa()
+    home = CACHE / "peers" / isa
     python = home / "bin" / "python"
     if (home / "ready").exists():
         return python
@@ -32,69 +36,40 @@ def environment():
             venv.create(home, with_pip=True)
         except subprocess.CalledProcessError:
             die("no virtual environment could be made: apt-get install python3-venv")
-        variables = dict(os.environ, CMAKE_ARGS="-DGGML_NATIVE=ON")
+        variables = dict(os.environ, CMAKE_ARGS=BUILDS[isa][0])
         install = [python, "-m", "pip", "install", "--no-cache-dir", "--no-binary", "llama-cpp-python", *PACKAGES]
         if subprocess.run(install, stdout=log, stderr=log, env=variables, check=False).returncode != 0:
             die(f"llama.cpp could not be built: the end of {home}.log says why")
-    prove(home)
+    prove(home, isa)
     (home / "ready").touch()
     return python
 
 
-def prove(home):
-    """Refuses a build without the instructions for which it is named."""
-    pattern = PROOF.get(isa())
-    libraries = sorted(home.glob("lib/python3*/site-packages/llama_cpp/lib/libggml-cpu*.so"))
-    if pattern is None or shutil.which("objdump") is None:
-        say(f"peers: the instructions of this build are not checked ({platform.machine()}, objdump may be missing)")
-        return
+def prove(home, isa):
+    """Refuses a build that lacks the instructions for which it is named, or has those of another."""
+    _, wanted, unwanted = BUILDS[isa]
+    libraries = sorted(home.glob("lib/python3*/site-packages/**/libggml-cpu*.so*"))
     if not libraries:
         die(f"no libggml-cpu under {home}: remove that folder and run again")
-    code = subprocess.Popen(["objdump", "-d", "--no-show-raw-insn", libraries[0]], stdout=subprocess.PIPE)
-    found = subprocess.run(["grep", "-m", "1", "-q", pattern], stdin=code.stdout, check=False).returncode == 0
+    if shutil.which("objdump") is None:
+        die("a build is not believed unseen, and objdump is missing: apt-get install binutils")
+    for pattern, expected in ((wanted, True), (unwanted, False)):
+        if pattern and contains(libraries[0], pattern) != expected:
+            die(f"{libraries[0]} has {'no ' if expected else ''}'{pattern}': it was not built for {isa}; "
+                f"remove {home} and run again")
+
+
+def contains(library, pattern):
+    code = subprocess.Popen(["objdump", "-d", "--no-show-raw-insn", library], stdout=subprocess.PIPE)
+    found = subprocess.run(["grep", "-E", "-m", "1", "-q", pattern], stdin=code.stdout, check=False).returncode == 0
     code.kill()
-    if not found:
-        die(f"{libraries[0]} has no '{pattern}': it was not built for {isa()}; remove {home} and run again")
+    code.wait()
+    return found
 
 
-class Peer:
-    """A script of the peers' environment that answers JSON lines: it loads its model once and sleeps between them."""
+class Llama(Side):
+    """llama.cpp with one model: flash attention on, its default cache of f16, batches of 512."""
 
-    def __init__(self, script, *args):
-        command = [environment(), script, *map(str, args)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.system = self._read()["system"]
-
-    def score(self, windows):
-        """For each window of ids: (argmax, nll) of each cell after the first."""
-        return self._ask(work="score", windows=windows)["windows"]
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _ask(self, **request):
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def _read(self):
-        line = self._process.stdout.readline()
-        if not line:
-            die("the peer's process has ended; its own message stands above")
-        return json.loads(line)
-
-
-class Llama(Peer):
-    """llama.cpp with one model, flash attention on."""
-
-    def __init__(self, model, threads, context=1024):
-        super().__init__(Path(__file__).with_name("_worker.py"), model, threads, context)
-
-    def decode(self, prompt, ids):
-        """Seconds to feed `ids` one by one after `prompt`."""
-        return self._ask(work="decode", prompt=prompt, ids=ids)["seconds"]
-
-    def prefill(self, ids):
-        """Seconds to evaluate `ids` from an empty cache, logits of the last one."""
-        return self._ask(work="prefill", ids=ids)["seconds"]
+    def __init__(self, model, threads, isa, context=1024, first_token=0):
+        worker = Path(__file__).with_name("_worker.py")
+        super().__init__([environment(isa), worker, model, threads, context, first_token])

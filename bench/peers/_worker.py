@@ -1,21 +1,24 @@
-"""Runs inside the peers' environment: evaluates ids in llama.cpp, one JSON request a line. Next: throughput.py.
+"""Runs inside the peers' environment: evaluates ids in llama.cpp, one JSON request a line. Next: steps.cc, our side.
 
-usage: _worker.py MODEL THREADS CONTEXT
+The first line out tells how long loading and the first token's logits took; importing Python's packages is not in it.
+usage: _worker.py MODEL THREADS CONTEXT FIRST_TOKEN
 """
 
 import ctypes
 import json
+import statistics
 import sys
 import time
 
 import llama_cpp as llama
 import numpy as np
 
+BATCH = 512
 LOG_LEVEL_ERROR = 4  # of ggml.h
 
 
 class Evaluator:
-    """One context with flash attention, batches of 512 and its default cache (f16)."""
+    """One context with flash attention, batches of BATCH and its default cache (f16)."""
 
     def __init__(self, path, threads, context):
         llama.llama_backend_init()
@@ -23,50 +26,83 @@ class Evaluator:
         model_params.n_gpu_layers = 0
         self.model = llama.llama_model_load_from_file(path.encode(), model_params)
         params = llama.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_ubatch = context, 512, 512
+        params.n_ctx, params.n_batch, params.n_ubatch = context, BATCH, BATCH
         params.n_threads = params.n_threads_batch = threads
         params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_ENABLED
         self.context = llama.llama_init_from_model(self.model, params)
         self.n_vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
-        self.batch = llama.llama_batch_init(512, 0, 1)
+        self.batch = llama.llama_batch_init(BATCH, 0, 1)
+        self.length = 0
 
-    def clear(self):
-        llama.llama_memory_clear(llama.llama_get_memory(self.context), True)
+    def truncate(self, length):
+        """Forgets the cells from `length` on."""
+        memory = llama.llama_get_memory(self.context)
+        if length == 0:
+            llama.llama_memory_clear(memory, True)
+        elif not llama.llama_memory_seq_rm(memory, 0, length, -1):
+            sys.exit(f"llama.cpp does not forget the cells from {length} on")
+        self.length = length
 
-    def run(self, ids, first_position, all_logits=False):
+    def run(self, ids, all_logits=False):
+        for at in range(0, len(ids), BATCH):
+            self.step(ids[at:at + BATCH], all_logits, at + BATCH >= len(ids))
+
+    def step(self, ids, all_logits, last_logits):
         batch = self.batch
         batch.n_tokens = len(ids)
         for i, token in enumerate(ids):
-            batch.token[i], batch.pos[i] = token, first_position + i
+            batch.token[i], batch.pos[i] = token, self.length + i
             batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
-            batch.logits[i] = all_logits or i + 1 == len(ids)
+            batch.logits[i] = all_logits or (last_logits and i + 1 == len(ids))
         if llama.llama_decode(self.context, batch) != 0:
-            sys.exit(f"llama_decode fails for {len(ids)} tokens at position {first_position}")
+            sys.exit(f"llama_decode fails for {len(ids)} tokens at position {self.length}")
         llama.llama_synchronize(self.context)
+        self.length += len(ids)
 
     def logits(self, row):
         pointer = llama.llama_get_logits_ith(self.context, row)
         return np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (self.n_vocab,))
 
-    def decode(self, prompt, ids):
-        self.clear()
-        self.run(prompt, 0)
+    def feed(self, ids):
         begin = time.perf_counter()
-        for i, token in enumerate(ids):
-            self.run([token], len(prompt) + i)
-        return {"seconds": time.perf_counter() - begin}
+        for token in ids:
+            self.run([token])
+        return time.perf_counter() - begin
+
+    def decode(self, prompt, ids):
+        self.truncate(0)
+        self.run(prompt)
+        return {"seconds": self.feed(ids)}
 
     def prefill(self, ids):
-        self.clear()
+        self.truncate(0)
         begin = time.perf_counter()
-        self.run(ids, 0)
+        self.run(ids)
         return {"seconds": time.perf_counter() - begin}
+
+    def resume(self, ids):
+        """`decode` after what the cache holds; forgets the ids again."""
+        length = self.length
+        seconds = self.feed(ids)
+        self.truncate(length)
+        return {"seconds": seconds}
+
+    def rows(self, ids, repeats):
+        """Median seconds of a step of all ids, and of a step of the first, each after what the cache holds."""
+        length, every, one = self.length, [], []
+        for _ in range(repeats):
+            for step, times in ((ids, every), (ids[:1], one)):
+                begin = time.perf_counter()
+                self.run(step, all_logits=True)
+                times.append(time.perf_counter() - begin)
+                self.truncate(length)
+        return {"seconds": statistics.median(every), "one": statistics.median(one)}
 
     def score(self, windows):
         scored = []
         for ids in windows:
-            self.clear()
-            self.run(ids, 0, all_logits=True)
+            self.truncate(0)
+            self.run(ids, all_logits=True)
             cells = []
             for row, target in enumerate(ids[1:]):
                 logits = self.logits(row).astype(np.float64)
@@ -84,9 +120,14 @@ def errors_only(level, text, _):
 
 
 def main():
+    path, threads, context, first_token = sys.argv[1], *map(int, sys.argv[2:5])
     llama.llama_log_set(errors_only, None)
-    evaluator = Evaluator(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
-    print(json.dumps({"system": llama.llama_print_system_info().decode()}), flush=True)
+    begin = time.perf_counter()
+    evaluator = Evaluator(path, threads, context)
+    evaluator.run([first_token])
+    seconds = time.perf_counter() - begin
+    system = llama.llama_print_system_info().decode()
+    print(json.dumps({"system": system, "load_seconds": seconds}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         work = getattr(evaluator, request.pop("work"))

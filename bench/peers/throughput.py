@@ -1,157 +1,142 @@
-"""Tokens per second of ours and of llama.cpp on the same file, ids and threads, in interleaved pairs.
+"""Ours beside llama.cpp on the same file, ids and threads: speed, loading and quality, in interleaved pairs.
 
-    ./dev bench peers [--model NAME...] [--work decode,prefill,depth] [--threads 2] [--pairs 5] [--quick] [--json]
+    ./dev bench peers [--model NAME...] [--work decode,decode4k,prefill,rows4,rows8,load,quality,depth] [--quick]
+                      [--isa avx2] [--numerics NAME] [--threads 2] [--pairs 5] [--json]
 
-decode   64 tokens after a short prompt, greedy; llama.cpp is fed the ids that ours chose, so it pays for no sampling
-prefill  512 tokens from an empty cache
-depth    ours against ours: a fixed exit against full depth, beside the ratio of the bytes that both read
+decode    64 tokens one by one after a prompt of 20; both sides are fed the same ids, nobody samples
+decode4k  32 tokens one by one after 4,096 cached ones
+prefill   512 tokens from an empty cache, logits of the last
+rows4, 8  a step of 4 or 8 rows of one sequence after 64 cached tokens, all with logits; over_one is its time over that of
+          the same side's step of one row
+load      seconds inside a fresh process from before the file is opened to the first token's logits, the file in the page
+          cache; importing Python's packages is not in theirs
+quality   mean agreement with f32 over four texts, and perplexity (../quality/agreement.py)
+depth     ours against ours: a fixed exit against full depth, beside the ratio of the bytes that both read
 
-Neither side's loading is counted: ours reports the rates of its own decode and prefill, llama.cpp is loaded once.
-Next: ../quality/agreement.py.
+ratio is a ratio of speeds and above 1 where ours is faster: for load it is their seconds over ours, and ours_over_theirs
+its inverse. For quality it is our agreement over theirs. It is the median over the pairs, least and most their range.
+roof_share is of what the memory gives, in decode (bytes of all matrices in the file, the head once) and decode4k (and keys
+and values of every cell that is seen: 2 x 2 bytes x kv_heads x head_dim); of the byte operations in prefill and rows (two
+for each multiply-add of the matrices, the head's only where logits are asked for; attention is not counted). Both roofs are
+measured between the pairs. Both sides stay loaded and asleep while the other works. llama.cpp runs with flash attention;
+both caches are f16. --isa avx2 forces ours to cpu/avx2 and builds a llama.cpp without AVX-512 and VNNI.
+--quick is decode, decode4k and prefill with 3 pairs; with --work too, that work with 3 pairs and one window of each text.
+Next: _works.py.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent / "quality")]
 
 import _common as common
-from _llama import Llama
+import agreement
+from _works import WORKS, Models, Sides, depth, significant
 
+DEFAULT = (*WORKS, "quality")
+QUICK = ("decode", "decode4k", "prefill")
 EXITS = {"gemma3-270m": 13, "qwen2.5-coder-0.5b": 16, "qwen2.5-coder-1.5b": 19}
-PROMPT_CHARACTERS = 96
 
 
-class Ours:
-    def __init__(self, name, threads):
-        self.path, self.threads = common.model_path(name), threads
-
-    def generate(self, text_file, n, policy="full_depth"):
-        return common.fathom("generate", "-m", self.path, "-f", text_file, "-n", n, "--policy", policy,
-                             "--temperature", 0, "--threads", self.threads)
-
-    def info(self):
-        return common.fathom("info", "-m", self.path)
-
-
-def begin_of_text(info):
-    tokenizer = info["tokenizer"]
-    return [tokenizer["bos"]] if tokenizer["adds_bos"] else []
-
-
-def interleave(pairs, first, second):
-    """`pairs` measurements of both sides, A B B A A B ..., after one of each that is not counted."""
-    first(), second()
-    measured = []
-    for i in range(pairs):
-        if i % 2 == 0:
-            a, b = first(), second()
-        else:
-            b, a = second(), first()
-        measured.append((a, b))
-    return measured
-
-
-def decode(ours, info, options, scratch):
-    prompt = (common.TEXTS / "prose.txt").read_text()[:PROMPT_CHARACTERS].rsplit(" ", 1)[0]
-    scratch.write_text(prompt)
-    ids = begin_of_text(info) + common.tokenize(ours.path, prompt)
-    n = 32 if options.quick else 64
-    chosen = ours.generate(scratch, n)["tokens"]
-    theirs = Llama(ours.path, options.threads)
-    pairs = interleave(options.pairs,
-                       lambda: ours.generate(scratch, n)["tokens_per_second"],
-                       lambda: (len(chosen) - 1) / theirs.decode(ids, chosen[:-1]))
-    theirs.close()
-    return pairs
-
-
-def prefill(ours, info, options, scratch):
-    begin = begin_of_text(info)
-    n = 128 if options.quick else 512
-    text, ids = common.text_of_tokens(ours.path, (common.TEXTS / "prose.txt").read_text(), n - len(begin))
-    scratch.write_text(text)
-    ids = begin + ids
-    theirs = Llama(ours.path, options.threads)
-    pairs = interleave(options.pairs,
-                       lambda: ours.generate(scratch, 1)["prefill_tokens_per_second"],
-                       lambda: len(ids) / theirs.prefill(ids))
-    theirs.close()
-    return pairs
-
-
-def depth(ours, info, options, scratch, layer):
-    scratch.write_text((common.TEXTS / "prose.txt").read_text()[:PROMPT_CHARACTERS].rsplit(" ", 1)[0])
-    n = 32 if options.quick else 64
-    rate = lambda policy: ours.generate(scratch, n, policy)["tokens_per_second"]
-    return interleave(options.pairs, lambda: rate(f"exit_at(layer={layer})"), lambda: rate("full_depth"))
-
-
-def bytes_read(info, layer):
-    """Bytes of weights that one token reads when it leaves after `layer`: layers, K and V of the rest, head."""
-    names = {t["name"] for t in info["tensors"]}
-    total = 0
-    for tensor in info["tensors"]:
-        name = tensor["name"]
-        if name.startswith("blk."):
-            fills_kv = any(part in name for part in (".attn_k", ".attn_v", ".attn_norm"))
-            total += tensor["bytes"] if int(name.split(".")[1]) < layer or fills_kv else 0
-        elif name == "output.weight" or (name == "token_embd.weight" and "output.weight" not in names):
-            total += tensor["bytes"]
-    return total
+def quality(name, options, scratch):
+    line = agreement.mean(list(agreement.compare(name, options, scratch)))
+    reached, _ = agreement.verdict(line)
+    ours, theirs = line["agreement"], line["agreement_llama_cpp"]
+    return {"ours": round(ours, 4), "theirs": round(theirs, 4), "unit": "agreement with f32",
+            "ratio": round(ours / theirs, 4), "perplexity": significant(line["perplexity"]),
+            "theirs_perplexity": significant(line["perplexity_llama_cpp"]),
+            "f32_perplexity": significant(line["perplexity_f32"]), "positions": line["positions"], "reached": reached}
 
 
 def figures(name, options, scratch):
-    ours = Ours(name, options.threads)
-    info = ours.info()
-    roof = common.memory_roof(options.threads)
-    for work in options.work.split(","):
-        extra = {}
-        if work == "depth":
-            layer = EXITS[name]
-            pairs = depth(ours, info, options, scratch, layer)
-            extra = {"policy": f"exit_at(layer={layer})", "against": "full_depth",
-                     "byte_limit": round(bytes_read(info, info["n_layers"]) / bytes_read(info, layer), 3)}
-        elif work in ("decode", "prefill"):
-            pairs = {"decode": decode, "prefill": prefill}[work](ours, info, options, scratch)
+    sides = Sides(Models(name), options)
+    numerics = options.numerics or sides.model.info["fingerprint"]["numeric_path"]
+    for work in options.work:
+        common.say(f"peers: {name} {work}")
+        if work == "quality":
+            sides.close()
+            line = quality(name, options, scratch)
+        elif work == "depth":
+            line = depth(sides, EXITS[name])
         else:
-            common.die(f"'{work}' is no work: choose from decode,prefill,depth")
-        s = common.summary(pairs)
-        if work == "decode" and roof:
-            extra = {"roof_gb_per_s": roof,
-                     "share_of_roof": round(s["a"] * bytes_read(info, info["n_layers"]) / 1e9 / roof, 2)}
-        yield {"model": name, "work": work, "ours": round(s["a"], 2), "theirs": round(s["b"], 2),
-               "unit": "tokens/s", "ratio": round(s["ratio"], 3), "least": round(s["least"], 3),
-               "most": round(s["most"], 3), "pairs": s["pairs"], "threads": options.threads,
-               "cpu": common.machine()["cpu"], "isa": common.isa(), **extra}
+            line = WORKS[work](sides)
+        yield {"model": name, "work": work, **line, "numerics": numerics, "threads": options.threads,
+               "cpu": common.machine()["cpu"], "isa": options.isa}
+    sides.close()
 
 
-def show(lines):
-    against = [line for line in lines if line["work"] != "depth"]
-    if against:
-        print(common.table(["model", "work", "ours, tokens/s", "llama.cpp, tokens/s", "ratio", "range of the pairs",
-                            "ours, share of the memory's roof"],
-                           [[f["model"], f["work"], f["ours"], f["theirs"], f"{f['ratio']:.2f}",
-                             f"{f['least']:.2f} to {f['most']:.2f}", f.get("share_of_roof", "")] for f in against]))
-    exits = [line for line in lines if line["work"] == "depth"]
-    if against and exits:
-        print()
-    if exits:
-        print(common.table(["model", "policy", "tokens/s", "full depth, tokens/s", "ratio", "range", "limit by bytes"],
-                           [[f["model"], f["policy"], f["ours"], f["theirs"], f"{f['ratio']:.2f}",
-                             f"{f['least']:.2f} to {f['most']:.2f}", f"{f['byte_limit']:.2f}"] for f in exits]))
+def percent(share):
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+def speed_row(f):
+    return [f["model"], f["work"], f"{f['ours']:g}", f"{f['theirs']:g}", f["unit"], f"{f['ratio']:.2f}",
+            f"{f['least']:.2f} to {f['most']:.2f}", percent(f.get("roof_share")), percent(f.get("theirs_roof_share")),
+            f"{f['over_one']:.2f} ({f['theirs_over_one']:.2f})" if "over_one" in f else ""]
+
+
+def quality_row(f):
+    away = 100 * (f["perplexity"] / f["theirs_perplexity"] - 1)
+    return [f["model"], f["positions"], f"{f['ours']:.4f}", f"{f['theirs']:.4f}", f"{f['perplexity']:.3f}",
+            f"{f['theirs_perplexity']:.3f}", f"{f['f32_perplexity']:.3f}", f"{away:+.2f} %"]
+
+
+def depth_row(f):
+    return [f["model"], f["policy"], f"{f['ours']:g}", f"{f['theirs']:g}", f"{f['ratio']:.2f}",
+            f"{f['least']:.2f} to {f['most']:.2f}", f"{f['byte_limit']:.2f}"]
+
+
+TABLES = (
+    (lambda f: f["work"] in WORKS, speed_row,
+     ["model", "work", "ours", "llama.cpp", "unit", "ratio", "range of the pairs", "ours, of the roof",
+      "llama.cpp, of the roof", "over one row (llama.cpp's)"]),
+    (lambda f: f["work"] == "quality", quality_row,
+     ["model", "positions", "agreement with f32", "llama.cpp's", "perplexity", "llama.cpp's", "f32's", "difference"]),
+    (lambda f: f["work"] == "depth", depth_row,
+     ["model", "policy", "tokens/s", "full depth, tokens/s", "ratio", "range", "limit by bytes"]),
+)
+
+
+def show(lines, options):
+    print(f"{common.machine_line()}; {options.threads} threads; {options.isa}; {options.pairs} pairs; "
+          f"numerics {lines[0]['numerics']}")
+    roofs = [(f["roof_gb_per_s"], f["roof_int8_gop_per_s"]) for f in lines if "roof_gb_per_s" in f]
+    if roofs:
+        spread = lambda values: f"{min(values):g} to {max(values):g}"
+        print(f"roofs meanwhile: memory {spread([r[0] for r in roofs])} GB/s, bytes {spread([r[1] for r in roofs])} "
+              "G operations/s")
+    for chosen, row, header in TABLES:
+        rows = [row(f) for f in lines if chosen(f)]
+        if rows:
+            print("\n" + common.table(header, rows))
+
+
+def parse():
+    parser = common.arguments(__doc__.split("\n")[0])
+    parser.add_argument("--work", default=None, help=f"a comma-separated list; default: {','.join(DEFAULT)}")
+    parser.add_argument("--pairs", type=int, default=5, help="at least 5")
+    parser.add_argument("--quick", action="store_true", help=f"3 pairs, {','.join(QUICK)} where --work names nothing else")
+    agreement.add_options(parser)
+    options = parser.parse_args()
+    options.isa = common.chosen_isa(options.isa)
+    options.work = options.work.split(",") if options.work else QUICK if options.quick else DEFAULT
+    for work in options.work:
+        if work not in (*DEFAULT, "depth"):
+            common.die(f"'{work}' is no work: choose from {','.join(DEFAULT)},depth")
+    if options.quick:
+        options.pairs, options.windows = 3, options.windows or 1
+    elif options.pairs < 5:
+        common.die(f"--pairs {options.pairs}: at least 5, or --quick for 3")
+    return options
 
 
 def main():
-    parser = common.arguments(__doc__.split("\n")[0])
-    parser.add_argument("--work", default="decode,prefill,depth", help="a comma-separated list")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="2 pairs, half the tokens: to see that it works")
-    options = parser.parse_args()
-    options.pairs = 2 if options.quick else options.pairs
-    if options.pairs < 1:
-        common.die(f"--pairs {options.pairs}: at least 1")
+    options = parse()
+    if os.getloadavg()[0] > 0.5:
+        common.say(f"peers: other programs are running (load {os.getloadavg()[0]:.1f}): ratios of this run mean little, "
+                   "for OpenMP's barriers suffer more from a core that is taken away than ours")
     lines = []
     with common.scratch_file() as scratch:
         for name in common.chosen_models(options.model):
@@ -160,8 +145,8 @@ def main():
                 if options.json:
                     print(json.dumps(figure), flush=True)
     if not options.json:
-        print(f"{common.machine_line()}; {options.threads} threads; {options.pairs} pairs\n")
-        show(lines)
+        show(lines, options)
+    sys.exit(0 if all(f.get("reached", True) for f in lines) else 1)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,31 @@
 """Top-1 agreement with f32 and perplexity of ours and of llama.cpp, on the same token windows.
 
-    ./dev bench quality [--model NAME...] [--windows N] [--check-f32] [--json]
+    ./dev bench quality [--model NAME...] [--windows N] [--numerics NAME] [--isa avx2] [--fresh] [--check-f32] [--json]
 
 Four committed texts; windows of 512 cells; where the model wants a beginning-of-text token it is the first cell of each
 window, and llama.cpp is fed the very same ids (docs/decisions/0001-perplexity-windows.md). Agreement covers every
 predicted token; perplexity the cells after the middle of whole windows, as llama.cpp's own tool does.
-f32 is our path with --numerics exact --kv f32; --check-f32 compares that with numpy on one window of each text.
+f32 is our path with --numerics exact --kv f32; --check-f32 compares that with numpy on one window of each text. Its
+results are kept in the cache folder by model, text, windows and F32_VERSION; --fresh makes them again.
 Exits with 1 where agreement is more than 0.5 points below llama.cpp's or perplexity more than 0.5 % away from it.
 Next: _f32.py, the numpy side of the check.
 """
 
+import hashlib
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent / "peers")]
 
 import _common as common
-from _llama import Llama, Peer
+from _llama import Llama, environment
+from _side import Side
 
 WINDOW = 512
+F32_VERSION = 1  # of what the exact path computes; raise it whenever a change may move its numbers
 POINTS, PERCENT = 0.5, 0.5
 
 
@@ -38,16 +43,39 @@ class Scored:
         return sum(a == b for a, b in zip(self.argmax, other.argmax)) / len(self.argmax)
 
 
-def ours(model, text_file, scratch, numerics, threads):
+def ours(model, text_file, scratch, options, numerics=None):
     """Our side of one text, and its ids."""
     out = scratch.with_suffix(".jsonl")
-    kv = ["--kv", "f32"] if numerics == "exact" else []
+    arguments = ["--numerics", numerics] if numerics else []
+    if numerics == "exact":
+        arguments += ["--kv", "f32"]
+    elif options.isa == "avx2":
+        arguments += ["--target", "cpu/avx2"]
     common.fathom("perplexity", "-m", model, "-f", text_file, "--ctx", WINDOW, "--per-token", out,
-                  "--numerics", numerics, "--threads", threads, *kv)
+                  "--threads", options.threads, *arguments)
     tokens = [json.loads(line) for line in out.read_text().splitlines()]
     predicted = [t for t in tokens if t["argmax"] is not None]
     return Scored([t["argmax"] for t in predicted], [t["nll"] for t in predicted],
                   [t["scored"] for t in predicted]), [t["id"] for t in tokens]
+
+
+def sha256(file):
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def f32(model, model_sha256, text_file, scratch, options):
+    """Our exact side of one text, from the cache folder where it was made before."""
+    key = f"{F32_VERSION} {model_sha256} {sha256(text_file)} {WINDOW}"
+    kept = common.CACHE / "f32" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    if kept.exists() and not options.fresh:
+        return Scored(**json.loads(kept.read_text()))
+    exact, _ = ours(model, text_file, scratch, options, "exact")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    whole = kept.with_suffix(f".{os.getpid()}")
+    whole.write_text(json.dumps(vars(exact)))
+    whole.rename(kept)
+    return exact
 
 
 def windows_of(ids, begin):
@@ -87,10 +115,10 @@ def compare(name, options, scratch):
     model = common.model_path(name)
     tokenizer = common.fathom("info", "-m", model)["tokenizer"]
     begin = [tokenizer["bos"]] if tokenizer["adds_bos"] else []
-    llama = Llama(model, options.threads)
+    llama, model_sha256 = Llama(model, options.threads, options.isa), sha256(model)
     for text, file in texts(model, scratch, options.windows):
-        fast, ids = ours(model, file, scratch, "fast", options.threads)
-        exact, _ = ours(model, file, scratch, "exact", options.threads)
+        fast, ids = ours(model, file, scratch, options, options.numerics)
+        exact = f32(model, model_sha256, file, scratch, options)
         theirs = peer(llama, ids, begin)
         same_places(text, fast, theirs)
         yield {"model": name, "text": text, "positions": len(fast.argmax), "scored": sum(fast.counts),
@@ -105,9 +133,9 @@ def check_f32(name, options, scratch):
     model = common.model_path(name)
     tokenizer = common.fathom("info", "-m", model)["tokenizer"]
     begin = [tokenizer["bos"]] if tokenizer["adds_bos"] else []
-    side = Peer(Path(__file__).with_name("_f32.py"), model)
+    side = Side([environment(options.isa), Path(__file__).with_name("_f32.py"), model])
     for text, file in texts(model, scratch, 1):
-        exact, ids = ours(model, file, scratch, "exact", options.threads)
+        exact, ids = ours(model, file, scratch, options, "exact")
         numpy = peer(side, ids, begin)
         largest = max(abs(a - b) for a, b in zip(exact.nll, numpy.nll))
         yield {"model": name, "text": text, "check": "f32", "positions": len(exact.argmax),
@@ -156,11 +184,20 @@ def show_check(lines):
           f"{f['perplexity_f32']:.4f}", f"{f['perplexity_numpy']:.4f}"] for f in lines]))
 
 
+def add_options(parser):
+    """What ../peers/throughput.py asks for too."""
+    parser.add_argument("--isa", default=None, help="avx2: both sides without AVX-512 and VNNI; default: the machine's best")
+    parser.add_argument("--numerics", default=None, help="of ours, as fathom --numerics; default: the library's own")
+    parser.add_argument("--windows", type=int, default=0, help="windows of each text; default: the whole text")
+    parser.add_argument("--fresh", action="store_true", help="compute f32 again instead of reading the cache folder")
+
+
 def main():
     parser = common.arguments(__doc__.split("\n")[0])
-    parser.add_argument("--windows", type=int, default=0, help="windows of each text; default: the whole text")
+    add_options(parser)
     parser.add_argument("--check-f32", action="store_true", help="compare the f32 path with numpy instead")
     options = parser.parse_args()
+    options.isa = common.chosen_isa(options.isa)
     lines, means = [], []
 
     def add(line):
