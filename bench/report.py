@@ -3,7 +3,9 @@
     ./dev bench report [--only NAME...]
 
 A block of the page begins with a line `<!-- bench: memory -->`, or with options after the name, and ends with
-`<!-- end -->`; what stands between is replaced, the prose around it is written by people. Next: memory.py.
+`<!-- end -->`; what stands between is replaced, the prose around it is written by people. A block that says for which
+machines it is, `<!-- bench: peers --isa avx2 @ zen4 -->`, is replaced on those only: so one page has the same bench of
+several machine types (_common.machine_type) and, through --isa, several instruction sets. Next: memory.py.
 """
 
 import argparse
@@ -15,11 +17,12 @@ import sys
 import _common as common
 
 PAGE = common.ROOT / "docs" / "performance.md"
-BLOCK = re.compile(r"(<!-- bench: (\w+)([^\n]*?) -->\n).*?(<!-- end -->)", re.S)
+BLOCK = re.compile(r"(<!-- bench: (\w+)([^\n@]*?)(?: @ (\w+))? -->\n).*?(<!-- end -->)", re.S)
 SCRIPTS = {
     "memory": "memory.py",
     "trace": "trace.py",
     "peers": "peers/throughput.py",
+    "roofline": "roofline.py",
     "quality": "quality/agreement.py",
 }
 
@@ -40,8 +43,11 @@ def main():
     wanted = parser.parse_args().only
 
     def fresh(block):
-        begin, name, options, end = block.groups()
+        begin, name, options, machine, end = block.groups()
         if name not in wanted:
+            return block.group(0)
+        if machine not in (None, common.machine_type()):
+            common.say(f"report: {name}{options} is for {machine}, and this is {common.machine_type()}: left as it was")
             return block.group(0)
         command = f"    ./dev bench {name}{options}"
         date = datetime.date.today().isoformat()
