@@ -110,15 +110,10 @@ class Evaluator {
   std::vector<Row> rows_;
 };
 
-/// The numeric path of that name, among those that this version has.
-template <class Path>
-Path path_named(std::string_view name) {
-  if constexpr (requires { Path::faithful; }) {
-    if (name == "faithful") return Path::faithful;
-  }
-  if (name == "fast") return Path::fast;
-  if (name == "exact") return Path::exact;
-  throw std::invalid_argument("--numerics " + std::string(name) + " is not a path of this version");
+Numerics path_named(std::string_view name) {
+  const auto numerics = numerics_named(name);
+  if (!numerics) throw std::invalid_argument("--numerics " + std::string(name) + ": give fast, faithful or exact");
+  return *numerics;
 }
 
 int serve(int argc, char** argv) {
@@ -129,7 +124,7 @@ int serve(int argc, char** argv) {
   for (int i = 5; i + 1 < argc; i += 2) {
     const std::string_view option = argv[i];
     if (option == "--target") open.target = argv[i + 1];
-    if (option == "--numerics") open.numerics = path_named<Numerics>(argv[i + 1]);
+    if (option == "--numerics") open.numerics = path_named(argv[i + 1]);
   }
   const Model model = Model::open(argv[1], open).value();
   Evaluator side(Session::make(model, {.max_tokens = std::atoi(argv[3]), .threads = open.threads}).value());

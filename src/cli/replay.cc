@@ -138,9 +138,9 @@ Result<void> run_again(const Args& args, const TraceHeader& recorded, const std:
   FATHOM_TRY(const Policy policy, Policy::parse(recorded.policy));
   ModelArgs model_args = args.model;
   model_args.numerics = name_of(record.numerics);
-  if (const auto& asked = args.model.numerics; asked && *asked != recorded.numeric_path) {
+  if (const auto& asked = args.model.numerics; asked && *asked != name_of(record.numerics)) {
     return Error{ErrorCode::argument, fmt::format("--numerics {}: the trace was recorded with {}: leave --numerics out",
-                                                  *asked, recorded.numeric_path)};
+                                                  *asked, name_of(record.numerics))};
   }
   FATHOM_TRY(const ModelFile file, open_file(model_args));
   FATHOM_TRY(same_model(recorded, file, record.numerics));

@@ -15,6 +15,7 @@ namespace fathom {
 namespace {
 
 constexpr std::string_view kNumericNames[kNumerics] = {"fast", "faithful", "exact"};
+constexpr std::string_view kNumericPaths[kNumerics] = {"fast: q8, head q12", "faithful: q12", "exact: f32"};
 
 class Hash {
  public:
@@ -78,6 +79,8 @@ Result<void> fill(ModelFile::Impl& impl, std::span<const std::byte> bytes) {
 
 std::string_view name_of(Numerics numerics) noexcept { return kNumericNames[static_cast<int>(numerics)]; }
 
+std::string_view numeric_path(Numerics numerics) noexcept { return kNumericPaths[static_cast<int>(numerics)]; }
+
 std::optional<Numerics> numerics_named(std::string_view name) noexcept {
   for (int i = 0; i < kNumerics; ++i) {
     if (name == kNumericNames[i]) return static_cast<Numerics>(i);
@@ -111,7 +114,7 @@ const Tokenizer& ModelFile::tokenizer() const noexcept { return *impl_->tokenize
 size_t ModelFile::bytes() const noexcept { return impl_->bytes; }
 
 Fingerprint ModelFile::fingerprint(Numerics numerics) const {
-  return {impl_->model_hash, impl_->tokenizer_hash, std::string(name_of(numerics))};
+  return {impl_->model_hash, impl_->tokenizer_hash, std::string(numeric_path(numerics))};
 }
 
 Error ModelFile::Impl::with_path(Error error) const {

@@ -160,8 +160,9 @@ void expect_rounding(Numerics numerics, testing::PlainRounding rounding, int32_t
     SCOPED_TRACE(c.name);
     const Model model = testing::tiny_model(c.options, {.numerics = numerics});
     const bool rounds = model.weights().layers[0].q.kernel->activation != Activation::f32;
-    const auto rounded =
-        testing::plain_logits(model, prompt, {.rounding = rounds ? rounding : testing::PlainRounding::none});
+    testing::PlainOptions plain;
+    if (rounds) plain = {.rounding = rounding, .head_rounding = testing::PlainRounding::q12};
+    const auto rounded = testing::plain_logits(model, prompt, plain);
     const auto exact = testing::plain_logits(model, prompt);
     const testing::Outcome found = engine_logits(model, prompt);
     double least = 1, most = 0, unrounded = 0;
@@ -180,8 +181,8 @@ TEST(TinyGolden, the_engine_with_fast_numerics_rounds_what_it_says_and_nothing_e
   expect_rounding(Numerics::fast, testing::PlainRounding::q8, testing::tiny_cases()[0].options.n_layers);
 }
 
-// Steps sixteen times finer fall sixteen times as often to the other side of a tie that two engines see differently, and
-// every such fall moves all that follow: one layer leaves positions where none does.
+// Steps sixteen times finer fall sixteen times as often to the other side of a tie that two engines see differently,
+// and every such fall moves all that follow: one layer leaves positions where none does.
 TEST(TinyGolden, the_engine_with_faithful_numerics_rounds_what_it_says_and_nothing_else) {
   expect_rounding(Numerics::faithful, testing::PlainRounding::q12, 1);
 }

@@ -164,8 +164,8 @@ TEST(Model, a_fingerprint_follows_weights_words_and_numerics) {
   EXPECT_NE(tiny_model({.seed = 2}).fingerprint().model, one.model);
   EXPECT_EQ(tiny_model({.seed = 2}).fingerprint().tokenizer, one.tokenizer);
   EXPECT_NE(tiny_model({.tokenizer = testing::TinyVocab::sentencepiece}).fingerprint().tokenizer, one.tokenizer);
-  EXPECT_EQ(one.numeric_path, "fast");
-  EXPECT_EQ(tiny_model({}, {.numerics = Numerics::exact}).fingerprint().numeric_path, "exact");
+  EXPECT_EQ(one.numeric_path, numeric_path(OpenOptions{}.numerics));
+  EXPECT_EQ(tiny_model({}, {.numerics = Numerics::exact}).fingerprint().numeric_path, "exact: f32");
 }
 
 TEST(Model, a_target_is_taken_by_name_with_the_reference_behind_it) {

@@ -71,7 +71,8 @@ class PlainForward {
     for (size_t l = 0; l < config_.layers.size(); ++l) layer(x, l, "blk." + std::to_string(l) + ".");
     const Row final_norm = vector("output_norm.weight");
     for (Row& row : x) row = norm(row, final_norm);
-    return product(config_.tied_head ? table : matrix("output.weight"), x, {});
+    return product(config_.tied_head ? table : matrix("output.weight"), x, {},
+                   options_.head_rounding.value_or(options_.rounding));
   }
 
  private:
@@ -97,10 +98,10 @@ class PlainForward {
   Row vector(const std::string& name) const { return matrix(name)[0]; }
   Row vector_or_none(const std::string& name) const { return find(name) == nullptr ? Row{} : vector(name); }
 
-  Rows product(const Rows& weight, const Rows& x, const Row& bias) const {
+  Rows product(const Rows& weight, const Rows& x, const Row& bias, PlainRounding rounding) const {
     Rows y;
     for (const Row& exact : x) {
-      const Row row = rounded(exact, options_.rounding);
+      const Row row = rounded(exact, rounding);
       y.emplace_back();
       for (size_t o = 0; o < weight.size(); ++o) {
         double sum = bias.empty() ? 0.0 : bias[o];
@@ -111,7 +112,7 @@ class PlainForward {
     return y;
   }
   Rows linear(const std::string& name, const Rows& x) const {
-    return product(matrix(name + ".weight"), x, vector_or_none(name + ".bias"));
+    return product(matrix(name + ".weight"), x, vector_or_none(name + ".bias"), options_.rounding);
   }
 
   Row norm(const Row& x, const Row& weight) const {

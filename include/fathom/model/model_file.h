@@ -21,11 +21,14 @@ namespace fathom {
 FATHOM_API std::string_view name_of(Numerics numerics) noexcept;
 FATHOM_API std::optional<Numerics> numerics_named(std::string_view name) noexcept;
 
+/// What a path rounds, as fingerprints carry it: "fast: q8, head q12", "faithful: q12", "exact: f32".
+FATHOM_API std::string_view numeric_path(Numerics numerics) noexcept;
+
 /// What ties sidecars and traces to what was run.
 struct Fingerprint {
   uint64_t model = 0;        // XXH3 of metadata, tensor records and samples of every tensor's data
   uint64_t tokenizer = 0;    // XXH3 of the tokenizer's tables
-  std::string numeric_path;  // name_of() the numerics: independent of the instruction set
+  std::string numeric_path;  // numeric_path(): independent of the instruction set
   friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
 };
 

@@ -12,10 +12,11 @@ namespace fathom {
 
 inline constexpr uint32_t kKernelTableVersion = 2;
 
-/// How products are rounded; part of every fingerprint.
+/// How products are rounded; part of every fingerprint. Which product has how many bits depends on nothing but the
+/// path: not on rows, machine or instruction set.
 enum class Numerics : uint8_t {
-  fast,      ///< activations in 8 bits, blocks of 32 inputs with one scale; integer sums inside a block
-  faithful,  ///< the same in 12 bits: a second plane of bytes beside the first
+  fast,      ///< activations in 8 bits, blocks of 32 inputs with one scale, the head's in 12; integer sums in a block
+  faithful,  ///< all in 12 bits: a second plane of bytes beside the first
   exact,     ///< f32 activations and f32 weights (four bytes a weight): the yardstick, not for production
 };
 inline constexpr int kNumerics = 3;
