@@ -8,7 +8,7 @@ packages_for() {
         nlohmann-json3-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcli11-dev libspdlog-dev libgtest-dev \
         librapidcheck-dev libbenchmark-dev
       ;;
-    test) echo clang libclang-rt-14-dev shellcheck ;;
+    test) echo clang clang-format libclang-rt-14-dev shellcheck ;;
     style) echo clang-format clang-tidy shellcheck ;;
     fetch) echo python3 python3-pip ca-certificates ;;
     oracle) echo python3-venv python3-dev ;;

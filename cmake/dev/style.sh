@@ -9,14 +9,22 @@ dev_format() {
   say "format: $(git diff --name-only -- '*.h' '*.cc' | wc -l) C++ files differ from the last commit"
 }
 
+check_format() { cxx_files | xargs clang-format --style=file --dry-run -Werror; }
+
+# Another version of clang-format writes the same style otherwise.
+has_clang_format_14() { [[ $(clang-format --version 2>/dev/null) == *'version 14.'* ]]; }
+
+# clang-tidy counts on stderr what it does not report; the rest of its words stay.
+without_counts() { sed -E '/^[0-9]+ (warnings?|errors?)( and [0-9]+ errors?)? generated\.$/d; /^Suppressed [0-9]+ warnings? /d'; }
+
 dev_lint() {
   need_packages build style
   local failed=0
-  cxx_files | xargs clang-format --style=file --dry-run -Werror || failed=1
+  check_format || failed=1
   quietly "$logs/build.log" cmake --preset release || die 1 "the configuration failed: the errors are above"
   git ls-files 'src/*.cc' 'kernels/ref/*.cc' 'tests/*.cc' 'examples/*.cc' |
     grep -v -e '^tests/fuzz/' -e '^tests/compile_fail/' -e '^tests/install/' -e '^examples/consume/' |
-    xargs -P "$jobs" -n 4 clang-tidy --quiet -p build/release || failed=1
+    xargs -P "$jobs" -n 4 clang-tidy --quiet -p build/release 2>&1 | without_counts || failed=1
   check_shell || failed=1
   [[ $failed -eq 0 ]] || die 1 "lint: see above"
   say "lint: nothing found"

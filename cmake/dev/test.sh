@@ -100,6 +100,11 @@ dev_test() {
 
   step 'shell scripts' check_shell || true
   step 'house rules' check_house_rules || true
+  if has_clang_format_14; then
+    step 'formatting' check_format || true
+  else
+    skip 'formatting' "clang-format 14 is not here (Debian 12's is)"
+  fi
   for name in "${models[@]}"; do
     (get_model "$name" >/dev/null) || skip "model $name" "it could not be fetched; the tests that need it report themselves as skipped"
   done
