@@ -30,10 +30,10 @@ bench_names() {
 oracle_python() {
   local home=$cache_dir/oracle
   if [[ ! -e $home/ready ]]; then
+    need_writable "$cache_dir"
     need_packages build oracle
     say "oracle: making $home (llama.cpp is compiled: about 5 minutes on two cores; log: build/logs/oracle.log)"
     rm -rf "$home"
-    mkdir -p "$cache_dir"
     quietly "$logs/oracle.log" "$(python_with_pip)" -m venv "$home" || die 1 "no environment: apt-get install python3-venv"
     CMAKE_ARGS=-DGGML_NATIVE=ON quietly "$logs/oracle.log" "$home/bin/pip" install --no-cache-dir "${oracle_packages[@]}" ||
       die 1 "the reference implementations could not be installed: check the network, then run the command again"
@@ -66,10 +66,12 @@ dev_bench() {
     say "benches: $(bench_names | tr '\n' ' ')"
     die 2 "which one? ./dev bench NAME... [OPTION...]"
   fi
+  for name in "${benches[@]}"; do
+    bench_names | grep -qxF -e "$name" || die 2 "'$name' is not a bench: choose from $(bench_names | tr '\n' ' ')"
+  done
   need_packages build
   for name in "${benches[@]}"; do
     mapfile -t files < <(bench_files "$name")
-    [[ ${#files[@]} -gt 0 ]] || die 2 "'$name' is not a bench: choose from $(bench_names | tr '\n' ' ')"
     for file in "${files[@]}"; do
       say "bench: $file"
       case $file in

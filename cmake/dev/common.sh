@@ -32,9 +32,20 @@ quietly() {
   return "$code"
 }
 
-# Compilers run through ccache where it is installed; paths in its keys are relative, so that worktrees share results.
+# is_writable FOLDER: makes it where it is missing.
+is_writable() { mkdir -p "$1" 2>/dev/null && [[ -w $1 ]]; }
+need_writable() {
+  is_writable "$1" || die 1 "$1 cannot be written: set XDG_CACHE_HOME to a folder that can"
+}
+
+# Compilers run through ccache where it is installed and has a folder; a build that was configured with it goes on without.
+# Paths in its keys are relative, so that worktrees share results.
 use_ccache() {
   command -v ccache >/dev/null || return 0
+  if ! is_writable "$(ccache --get-config cache_dir)"; then
+    export CCACHE_DISABLE=1
+    return 0
+  fi
   export CMAKE_CXX_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
 }
 

@@ -11,6 +11,7 @@ demo_policies=(
 
 dev_demo() {
   local model policy round n runs=()
+  [[ -e $(model_path "$demo_model") ]] || need_writable "$cache_dir"
   need_packages build
   build_release fathom_cli
   model=$(get_model "$demo_model") || exit $?

