@@ -1,9 +1,19 @@
-"""Prints what `fathom generate --json` measured under several policies as one table. The first run is full depth; runs of
-one policy are gathered, and the median of their speeds counts. Called by demo.sh; the fields are those of docs/json.md."""
+"""Prints what `fathom generate --json` measured under several policies as one table: compare_policies.py INFO RUN...
+
+The first run is full depth; runs of one policy are gathered, and the median of their speeds counts. INFO is what
+`fathom info --json` says of the model. Called by demo.sh; the fields are those of docs/schema.
+"""
 
 import json
 import statistics
 import sys
+
+CHECKING = ("exit_when", "patience")  # stages that run the LM head to decide
+
+
+def load(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def same_until(tokens, reference):
@@ -12,18 +22,64 @@ def same_until(tokens, reference):
     return next((i for i, (a, b) in pairs if a != b), min(len(tokens), len(reference)))
 
 
-def main(paths):
+class Weights:
+    """Bytes of weights that a token reads: the layers it runs, keys and values of the rest, one head."""
+
+    def __init__(self, info):
+        sizes = {tensor["name"]: tensor["bytes"] for tensor in info["tensors"]}
+        self.head = sizes.get("output.weight", sizes.get("token_embd.weight"))
+        self.layers, self.fills = [0] * info["n_layers"], [0] * info["n_layers"]
+        for name, size in sizes.items():
+            if name.startswith("blk."):
+                layer = int(name.split(".")[1])
+                self.layers[layer] += size
+                self.fills[layer] += size if any(part in name for part in (".attn_k", ".attn_v", ".attn_norm")) else 0
+
+    def read(self, depth):
+        layers = round(depth)
+        return sum(self.layers[:layers]) + sum(self.fills[layers:]) + self.head
+
+    def limit(self, depths):
+        """The most speed over full depth that these depths can give while reading weights takes the time."""
+        return self.read(len(self.layers)) * len(depths) / sum(map(self.read, depths))
+
+
+def closing(runs, speed, full, weights):
+    """What the table does not say by itself, one sentence each."""
+    share = weights.head / weights.read(full["n_layers"])
+    yield (
+        "by bytes: what these depths can give, from the bytes of weights that a token reads, without checks. The LM head is"
+        f"\n{share:.0%} of them in this model, and no exit saves it. A speed above that is the spread of this machine's speed."
+    )
+    changed = [run for run in runs.values() if run["tokens"] != full["tokens"]]
+    if changed:
+        yield (
+            f"{len(changed)} of {len(runs) - 1} exits changed the text. This is a stock model without calibration: its"
+            " layers were never\ntaught to answer early, and what an early exit saves, it pays for in words. Shown as it is."
+        )
+    for policy, run in runs.items():
+        if any(stage in policy for stage in CHECKING) and run["work"] > 1:
+            yield (
+                f"{policy} did {run['work']:.1f} times the work of full depth:\neach check of an exit runs the LM head,"
+                " and in this model that costs more than the layers saved."
+            )
+        elif run["work"] < 1 and speed[policy] < speed[full["policy"]]:
+            yield (
+                f"{policy} did {run['work']:.2f} of the work of full depth and took longer all the same:\n"
+                "what it saves here is less than the spread of this machine's speed."
+            )
+
+
+def main(info, paths):
     runs, speeds = {}, {}
-    for path in paths:
-        with open(path, encoding="utf-8") as file:
-            run = json.load(file)
+    for run in map(load, paths):
         runs.setdefault(run["policy"], run)
         speeds.setdefault(run["policy"], []).append(run["tokens_per_second"])
     speed = {policy: statistics.median(values) for policy, values in speeds.items()}
-    full = next(iter(runs.values()))
+    full, weights = next(iter(runs.values())), Weights(load(info))
 
     width = max(map(len, runs))
-    print(f"\n{'policy':<{width}}  tokens/s  speed  mean depth  work  same tokens as full depth")
+    print(f"\n{'policy':<{width}}  tokens/s  speed  by bytes  mean depth  work  same tokens as full depth")
     for policy, run in runs.items():
         if run is full:
             alike = "(the reference)"
@@ -33,22 +89,11 @@ def main(paths):
             alike = f"the first {same_until(run['tokens'], full['tokens'])} of {len(full['tokens'])}"
         print(
             f"{policy:<{width}}  {speed[policy]:8.1f}  {speed[policy] / speed[full['policy']]:4.2f}x"
+            f"  {weights.limit(run['depths']):7.2f}x"
             f"  {run['mean_depth']:4.1f} of {run['n_layers']:<2}  {run['work']:5.2f}  {alike}"
         )
-
-    print()
-    changed = [run for run in runs.values() if run["tokens"] != full["tokens"]]
-    if changed:
-        print(
-            f"{len(changed)} of {len(runs) - 1} exits changed the text. This is a stock model without calibration: its layers were"
-            " never\ntaught to answer early, and what an early exit saves, it pays for in words. Shown as it is."
-        )
-    for policy, run in runs.items():
-        if run["work"] > 1:
-            print(
-                f"{policy} did {run['work']:.1f} times the work of full depth:\neach check of an exit runs the LM head,"
-                " and in this model that costs more than the layers saved."
-            )
+    for sentence in closing(runs, speed, full, weights):
+        print(f"\n{sentence}")
 
 
-main(sys.argv[1:])
+main(sys.argv[1], sys.argv[2:])

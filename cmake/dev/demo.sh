@@ -30,5 +30,6 @@ dev_demo() {
       runs+=("$logs/demo-$n-$round.json")
     done
   done
-  python3 cmake/dev/compare_policies.py "${runs[@]}"
+  build/release/fathom info -m "$model" --json >"$logs/demo-info.json"
+  python3 cmake/dev/compare_policies.py "$logs/demo-info.json" "${runs[@]}"
 }
