@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Holds the README to its word: its C++ is compiled and run, its printed output compared, its commands looked up.
+"""Holds the README to its word: C++ is compiled and run, printed output compared, commands and links looked up.
 
     check_readme.py BUILD [MODEL]      BUILD: a finished build folder; MODEL: what programs get as their argument
 
 A ```cpp block is a whole program. A ```text block right after it is what the program prints. A program that wants a
 model (it reads argv[1]) is compiled always and run where MODEL is given. ```sh blocks name commands that must exist.
+So do commands in the other pages, and links to files lead to files, here and there.
 """
 
+import functools
 import pathlib
 import re
 import shlex
@@ -57,8 +59,59 @@ def check_program(source, expected, line, flags, work, model):
     print(f"ok    {where}: compiled, run" + ("" if expected is None else ", output as printed"))
 
 
-def check_command(line_text, where):
-    """A command of the project must know the verb and every option given to it."""
+@functools.cache
+def output(*command):
+    """What a command prints, or None where it fails."""
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return ran.stdout if ran.returncode == 0 else None
+
+
+def options_among(words):
+    return [word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)]
+
+
+def names_among(words):
+    """Words that are meant literally: NAME and the like stand for others."""
+    return [word for word in words if re.fullmatch(r"[a-z][\w.-]*", word)]
+
+
+def fault_of_bench(name, options):
+    """A bench's options are looked up in its source, because its --help may want packages."""
+    files = [file for file in ROOT.glob(f"bench/{name}*") if file.stem == name]
+    if not files:
+        return f"./dev bench has no '{name}'"
+    files += [file for folder in files for file in folder.glob("*.py")] + [ROOT / "bench/_common.py"]
+    source = "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+    return next((f"./dev bench {name} has no option {option}" for option in options if f'"{option}"' not in source), None)
+
+
+def fault_of_dev(words):
+    """What is wrong with `./dev words...`, or None."""
+    known = re.findall(r"^  ([a-z]+) ", output("./dev", "help"), re.M)
+    if words[0] not in known:
+        return f"./dev has no command '{words[0]}'"
+    names = names_among(words[1:])
+    if words[0] == "bench":
+        return fault_of_bench(names[0], options_among(words)) if names else None
+    models = (ROOT / "cmake/dev/models.sh").read_text(encoding="utf-8")
+    if words[0] == "model":
+        return next((f"./dev model knows no '{name}'" for name in names if f"    {name})" not in models), None)
+    allowed = {"--all"} if words[0] == "test" else set()
+    return next((f"./dev {words[0]} does not take '{word}'" for word in words[1:] if word not in allowed), None)
+
+
+def fault_of_fathom(program, words):
+    """What is wrong with `fathom words...`, or None: the verb and its options are those of its --help."""
+    verb = names_among(words[:1])
+    shown = output(program, *verb, "--help")
+    if shown is None:
+        return f"fathom has no verb '{verb[0]}'"
+    known = re.findall(r"(?<![\w-])--?[a-z][\w-]*", shown)
+    return next((f"fathom {' '.join(verb)} has no option {o}" for o in options_among(words) if o not in known), None)
+
+
+def check_command(line_text, where, build):
+    """A command of the project must know its verb and every option given to it."""
     try:
         words = shlex.split(line_text, comments=True)
     except ValueError as error:
@@ -66,25 +119,32 @@ def check_command(line_text, where):
     if not words:
         return None
     if words[0] == "./dev":
-        known = re.findall(r"^  (\w+)", subprocess.run(["./dev", "help"], cwd=ROOT, capture_output=True, text=True).stdout, re.M)
-        if words[1] not in known:
-            return fail(f"{where}: ./dev has no command '{words[1]}'")
-    elif words[0].endswith("/fathom"):
-        shown = subprocess.run([ROOT / words[0], words[1], "--help"], capture_output=True, text=True)
-        if shown.returncode != 0:
-            return fail(f"{where}: fathom has no verb '{words[1]}'")
-        options = re.findall(r"(?<![\w-])--?[a-z][\w-]*", shown.stdout)
-        for word in words[2:]:
-            if re.fullmatch(r"--?[a-z][\w-]*", word) and word not in options:
-                return fail(f"{where}: fathom {words[1]} has no option {word}")
+        fault = fault_of_dev(words[1:])
+    elif words[0] == "fathom" or words[0].endswith("/fathom"):
+        fault = fault_of_fathom(f"{build}/fathom", words[1:])
     elif subprocess.run(["bash", "-c", f"type {shlex.quote(words[0])}"], cwd=ROOT, capture_output=True).returncode != 0:
-        return fail(f"{where}: no command '{words[0]}'")
-    return print(f"ok    {where}: {line_text}")
+        fault = f"no command '{words[0]}'"
+    else:
+        fault = None
+    return fail(f"{where}: {fault}") if fault else print(f"ok    {where}: {line_text}")
+
+
+def check_page(page, build):
+    """Links to files must lead somewhere, and commands in `code` or on lines of their own must be real ones."""
+    text = page.read_text(encoding="utf-8")
+    name = page.relative_to(ROOT)
+    for match in re.finditer(r"\]\(([^)\s]+)\)", text):
+        target = match[1].partition("#")[0]
+        if target and "://" not in target and not (page.parent / target).exists():
+            fail(f"{name}:{text.count(chr(10), 0, match.start()) + 1}: the link to {target} leads nowhere")
+    for match in re.finditer(r"`((?:\./dev|fathom) [^`]*)`|^    (\./dev [^\n]*)$", text, re.M):
+        check_command(match[1] or match[2], f"{name}:{text.count(chr(10), 0, match.start()) + 1}", build)
 
 
 def main(build, model=None):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    work = pathlib.Path(build) / "readme"
+    build = pathlib.Path(build).resolve()
+    work = build / "readme"
     work.mkdir(parents=True, exist_ok=True)
     flags = compiler_flags(build, work)
     found = list(blocks(text))
@@ -96,7 +156,9 @@ def main(build, model=None):
             programs += 1
         elif language == "sh":
             for n, line_text in enumerate(body.replace("\\\n", " ").splitlines()):
-                check_command(line_text, f"README.md:{line + n + 1}")
+                check_command(line_text, f"README.md:{line + n + 1}", build)
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]:
+        check_page(page, build)
     if programs == 0:
         fail("README.md has no C++ program")
     sys.exit(1 if failures else 0)
