@@ -104,7 +104,7 @@ def fault_of_fathom(program, words):
     """What is wrong with `fathom words...`, or None: the verb and its options are those of its --help."""
     verb = names_among(words[:1])
     shown = output(program, *verb, "--help")
-    if shown is None:
+    if shown is None or (verb and f"fathom {verb[0]} [" not in shown):  # a verb that is unknown gets the general help
         return f"fathom has no verb '{verb[0]}'"
     known = re.findall(r"(?<![\w-])--?[a-z][\w-]*", shown)
     return next((f"fathom {' '.join(verb)} has no option {o}" for o in options_among(words) if o not in known), None)
