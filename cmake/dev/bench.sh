@@ -44,7 +44,13 @@ oracle_python() {
 
 dev_oracle() {
   local python script n=0
+  [[ $# -eq 0 || $* == --tokenizers ]] || die 2 "'$*' is not an option of oracle: only --tokenizers is"
   python=$(oracle_python) || exit $?
+  if [[ $# -gt 0 ]]; then
+    build_release fathom_cli
+    "$python" tests/golden/tokenizer_oracle.py --corpus
+    return
+  fi
   build_release tiny_dump
   for script in tests/golden/*_oracle.py; do
     [[ -e $script ]] || continue

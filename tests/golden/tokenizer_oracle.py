@@ -2,7 +2,7 @@
 
 Without arguments, as `./dev oracle` runs it: encodes a fixed sample and writes tokenizer_golden.h (count and hash of the
 ids of each line, for each model). With --text: compares `fathom tokenize` with the reference over whole files, and says
-how far llama.cpp agrees. A difference from the reference is an exit of 1.
+how far llama.cpp agrees; with --corpus: over tokenizer_corpus.py. A difference from the reference is an exit of 1.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 
+import tokenizer_corpus
 import tokenizer_reference
 
 HERE = pathlib.Path(__file__).parent
@@ -131,28 +132,66 @@ def write_golden():
     return 0
 
 
-def compare(model, files, fathom):
-    section = tokenizer_reference.tables(model)
-    reference, third = tokenizer_reference.reference(section), tokenizer_reference.LlamaCpp(model)
-    wrong, total = 0, 0
-    for file in files:
-        data = pathlib.Path(file).read_bytes()
-        text = data.decode("utf-8", "replace")
-        said = subprocess.run([fathom, "tokenize", "-m", model, "-f", file, "--json"], capture_output=True, check=True)
-        ours = json.loads(said.stdout)["ids"]
-        if section.get("add_bos_token") and ours[:1] == [section["bos_token_id"]]:
-            ours = ours[1:]
-        ids = reference.encode(text)
-        other = "agrees" if third.encode(text) == ids else "differs"
-        total += len(data)
+class Comparison:
+    """One model's ids by `fathom tokenize` and by its reference."""
+
+    def __init__(self, model, fathom):
+        self.model, self.fathom = model, fathom
+        self.section = tokenizer_reference.tables(model)
+        self.reference = tokenizer_reference.reference(self.section)
+
+    def ours(self, file):
+        command = [self.fathom, "tokenize", "-m", self.model, "-f", file, "--no-bos", "--json"]
+        return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["ids"]
+
+    def of_file(self, file):
+        """(the reference's ids, whether ours differ); says where they do."""
+        text = pathlib.Path(file).read_bytes().decode("utf-8", "replace")
+        ours, ids = self.ours(file), self.reference.encode(text)
         if ours == ids:
-            print(f"{file}: {len(data)} bytes, {len(ids)} ids, no difference from {reference.name}; llama.cpp {other}")
-            continue
-        wrong += 1
+            return ids, False
         at = next((i for i, (a, b) in enumerate(zip(ours, ids)) if a != b), min(len(ours), len(ids)))
-        tokens = section["tokens"]
-        print(f"{file}: differs at id {at}: {[tokens[i] for i in ours[at:at + 5]]}, {reference.name} {[tokens[i] for i in ids[at:at + 5]]}")
-    print(f"{len(files)} files, {total} bytes, {wrong} differing")
+        mine, theirs = ([self.section["tokens"][i] for i in side[at : at + 5]] for side in (ours, ids))
+        print(f"{file}: differs at id {at}: {mine}, {self.reference.name} {theirs}")
+        return ids, True
+
+
+def compare(model, files, fathom):
+    comparison, third = Comparison(model, fathom), tokenizer_reference.LlamaCpp(model)
+    wrong = 0
+    for file in files:
+        ids, differs = comparison.of_file(file)
+        other = "agrees" if third.encode(pathlib.Path(file).read_bytes().decode("utf-8", "replace")) == ids else "differs"
+        wrong += differs
+        print(f"{file}: {len(ids)} ids, {'a' if differs else 'no'} difference from {comparison.reference.name}; llama.cpp {other}")
+    print(f"{len(files)} files, {sum(os.path.getsize(file) for file in files)} bytes, {wrong} differing")
+    return 1 if wrong else 0
+
+
+def compare_corpus(folder, fathom):
+    """Compares over tokenizer_corpus.py, in pieces of a megabyte, for each model that is here. llama.cpp is left out: its
+    time grows with the square of a text's length."""
+    models = [name for name in MODELS if model_path(name).exists()]
+    if not models:
+        print(f"no model is here: ./dev model {MODELS[0]}")
+        return 1
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = list(tokenizer_corpus.parts(SEED, SENTENCES))
+    wrong, piece_bytes, file = 0, 1_000_000, folder / "piece.txt"
+    for name in models:
+        comparison = Comparison(str(model_path(name)), fathom)
+        total, wrong_here = 0, 0
+        for part, data in corpus:
+            pieces = [data[at : at + piece_bytes] for at in range(0, len(data), piece_bytes)]
+            n_ids = n_differing = 0
+            for piece in pieces:
+                file.write_bytes(piece)
+                ids, differs = comparison.of_file(file)
+                n_ids, n_differing = n_ids + len(ids), n_differing + differs
+            total, wrong_here = total + len(data), wrong_here + n_differing
+            print(f"{name}: {part}: {len(data)} bytes, {n_ids} ids, {n_differing} of {len(pieces)} pieces differ", flush=True)
+        print(f"{name}: {total / 1e6:.1f} MB, {wrong_here} pieces differ from {comparison.reference.name}")
+        wrong += wrong_here
     return 1 if wrong else 0
 
 
@@ -160,8 +199,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="a GGUF file")
     parser.add_argument("--text", nargs="+", metavar="FILE", help="files to compare over")
+    parser.add_argument("--corpus", action="store_true", help="compare over the corpus, for each model that is here")
     parser.add_argument("--fathom", default="build/release/fathom", help="our command")
     options = parser.parse_args()
+    if options.corpus:
+        return compare_corpus(pathlib.Path("build/corpus"), options.fathom)
     return compare(options.model, options.text, options.fathom) if options.text else write_golden()
 
 

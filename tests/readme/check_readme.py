@@ -96,8 +96,8 @@ def fault_of_dev(words):
     models = (ROOT / "cmake/dev/models.sh").read_text(encoding="utf-8")
     if words[0] == "model":
         return next((f"./dev model knows no '{name}'" for name in names if f"    {name})" not in models), None)
-    allowed = {"--all"} if words[0] == "test" else set()
-    return next((f"./dev {words[0]} does not take '{word}'" for word in words[1:] if word not in allowed), None)
+    allowed = {"test": "--all", "oracle": "--tokenizers"}.get(words[0])
+    return next((f"./dev {words[0]} does not take '{word}'" for word in words[1:] if word != allowed), None)
 
 
 def fault_of_fathom(program, words):
