@@ -78,7 +78,8 @@ HWY_INLINE void quantize_block(const float* src, int8_t* values, int8_t* low, fl
   }
   const float largest = hn::GetLane(hn::BitCast(kLanes, hn::MaxOfLanes(ints, most)));
   const bool finite = largest < kInfinity;
-  const float ratio = largest / static_cast<float>(kLow ? kMaxQ12 : kMaxQ8);
+  constexpr auto kMost = static_cast<float>(kLow ? kMaxQ12 : kMaxQ8);
+  const float ratio = largest / kMost;
   const bool zero = !finite || ratio < FLT_MIN;
   *scale = finite ? (zero ? 0.0f : ratio) : kNan;
   if (zero) {
@@ -87,11 +88,11 @@ HWY_INLINE void quantize_block(const float* src, int8_t* values, int8_t* low, fl
     sums[0] = sums[1] = 0;
     return;
   }
-  const Vec divisor = hn::Set(kLanes, ratio);
+  const Vec factor = hn::Set(kLanes, kMost / largest);
   for (int64_t half = 0; half < 2; ++half) {
     auto sum = hn::Zero(ints);
     for (int64_t i = half * kSumBlock; i < (half + 1) * kSumBlock; i += kWidth) {
-      const auto q = hn::NearestInt(hn::Div(hn::LoadU(kLanes, src + i), divisor));
+      const auto q = hn::NearestInt(hn::Mul(hn::LoadU(kLanes, src + i), factor));
       if constexpr (kLow) {
         const auto high = hn::ShiftRight<4>(hn::Add(q, hn::Set(ints, 8)));
         hn::StoreU(hn::DemoteTo(bytes, high), bytes, values + i);
@@ -113,12 +114,16 @@ void quantize_rows(const QuantizeArgs& args, int64_t begin, int64_t end) {
     int8_t* values = dst.values + r * dst.cols;
     float* scales = dst.scales + r * (dst.cols / kQuantBlock);
     int32_t* sums = dst.sums + r * (dst.cols / kSumBlock);
-    for (int64_t c = 0; c < dst.cols; c += kQuantBlock) {
-      const int64_t n = args.src_cols - c;
+    const auto block = [&](const float* from, int64_t c) HWY_ATTR {
+      quantize_block<kLow>(from, values + c, kLow ? dst.low + r * dst.cols + c : nullptr, scales + c / kQuantBlock,
+                           sums + c / kSumBlock);
+    };
+    int64_t c = 0;
+    for (; c + kQuantBlock <= args.src_cols; c += kQuantBlock) block(src + c, c);
+    for (; c < dst.cols; c += kQuantBlock) {
       float padded[kQuantBlock] = {};
-      if (n < kQuantBlock && n > 0) std::memcpy(padded, src + c, static_cast<size_t>(n) * sizeof(float));
-      quantize_block<kLow>(n < kQuantBlock ? padded : src + c, values + c, kLow ? dst.low + r * dst.cols + c : nullptr,
-                           scales + c / kQuantBlock, sums + c / kSumBlock);
+      if (c < args.src_cols) std::memcpy(padded, src + c, static_cast<size_t>(args.src_cols - c) * sizeof(float));
+      block(padded, c);
     }
   }
 }

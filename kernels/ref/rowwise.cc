@@ -43,8 +43,7 @@ void quantize_block(const float* src, int64_t n, float largest, int32_t* q, floa
   if (*scale < FLT_MIN) *scale = 0;
   const bool zero = poisoned || *scale == 0;
   for (int64_t i = 0; i < kQuantBlock; ++i) {
-    const float ratio = zero || i >= n ? 0.0f : std::nearbyint(src[i] / *scale);
-    q[i] = static_cast<int32_t>(std::clamp(ratio, -largest, largest));
+    q[i] = zero || i >= n ? 0 : static_cast<int32_t>(std::nearbyint(src[i] * (largest / most)));
   }
 }
 

@@ -15,7 +15,7 @@ namespace fathom {
 namespace {
 
 constexpr std::string_view kNumericNames[kNumerics] = {"fast", "faithful", "exact"};
-constexpr std::string_view kNumericPaths[kNumerics] = {"fast: q8, head q12", "faithful: q12", "exact: f32"};
+constexpr std::string_view kNumericPaths[kNumerics] = {"fast: q8", "faithful: q12", "exact: f32"};
 
 class Hash {
  public:

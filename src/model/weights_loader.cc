@@ -187,9 +187,7 @@ Result<void> pack_matrices(std::span<const MatrixSlot> slots, const LoadOptions&
   size_t total = 0;
   for (const MatrixSlot& slot : slots) {
     const float* bias = slot.dst->bias;
-    // The head, whose rounding costs the most tokens, keeps 12 bits on the fast path too.
-    const bool finer = slot.dst == &dst.head && options.numerics == Numerics::fast;
-    FATHOM_TRY(*slot.dst, plan_linear(*slot.tensor, options.tables, finer ? Numerics::faithful : options.numerics));
+    FATHOM_TRY(*slot.dst, plan_linear(*slot.tensor, options.tables, options.numerics));
     slot.dst->bias = bias;
     total += padded(slot.dst->packed_bytes);
   }

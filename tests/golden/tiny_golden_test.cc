@@ -160,9 +160,8 @@ void expect_rounding(Numerics numerics, testing::PlainRounding rounding, int32_t
     SCOPED_TRACE(c.name);
     const Model model = testing::tiny_model(c.options, {.numerics = numerics});
     const bool rounds = model.weights().layers[0].q.kernel->activation != Activation::f32;
-    testing::PlainOptions plain;
-    if (rounds) plain = {.rounding = rounding, .head_rounding = testing::PlainRounding::q12};
-    const auto rounded = testing::plain_logits(model, prompt, plain);
+    const auto rounded =
+        testing::plain_logits(model, prompt, {.rounding = rounds ? rounding : testing::PlainRounding::none});
     const auto exact = testing::plain_logits(model, prompt);
     const testing::Outcome found = engine_logits(model, prompt);
     double least = 1, most = 0, unrounded = 0;

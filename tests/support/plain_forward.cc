@@ -27,7 +27,7 @@ void round_block(std::span<double> block, float most, bool half_scale) {
   for (const double x : block) largest = std::max(largest, std::abs(static_cast<float>(x)));
   const float scale = largest / most;
   const float kept = half_scale ? to_half(scale) : scale;
-  for (double& x : block) x = scale == 0 ? 0 : std::nearbyint(static_cast<float>(x) / scale) * double{kept};
+  for (double& x : block) x = scale == 0 ? 0 : std::nearbyint(static_cast<float>(x) * (most / largest)) * double{kept};
 }
 
 Row rounded(const Row& row, PlainRounding rounding) {
@@ -71,8 +71,7 @@ class PlainForward {
     for (size_t l = 0; l < config_.layers.size(); ++l) layer(x, l, "blk." + std::to_string(l) + ".");
     const Row final_norm = vector("output_norm.weight");
     for (Row& row : x) row = norm(row, final_norm);
-    return product(config_.tied_head ? table : matrix("output.weight"), x, {},
-                   options_.head_rounding.value_or(options_.rounding));
+    return product(config_.tied_head ? table : matrix("output.weight"), x, {});
   }
 
  private:
@@ -98,10 +97,10 @@ class PlainForward {
   Row vector(const std::string& name) const { return matrix(name)[0]; }
   Row vector_or_none(const std::string& name) const { return find(name) == nullptr ? Row{} : vector(name); }
 
-  Rows product(const Rows& weight, const Rows& x, const Row& bias, PlainRounding rounding) const {
+  Rows product(const Rows& weight, const Rows& x, const Row& bias) const {
     Rows y;
     for (const Row& exact : x) {
-      const Row row = rounded(exact, rounding);
+      const Row row = rounded(exact, options_.rounding);
       y.emplace_back();
       for (size_t o = 0; o < weight.size(); ++o) {
         double sum = bias.empty() ? 0.0 : bias[o];
@@ -112,7 +111,7 @@ class PlainForward {
     return y;
   }
   Rows linear(const std::string& name, const Rows& x) const {
-    return product(matrix(name + ".weight"), x, vector_or_none(name + ".bias"), options_.rounding);
+    return product(matrix(name + ".weight"), x, vector_or_none(name + ".bias"));
   }
 
   Row norm(const Row& x, const Row& weight) const {

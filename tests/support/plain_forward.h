@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -16,15 +15,14 @@ enum class PlainRounding {
   none,
   f16,   ///< to half precision
   bf16,  ///< to bfloat16
-  q8,    ///< 8 bits in blocks of 32 with an f32 scale: Numerics::fast, but for the head
-  q12,   ///< 12 bits in the same blocks: Numerics::faithful, and the head of fast
+  q8,    ///< 8 bits in blocks of 32 with an f32 scale: Numerics::fast
+  q12,   ///< 12 bits in the same blocks: Numerics::faithful
   q8_0,  ///< the same with the scale rounded to f16: llama.cpp beside weights in blocks of 32
   q8_k,  ///< 8 bits in blocks of 256 with an f32 scale: llama.cpp beside K types
 };
 
 struct PlainOptions {
   PlainRounding rounding = PlainRounding::none;
-  std::optional<PlainRounding> head_rounding = {};  // of the last product; not set: as the others
   bool gelu_table = false;  // gelu_tanh of, and to, half precision: llama.cpp's table
   /// [ids] layers each position runs; above, its keys and values come from the state it left with. Empty: all layers.
   std::span<const int32_t> depths = {};

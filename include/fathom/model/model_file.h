@@ -21,7 +21,7 @@ namespace fathom {
 FATHOM_API std::string_view name_of(Numerics numerics) noexcept;
 FATHOM_API std::optional<Numerics> numerics_named(std::string_view name) noexcept;
 
-/// What a path rounds, as fingerprints carry it: "fast: q8, head q12", "faithful: q12", "exact: f32".
+/// What a path rounds, as fingerprints carry it: "fast: q8", "faithful: q12", "exact: f32".
 FATHOM_API std::string_view numeric_path(Numerics numerics) noexcept;
 
 /// What ties sidecars and traces to what was run.

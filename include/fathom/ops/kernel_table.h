@@ -15,8 +15,8 @@ inline constexpr uint32_t kKernelTableVersion = 2;
 /// How products are rounded; part of every fingerprint. Which product has how many bits depends on nothing but the
 /// path: not on rows, machine or instruction set.
 enum class Numerics : uint8_t {
-  fast,      ///< activations in 8 bits, blocks of 32 inputs with one scale, the head's in 12; integer sums in a block
-  faithful,  ///< all in 12 bits: a second plane of bytes beside the first
+  fast,      ///< activations in 8 bits, blocks of 32 inputs with one scale; integer sums inside a block
+  faithful,  ///< the same in 12 bits: a second plane of bytes beside the first
   exact,     ///< f32 activations and f32 weights (four bytes a weight): the yardstick, not for production
 };
 inline constexpr int kNumerics = 3;
@@ -98,7 +98,7 @@ struct NormArgs {
 };
 
 /// Quantises rows for a product, to q12 where dst has a low plane, else to q8: per block scale = max|x| / max|q|,
-/// q = round-half-even(x / scale), in f32, the same bits on every backend. A scale below FLT_MIN gives zeros and the
+/// q = round-half-even(x * (max|q| / max|x|)), in f32, the same bits on every backend. A scale below FLT_MIN gives zeros and the
 /// scale 0. A block that holds a NaN or an infinity gives zeros and the scale NaN, so that every product that reads it
 /// is NaN.
 struct QuantizeArgs {

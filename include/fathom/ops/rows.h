@@ -19,7 +19,7 @@ FATHOM_API KernelTable merge(std::span<const KernelTable* const> tables) noexcep
 /// Each row is computed alone, so the split changes no bit.
 template <class Args>
 void run_rows(ThreadPool& pool, const RowKernel<Args>& kernel, int64_t n, int64_t cols, const Args& args) noexcept {
-  constexpr int64_t kWorthAWakeUp = 16384;  // numbers; about 5 us of work
+  constexpr int64_t kWorthAWakeUp = 4096;  // numbers; 1 to 3 us of work
   const int64_t parts = std::min({n, n * cols / kWorthAWakeUp, int64_t{4} * pool.threads()});
   if (parts <= 1 || pool.threads() == 1) return kernel.run(args, 0, n);
   pool.run(parts, [&](int64_t part) { kernel.run(args, n * part / parts, n * (part + 1) / parts); });
