@@ -34,6 +34,8 @@ std::string cache_folder() {
   return std::string(home != nullptr ? home : "") + "/.cache";
 }
 
+std::string packed_folder() { return cache_folder() + "/fathom/packed"; }
+
 // The path of a model that was given by path or by name.
 Result<std::string> find_model(const std::string& model) {
   if (access(model.c_str(), F_OK) == 0 || model.find('/') != std::string::npos) return model;
@@ -85,6 +87,8 @@ void add_model_options(CLI::App& verb, ModelArgs& args, bool required) {
       verb.add_option("--numerics", args.numerics,
                       "How products are rounded: fast (8-bit activations), faithful (12-bit) or exact (f32, slow)");
   let_be_one_of(*numerics->default_str(std::string(name_of(OpenOptions{}.numerics))), {"fast", "faithful", "exact"});
+  verb.add_flag("--packed-cache,!--no-packed-cache", args.packed_cache,
+                "Keep packed weights in the cache folder, as large as the model, and load them from there");
   verb.add_option("--target", args.target, "Kernels by name, for example ref or cpu/avx2; default: the machine's best");
 }
 
@@ -100,7 +104,9 @@ Result<ModelFile> open_file(const ModelArgs& args) {
 Result<Model> pack(const ModelFile& file, const ModelArgs& args) {
   FATHOM_TRY(Model model, Model::open(file, {.numerics = numerics_of(args),
                                              .threads = args.threads,
-                                             .target = args.target.empty() ? nullptr : args.target.c_str()}));
+                                             .target = args.target.empty() ? nullptr : args.target.c_str(),
+                                             .packed_folder = args.packed_cache ? packed_folder() : std::string()}));
+  if (model.weights().packed_source == PackedSource::refused) spdlog::warn(model.weights().packed_error);
   if (args.threads > cpus()) {
     spdlog::warn("--threads {}: more than the {} CPUs here, which is slower: give at most {}", args.threads, cpus(),
                  cpus());

@@ -41,6 +41,7 @@ Command add_replay(CLI::App& app);
 struct ModelArgs {
   std::string model = {};
   int threads = 0;
+  bool packed_cache = false;
   std::optional<std::string> numerics = {};  // a path by name; not given: the library's default
   std::string target = {};                   // empty: the machine's best
 };

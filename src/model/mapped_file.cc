@@ -14,7 +14,7 @@
 namespace fathom {
 namespace {
 
-int64_t changed_ns(const struct stat& s) { return int64_t{s.st_mtim.tv_sec} * 1'000'000'000 + s.st_mtim.tv_nsec; }
+int64_t time_of_change(const struct stat& s) { return int64_t{s.st_mtim.tv_sec} * 1'000'000'000 + s.st_mtim.tv_nsec; }
 
 Error system_error(const std::string& path, std::string_view what, std::string_view remedy) {
   return {ErrorCode::file, fmt::format("file {}: {}: {}: {}", path, what, std::strerror(errno), remedy)};
@@ -36,7 +36,7 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   if (data == MAP_FAILED) return system_error(path, "cannot be mapped", "check address space limits (ulimit -v)");
   file.data_ = static_cast<const std::byte*>(data);
   file.size_ = static_cast<size_t>(s.st_size);
-  file.changed_ns_ = changed_ns(s);
+  file.changed_ns_ = time_of_change(s);
   return file;
 }
 
@@ -62,7 +62,7 @@ void MappedFile::give_back(const std::byte* begin, const std::byte* end) const n
 Result<void> MappedFile::check_unchanged() const {
   struct stat s {};
   if (fstat(fd_, &s) != 0) return system_error(path_, "cannot be examined", "check the file system");
-  if (static_cast<size_t>(s.st_size) == size_ && changed_ns(s) == changed_ns_) return {};
+  if (static_cast<size_t>(s.st_size) == size_ && time_of_change(s) == changed_ns_) return {};
   return Error{ErrorCode::file,
                fmt::format("file {}: changed while it was being read ({} bytes, now {}): replace model files by "
                            "renaming a finished copy, and open it again",

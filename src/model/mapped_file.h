@@ -21,6 +21,7 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  int64_t changed_ns() const { return changed_ns_; }  // when it was mapped
 
   /// Gives the whole pages inside [begin, end) back to the system; reading them again reads the file again.
   void give_back(const std::byte* begin, const std::byte* end) const noexcept;

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "kernels/ref/dequant.h"
+#include "src/model/packed_file.h"
 
 namespace fathom {
 namespace {
@@ -180,8 +181,8 @@ struct PageReturn {
   }
 };
 
-/// Packs every matrix into one piece of memory.
-Result<void> pack_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst) {
+/// Plans every matrix and gives each its place in one piece of memory.
+Result<void> place_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst) {
   constexpr size_t kAlign = 64;
   const auto padded = [](size_t n) { return (n + kAlign - 1) / kAlign * kAlign; };
   size_t total = 0;
@@ -197,15 +198,44 @@ Result<void> pack_matrices(std::span<const MatrixSlot> slots, const LoadOptions&
         ErrorCode::capacity,
         fmt::format("{} bytes for packed weights: the system refused; use a smaller model or free memory", total)};
   }
-  FATHOM_TRY(ThreadPool pool, ThreadPool::make(options.threads));
   std::byte* at = dst.packed.data();
+  for (const MatrixSlot& slot : slots) {
+    slot.dst->packed = at;
+    at += padded(slot.dst->packed_bytes);
+  }
+  return {};
+}
+
+Result<void> pack_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst,
+                           ThreadPool& pool) {
   for (const MatrixSlot& slot : slots) {
     PageReturn pages{options.mapped, slot.tensor};
     if (options.mapped != nullptr) FATHOM_TRY(options.mapped->check_unchanged());
-    pack_linear(*slot.dst, *slot.tensor, at, pool,
+    std::byte* place = dst.packed.data() + (slot.dst->packed - dst.packed.data());
+    pack_linear(*slot.dst, *slot.tensor, place, pool,
                 options.mapped == nullptr ? PackProgress{} : PackProgress{&PageReturn::rows_done, &pages});
-    at += padded(slot.dst->packed_bytes);
   }
+  return {};
+}
+
+/// Fills the places of all matrices from the folder of packed ones, or packs them and leaves them there.
+Result<void> fill_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst) {
+  FATHOM_TRY(ThreadPool pool, ThreadPool::make(options.threads));
+  if (options.mapped == nullptr || options.packed_folder.empty()) return pack_matrices(slots, options, dst, pool);
+  std::vector<const Linear*> matrices;
+  for (const MatrixSlot& slot : slots) matrices.push_back(slot.dst);
+  const PackedFile kept(options.packed_folder, {options.model_hash, options.mapped->bytes().size(),
+                                                options.mapped->changed_ns(), hash_layout(matrices)});
+  const std::span<std::byte> memory(dst.packed.data(), dst.packed.size());
+  if (kept.read(memory, pool)) {
+    dst.packed_source = PackedSource::read;
+    return {};
+  }
+  FATHOM_TRY(pack_matrices(slots, options, dst, pool));
+  FATHOM_TRY(options.mapped->check_unchanged());
+  const auto written = kept.write(memory, pool);
+  dst.packed_source = written ? PackedSource::written : PackedSource::refused;
+  if (!written) dst.packed_error = written.error().message;
   return {};
 }
 
@@ -216,7 +246,8 @@ Result<Weights> load_weights(const gguf::File& file, const ModelConfig& config, 
   Binder binder(file);
   FATHOM_TRY(bind_model(binder, config, weights));
   FATHOM_TRY(copy_vectors(binder.vectors(), weights));
-  FATHOM_TRY(pack_matrices(binder.matrices(), options, weights));
+  FATHOM_TRY(place_matrices(binder.matrices(), options, weights));
+  FATHOM_TRY(fill_matrices(binder.matrices(), options, weights));
   if (options.mapped != nullptr) FATHOM_TRY(options.mapped->check_unchanged());
   return weights;
 }

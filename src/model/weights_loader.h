@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 
 #include "fathom/core/result.h"
 #include "fathom/core/threads.h"
@@ -18,6 +19,8 @@ struct LoadOptions {
   Numerics numerics = Numerics::fast;
   int threads = 1;
   const MappedFile* mapped = nullptr;  // whose pages are given back while packing; null: plain memory
+  std::string packed_folder = {};      // where packed matrices are kept; empty: nowhere
+  uint64_t model_hash = 0;             // names them there
 };
 
 /// Checks every tensor before it copies or packs the first.

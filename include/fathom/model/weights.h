@@ -1,6 +1,8 @@
 // Weights: the packed matrices and vectors of a model, by layer. Next in the flow: model/model.h.
 #pragma once
 
+#include <cstdint>
+#include <string>
 #include <vector>
 
 #include "fathom/core/tensor.h"
@@ -20,6 +22,14 @@ struct LayerWeights {
   const float* k_norm = nullptr;                   // [head_dim]
 };
 
+/// What became of OpenOptions::packed_folder.
+enum class PackedSource : uint8_t {
+  packed,   ///< no folder: packed from the model file
+  read,     ///< read from the folder
+  written,  ///< packed from the model file, and written to the folder
+  refused,  ///< packed, but the folder could not be written: Weights::packed_error
+};
+
 /// A model's weights. All packed matrices lie in one piece of memory, in the order of the layers, so that the system
 /// can give it huge pages; vectors lie in another, as f32.
 struct Weights {
@@ -28,6 +38,8 @@ struct Weights {
   const float* final_norm = nullptr;  // [d]
   Linear head;                        // [vocab, d]
   Buffer packed;
+  PackedSource packed_source = PackedSource::packed;
+  std::string packed_error = {};
   Buffer vectors;
 };
 
