@@ -20,11 +20,12 @@
 //   q4_0 q5_0 q8_0   isum = sum (q - zero) a                 acc = fma(float(isum), d s, acc)
 //   q4_k q5_k        isum = sum q a, asum = sum a            t = float(isum) (d scale)
 //                                                            t = fma(-(dmin min), float(asum), t); acc = fma(s, t, acc)
-//   q6_k             isum = sum over halves of 16 inputs of scale * sum (q - 32) a
-//                                                            acc = fma(float(isum), d s, acc)
+//   q6_k             lower, upper = sum (q - 32) a of the    t = fma(float(upper), scale, float(lower) scale)
+//                    halves of 16 inputs                     acc = fma(t, d s, acc)
 //   f32 f16 bf16     inputs ascending: acc = fma(weight, a, acc)
-// d scale and dmin min are exact (11 + 6 bits); |isum| <= 2 * 16 * 32 * 127 * 128 < 2^24 (q6_k, the largest), so that
-// float(isum) and even float steps on the way to it are exact.
+// Activations are 8 bits in one plane of bytes, or 12 in two: a = 16 high + low, and isum is 16 times the high plane's
+// sum plus the low one's. d scale and dmin min are exact (11 + 6 bits); |isum| <= 32 * 128 * 2039 < 2^24 (q8_0, the
+// largest), so that float(isum) is exact.
 #pragma once
 
 #include <cstddef>

@@ -115,7 +115,7 @@ TEST(Model, a_file_tells_what_the_model_packed_from_it_is) {
     EXPECT_EQ(model.fingerprint(), file.fingerprint(numerics));
     EXPECT_EQ(model.file_bytes(), file.bytes());
   }
-  EXPECT_EQ(Model::open(disk.path()).value().fingerprint(), file.fingerprint(Numerics::fast));
+  EXPECT_EQ(Model::open(disk.path()).value().fingerprint(), file.fingerprint(OpenOptions{}.numerics));
 }
 
 // The tensor is missed when it is packed; a run can be refused before that.
