@@ -61,7 +61,7 @@ dev_oracle() {
   say "oracle: $n scripts ran; git diff tests/golden shows what changed"
 }
 
-# dev_bench NAME... [OPTION...]: from the first option on, everything goes to each bench as it stands.
+# dev_bench [NAME... [OPTION...]]: without a name, lists them; from the first option on, everything goes to each bench as it stands.
 dev_bench() {
   local benches=() name file files
   while [[ $# -gt 0 && $1 != -* ]]; do
@@ -69,8 +69,8 @@ dev_bench() {
     shift
   done
   if [[ ${#benches[@]} -eq 0 ]]; then
-    say "benches: $(bench_names | tr '\n' ' ')"
-    die 2 "which one? ./dev bench NAME... [OPTION...]"
+    bench_names
+    return
   fi
   for name in "${benches[@]}"; do
     bench_names | grep -qxF -e "$name" || die 2 "'$name' is not a bench: choose from $(bench_names | tr '\n' ' ')"

@@ -58,10 +58,28 @@ configure_and_build() {
   cmake --preset "$preset" && cmake --build "build/$preset" --parallel "$jobs" "${targets[@]}"
 }
 
+# follow LOG COMMAND...: on a terminal the log's last line is drawn over itself while the command runs.
+follow() {
+  local log=$1 watcher
+  shift
+  if [[ ! -t 2 || ${TERM:-dumb} == dumb ]]; then
+    "$@"
+    return
+  fi
+  (while sleep 0.5; do printf '\r    %-76.76s' "$(tail -n 1 "$log" 2>/dev/null)" >&2; done) &
+  watcher=$!
+  local code=0
+  "$@" || code=$?
+  kill "$watcher" 2>/dev/null
+  wait "$watcher" 2>/dev/null || true
+  printf '\r%80s\r' '' >&2
+  return "$code"
+}
+
 build_release() {
   use_ccache
   say "build: build/release, $jobs jobs (log: build/logs/build.log)"
-  quietly "$logs/build.log" configure_and_build release "$@" || die 1 "the build failed: the errors are above"
+  follow "$logs/build.log" quietly "$logs/build.log" configure_and_build release "$@" || die 1 "the build failed: the errors are above"
 }
 
 dev_build() {

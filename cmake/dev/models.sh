@@ -170,9 +170,11 @@ get_model() {
 }
 
 dev_model() {
-  if [[ $# -ne 1 ]]; then
-    say "models: ${model_names[*]} ($no_verb)"
-    die 2 "which one? ./dev model NAME"
+  if [[ $# -eq 0 ]]; then
+    printf '%s\n' "${model_names[@]}"
+    say "minilm-l6: $no_verb"
+    return
   fi
+  [[ $# -eq 1 ]] || die 2 "one model at a time, not '$*': ./dev model NAME"
   get_model "$1"
 }

@@ -46,6 +46,15 @@ Result<int32_t> context_for(const ModelConfig& config, const Args& args) {
   return args.ctx ? room : static_cast<int32_t>(std::min<int64_t>(most, n + int64_t{args.run.max_new_tokens}));
 }
 
+// A text far beyond the context is refused before it is cut into tokens.
+Result<void> check_length(const Tokenizer& tokenizer, const ModelConfig& config, std::string_view text) {
+  const size_t least = tokenizer.at_least(text);
+  if (least <= static_cast<size_t>(config.context)) return {};
+  return Error{ErrorCode::capacity,
+               fmt::format("a prompt of {} bytes, at least {} tokens, in a context of {}: shorten it", text.size(),
+                           least, config.context)};
+}
+
 // The text as it is, or as the user's message in the model's chat template.
 Result<std::vector<int32_t>> prompt_ids(const Tokenizer& tokenizer, const Args& args, const std::string& text) {
   if (!args.chat) return tokenizer.encode(text);
@@ -62,6 +71,7 @@ Result<int> run(Args args) {
   FATHOM_TRY(const ModelFile file, open_file(args.model));
   GenerateOptions options = options_of(args.run, policy);
   FATHOM_TRY(check(options, file.config()));
+  FATHOM_TRY(check_length(file.tokenizer(), file.config(), text));
   FATHOM_TRY(args.run.prompt, prompt_ids(file.tokenizer(), args, text));
   FATHOM_TRY(args.run.ctx, context_for(file.config(), args));
   args.run.numerics = numerics_of(args.model);

@@ -177,7 +177,7 @@ Result<int> check(const Args& args, TraceReader& reader) {
 
 Result<int> run(const Args& args) {
   if (args.check == args.policy.has_value()) {
-    return Error{ErrorCode::argument, "replay: give either --policy P, or -m M and --check"};
+    return Error{ErrorCode::argument, "give either --policy P, or -m M and --check"};
   }
   if (args.check && args.model.model.empty()) return Error{ErrorCode::argument, "--check: give the model with -m"};
   FATHOM_TRY(const Policy policy, read_policy(args.policy));

@@ -57,11 +57,9 @@ class Scorer {
     std::vector<Window> windows = cut();
     for (size_t at = 0; at < windows.size(); at += static_cast<size_t>(side_by_side_)) {
       const size_t n = std::min(windows.size() - at, static_cast<size_t>(side_by_side_));
+      done_ = int64_t(at), all_ = std::ssize(windows);
       FATHOM_TRY(score(std::span(windows).subspan(at, n)));
-      if (options_.on_progress != nullptr &&
-          !options_.on_progress(options_.context, int64_t(at + n), std::ssize(windows))) {
-        return Error{ErrorCode::cancelled, fmt::format("stopped after {} of {} windows", at + n, windows.size())};
-      }
+      if (options_.on_progress != nullptr) options_.on_progress(options_.context, int64_t(at + n), all_);
     }
     const auto rows = static_cast<double>(rows_run_);
     out_.perplexity =
@@ -108,6 +106,9 @@ class Scorer {
     int32_t longest = 0;
     for (const Window& w : windows) longest = std::max(longest, int32_t(w.cells.size()));
     for (int32_t at = 0; at < longest; at += rows_each_) {
+      if (options_.on_progress != nullptr && !options_.on_progress(options_.context, done_, all_)) {
+        return Error{ErrorCode::cancelled, fmt::format("stopped after {} of {} windows", done_, all_)};
+      }
       if (saves_) {
         const std::vector<Row> rows = rows_at(windows, at, side_by_side_);
         FATHOM_TRY(const StepResult full, session_.step(rows));
@@ -176,6 +177,7 @@ class Scorer {
   std::vector<float> full_;                     // [rows, vocab] logits of full depth for the rows of the step
   std::vector<LogitStats> full_stats_, stats_;  // [rows]
   Perplexity out_;
+  int64_t done_ = 0, all_ = 0;  // windows
   int64_t rows_run_ = 0, agreed_ = 0;
   double nll_ = 0, kl_ = 0, depth_ = 0, macs_ = 0, full_macs_ = 0;
 };

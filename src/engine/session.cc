@@ -89,7 +89,7 @@ struct Session::Impl {
   std::vector<RowResult> results;
   std::vector<TraceRow> traced;
 
-  Result<void> check(std::span<const Row> step) const;
+  Result<void> check(std::span<const Row> step, PolicyRef policy) const;
   Result<void> admit(std::span<const Row> step);
   bool reads(PolicyRef policy, SignalSet signals) const;
   void conclude(PolicyRef policy);
@@ -131,11 +131,12 @@ Result<Session> Session::make(const Model& model, const SessionOptions& options)
                                                 .traced = {}}));
 }
 
-Result<void> Session::Impl::check(std::span<const Row> step) const {
+Result<void> Session::Impl::check(std::span<const Row> step, PolicyRef policy) const {
   if (step.empty() || std::ssize(step) > options.max_rows) {
     return Error{ErrorCode::capacity, fmt::format("a step of {} rows: give 1..{} (SessionOptions::max_rows)",
                                                   step.size(), options.max_rows)};
   }
+  const bool one_by_one = policy.table != nullptr && policy.table->sequential(policy.self);
   int32_t predicting = 0;
   for (const Row& row : step) {
     if (row.sequence < 0 || row.sequence >= options.max_sequences) {
@@ -146,6 +147,14 @@ Result<void> Session::Impl::check(std::span<const Row> step) const {
       return Error{ErrorCode::argument, fmt::format("token {} is outside the vocabulary 0..{}: use ids of this model's "
                                                     "tokenizer",
                                                     row.token, model.config().vocab - 1)};
+    }
+    const auto same = [&](const Row& other) { return other.sequence == row.sequence && other.kind == row.kind; };
+    if (one_by_one && row.kind == RowKind::generated && &*std::find_if(step.begin(), step.end(), same) != &row) {
+      return Error{
+          ErrorCode::argument,
+          fmt::format("sequence {}: several generated rows in one step, but the policy reads what the row before "
+                      "did: give it one row a step",
+                      row.sequence)};
     }
     predicting += row.logits;
   }
@@ -228,7 +237,7 @@ void Session::Impl::remember(int32_t sequence, const Past& past) {
 
 Result<StepResult> Session::step(std::span<const Row> step, PolicyRef policy, Trace* trace) {
   Impl& s = *impl_;
-  FATHOM_TRY(s.check(step));
+  FATHOM_TRY(s.check(step, policy));
   FATHOM_TRY(s.admit(step));
   if (s.reads(policy, kExitSignals)) FATHOM_TRY(s.buffers.make_answers());
   if (trace != nullptr) {

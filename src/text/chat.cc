@@ -211,14 +211,14 @@ Result<ChatTemplate> ChatTemplate::make(const Tokenizer& tokenizer) {
   if (source.empty()) {
     return Error{
         ErrorCode::unsupported,
-        "the model file has no chat template: give raw text without --chat, or a file of an instruction-tuned model"};
+        "the model file has no chat template: continue raw text, or take the file of an instruction-tuned model"};
   }
   const std::optional<ChatKind> kind = recognise(source);
   if (!kind) {
     return Error{
         ErrorCode::unsupported,
-        fmt::format("chat template \"{}\" is of no known kind (ChatML, Gemma, Llama 2, Llama 3, Mistral): give raw "
-                    "text that already has the model's marks, without --chat",
+        fmt::format("chat template \"{}\" is of no known kind (ChatML, Gemma, Llama 2, Llama 3, Mistral): continue "
+                    "raw text that already has the model's marks",
                     text::printable(source))};
   }
   return ChatTemplate(tokenizer, *kind);

@@ -154,6 +154,12 @@ void Tokenizer::Impl::fill_specials() {
   }
 }
 
+size_t Tokenizer::at_least(std::string_view text) const noexcept {
+  constexpr size_t kComposes = 4;  // NFC makes a letter of at most that many times its bytes
+  const auto ascii = static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return c >= 0; }));
+  return (ascii + (text.size() - ascii) / kComposes) / impl_->longest;
+}
+
 Result<Tokenizer> Tokenizer::make(TokenizerTables tables) {
   auto impl = std::make_shared<Impl>();
   if (tables.model == "no_vocab" || tables.model == "none") {
@@ -177,6 +183,7 @@ Result<Tokenizer> Tokenizer::make(TokenizerTables tables) {
   impl->index.emplace(std::move(index));
   impl->fill_pieces();
   impl->fill_specials();
+  for (const std::string& token : impl->tables.tokens) impl->longest = std::max(impl->longest, token.size());
   if (impl->sentencepiece) {
     FATHOM_TRY(auto encoder, text::SentencePieceBpe::make(impl->tables, *impl->index));
     impl->encoder.emplace<text::SentencePieceBpe>(std::move(encoder));

@@ -18,6 +18,7 @@ namespace fathom {
 struct Tokenizer::Impl {
   TokenizerTables tables;  // kinds are filled
   bool sentencepiece = false;
+  size_t longest = 1;                            // bytes of the longest token's name
   std::string pool;                              // bytes of tokens that differ from their names
   std::vector<std::string_view> pieces;          // [vocab]
   std::vector<bool> ends;                        // [vocab]

@@ -1,5 +1,6 @@
 // What `fathom` says about wrong options, bad files and odd requests: code, one line, the thing, the value, the remedy.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -133,6 +134,35 @@ TEST_F(Cli, WhatTheFileAloneCanTellIsToldBeforeItIsPacked) {
   with({"replay", trace, "--check"}, 1, "another model file");
   EXPECT_EQ(fathom_command({"tokenize", "-m", broken, "-p", "x"}).code, 0) << "needs no weights";
   for (const std::string& path : {whole, broken, trace, text}) unlink(path.c_str());
+}
+
+TEST_F(Cli, OutputsOverwriteNothingButTheirOwnKindAndNoPipe) {
+  const std::string text = testing::temporary_file("kept.txt", "kept"), fifo = text + ".fifo";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const auto size_of = [](const std::string& path) {
+    struct stat s {};
+    return stat(path.c_str(), &s) == 0 ? s.st_size : -1;
+  };
+  const auto model_bytes = size_of(model_);
+  for (const std::string& path : {text, model_, fifo}) {
+    expect_failure(generate({"-p", "a", "-n", "1", "--trace", path}), 1, "give another path");
+    expect_failure(fathom_command({"perplexity", "-m", model_, "-f", text, "--per-token", path}), 1,
+                   "give another path");
+  }
+  EXPECT_EQ(size_of(text), 4);
+  EXPECT_EQ(size_of(model_), model_bytes);
+  const std::string trace = text + ".trace", lines = text + ".jsonl";
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(generate({"-p", "a", "-n", "1", "--trace", trace}).code, 0) << i;
+    EXPECT_EQ(fathom_command({"perplexity", "-m", model_, "-f", text, "--per-token", lines}).code, 0) << i;
+  }
+  for (const std::string& path : {text, fifo, trace, lines}) unlink(path.c_str());
+}
+
+TEST_F(Cli, APromptFarBeyondTheContextIsRefusedBeforeItIsCut) {
+  const std::string text = testing::temporary_file("long.txt", std::string(size_t{32} << 20, 'a'));
+  expect_failure(generate({"-f", text}), 1, "a prompt of 33554432 bytes, at least ");
+  unlink(text.c_str());
 }
 
 TEST_F(Cli, MoreThreadsThanCpusAreWarnedAboutOnce) {

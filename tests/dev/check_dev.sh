@@ -22,20 +22,20 @@ refuses() {
 refuses nosuch nosuch
 refuses --nosuch test --nosuch
 refuses nosuch model nosuch
-refuses 'which one' model
-refuses 'which one' bench
 refuses nosuch bench nosuch
 refuses nosuch bench memory nosuch  # before memory is run
 refuses ../dev bench ../dev
 for command in build demo oracle format lint help; do refuses extra "$command" extra; done
 
+[[ $(./dev model | wc -l) -eq 4 ]] || fail './dev model does not list four models'
+
 # Every bench is reached by a listed name, and no name is empty.
-listed=$(./dev bench 2>&1 | sed -n 's/^==> benches: //p')
+listed=$(./dev bench | tr '\n' ' ')
 reached=''
 for name in $listed; do
   reached+=$(bash -c 'source cmake/dev/bench.sh && bench_files "$1"' - "$name")$'\n'
 done
-there=$(git ls-files --cached --others --exclude-standard 'bench/*.sh' 'bench/*.py' 'bench/*.cc' | grep -v '/_')
+there=$(git ls-files --cached --others --exclude-standard 'bench/*.sh' 'bench/*.py' ':(glob)bench/*.cc' | grep -v '/_')
 missing=$(comm -3 <(sort <<<"${reached%$'\n'}") <(sort <<<"$there"))
 [[ -z $missing ]] || fail "./dev bench does not list exactly the files of bench/: $missing"
 

@@ -203,6 +203,23 @@ TEST(Depth, WorkCountsLayersFillsChecksAndHead) {
                    ((layers(1) + work.fill_above(1) + work.head()) / full));
 }
 
+TEST(Depth, APolicyThatReadsTheRowBeforeTakesOneRowOfASequenceAStep) {
+  const Model model = testing::tiny_model();
+  Session s = Session::make(model, {.max_tokens = 16, .max_sequences = 2}).value();
+  const Policy policy = budget{.of_full = 0.6f};
+  const auto generated = [](int32_t sequence, int32_t position) {
+    return Row{.token = 3, .sequence = sequence, .position = position, .kind = RowKind::generated};
+  };
+  const Row two[] = {generated(0, 0), generated(0, 1)}, apart[] = {generated(0, 0), generated(1, 0)};
+  const auto refused = s.step(two, policy.ref());
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("sequence 0: several generated rows"), std::string::npos);
+  EXPECT_EQ(s.length(0), 0) << "a refused step changes nothing";
+  EXPECT_TRUE(s.step(apart, policy.ref()).has_value());
+  const Row prompt[] = {{.token = 3, .sequence = 0, .position = 1}, {.token = 3, .sequence = 0, .position = 2}};
+  EXPECT_TRUE(s.step(prompt, policy.ref()).has_value()) << "budgets count generated rows";
+}
+
 TEST(Depth, ABudgetHoldsOverEveryPrefixOfASequence) {
   const Model model = testing::tiny_model({.n_layers = 8});
   Session s = session(model);

@@ -109,6 +109,21 @@ TEST(Perplexity, IsTheSameWhateverRunsSideBySide) {
   }
 }
 
+TEST(Perplexity, EndsWithinAWindowWhenItsCallerSaysSo) {
+  Session s = session(testing::tiny_model(), 1, 4);
+  const std::vector<int32_t> text(40, 4);
+  int calls = 0;
+  const auto stop = [](void* context, int64_t done, int64_t total) {
+    EXPECT_EQ(done, 0);
+    EXPECT_EQ(total, 3);
+    return ++*static_cast<int*>(context) < 3;
+  };
+  const auto result = perplexity(s, text, {.window = 16, .on_progress = stop, .context = &calls});
+  ASSERT_FALSE(result.has_value());
+  EXPECT_EQ(result.error().code, ErrorCode::cancelled);
+  EXPECT_EQ(calls, 3);
+}
+
 TEST(Perplexity, RefusesBadRequests) {
   const Model model = testing::tiny_model();
   Session s = session(model, 1);

@@ -27,7 +27,7 @@ TEST(ChatTemplate, a_file_without_template_says_how_to_go_on) {
   const auto chat = chat_of("");
   ASSERT_FALSE(chat);
   EXPECT_EQ(chat.error().code, ErrorCode::unsupported);
-  EXPECT_NE(chat.error().message.find("without --chat"), std::string::npos);
+  EXPECT_NE(chat.error().message.find("continue raw text"), std::string::npos);
 }
 
 TEST(ChatTemplate, another_kind_is_named_by_its_text) {

@@ -32,6 +32,15 @@ std::string pieces(const Tokenizer& t, std::string_view text,
   return joined(t, t.encode(text, options).value());
 }
 
+TEST(Tokenizer, at_least_is_never_more_than_the_ids_of_a_text) {
+  const Tokenizer t = made(sentencepiece_tables({"a", "b", "aa", "aaaa", "bbbb"}, {-9, -9, -3, -1, -1}));
+  for (const std::string text : {"", "a", "aaaaaaaaaaaaaaaaaaaaaaaa", "abab abab", "\xC3\xA9\xC3\xA9 a\xCC\x81"}) {
+    const auto ids = t.encode(text, {.special = false, .bos = false}).value();
+    EXPECT_LE(t.at_least(text), ids.size()) << text;
+  }
+  EXPECT_GE(t.at_least(std::string(6000, 'a')), 1000u) << "the longest name here is <0x00>";
+}
+
 TEST(SentencePiece, the_best_score_merges_first) {
   // "ab" (-1) before "bc" (-2): ab|c, although bc alone would merge.
   const Tokenizer t = made(sentencepiece_tables({"a", "b", "c", "bc", "ab"}, {-9, -9, -9, -2, -1}));

@@ -13,7 +13,8 @@ namespace fathom {
 struct PerplexityOptions {
   int32_t window = 512;  // cells of one window
   Policy policy = {};    // acts on every position, as if it were generated
-  /// Called after each window; returning false ends the run with an error of code cancelled.
+  /// Called before each step, with the windows that are done; returning false ends the run with an error of code
+  /// cancelled.
   bool (*on_progress)(void* context, int64_t done, int64_t total) = nullptr;
   void* context = nullptr;
 };

@@ -98,9 +98,9 @@ struct NormArgs {
 };
 
 /// Quantises rows for a product, to q12 where dst has a low plane, else to q8: per block scale = max|x| / max|q|,
-/// q = round-half-even(x * (max|q| / max|x|)), in f32, the same bits on every backend. A scale below FLT_MIN gives zeros and the
-/// scale 0. A block that holds a NaN or an infinity gives zeros and the scale NaN, so that every product that reads it
-/// is NaN.
+/// q = round-half-even(x * (max|q| / max|x|)), in f32, the same bits on every backend. A scale below FLT_MIN gives
+/// zeros and the scale 0. A block that holds a NaN or an infinity gives zeros and the scale NaN, so that every product
+/// that reads it is NaN.
 struct QuantizeArgs {
   const float* src;  // [n, src_cols]
   int64_t src_cols;  // the rest of a padded row becomes zero

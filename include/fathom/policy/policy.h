@@ -31,7 +31,7 @@ struct PolicyTable {
   Settings (*settings)(const void* policy) noexcept = nullptr;
   /// True when the policy never saves anything: the engine asks it nothing.
   bool (*full_depth)(const void* policy) noexcept = nullptr;
-  /// True when some stage is sequential (budgets, last_entropy): the verbs then give it one row of a sequence a step.
+  /// True when some stage is sequential (budgets, last_entropy): a step then takes one generated row of a sequence.
   bool (*sequential)(const void* policy) noexcept = nullptr;
   std::string (*text)(const void* policy) = nullptr;
   /// Values against their ranges and against a model's number of layers.

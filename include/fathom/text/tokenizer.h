@@ -54,6 +54,11 @@ class FATHOM_API Tokenizer {
   ///   cost     linear in the text's length
   Result<std::vector<int32_t>> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
+  /// A bound from below on the number of ids of a text, from the longest token: for refusing a text before encode() has
+  /// worked on all of it.
+  ///   cost     one look at each byte
+  size_t at_least(std::string_view text) const noexcept;
+
   /// Ids of segments that follow one another: merges cross their borders, control tokens match in special ones only.
   ///   errors   as encode()
   Result<std::vector<int32_t>> encode_segments(std::span<const TextSegment> segments, bool bos = true) const;
