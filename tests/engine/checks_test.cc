@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 
 #include "kernels/abi.h"
 #include "tests/support/compare.h"
@@ -26,7 +28,40 @@ struct stay_until {
   }
 };
 
+// Writes down what rows are told of their own answers, and lets them run.
+struct hear_answers {
+  std::vector<Step>* seen;
+  static constexpr StageTraits traits{"hear_answers", StageKind::limit,
+                                      SignalSet(Signal::exit_confidence) | Signal::exit_margin | Signal::exit_entropy};
+  Decision operator()(const Step& step, Decision decision) const noexcept {
+    seen->push_back(step);
+    return decision;
+  }
+};
+
+// Writes down what it sees and reads nothing.
+struct see {
+  std::vector<Step>* seen;
+  static constexpr StageTraits traits{"see", StageKind::limit};
+  Decision operator()(const Step& step, Decision decision) const noexcept {
+    seen->push_back(step);
+    return decision;
+  }
+};
+
 std::span<const float> all(const Outcome& out) { return out.logits; }
+
+// A prompt of full depth and one generated row after it.
+RowResult last_row(Session& s, std::span<const int32_t> ids, PolicyRef policy, std::vector<float>* logits = nullptr) {
+  s.truncate(0, 0).value();
+  std::vector<Row> rows;
+  for (size_t p = 0; p < ids.size(); ++p) rows.push_back({.token = ids[p], .position = static_cast<int32_t>(p)});
+  rows.back().kind = RowKind::generated;
+  rows.back().logits = true;
+  const StepResult out = s.step(rows, policy).value();
+  if (logits != nullptr) logits->assign(out.logits.data(), out.logits.data() + out.logits.size());
+  return out.rows.back();
+}
 
 TEST(Checks, AnExitThatALimitTakesBackLeavesNoStaleLogits) {
   const Model model = testing::tiny_model({.n_layers = 5});
@@ -63,6 +98,70 @@ TEST(Checks, ARowAnswersFromTheLayerItLeavesAtNotFromItsFirstCheck) {
     SCOPED_TRACE(policy.text());
     const Outcome out = testing::run(s, ids, {.chunk = 8, .kind = RowKind::generated, .policy = policy.ref()});
     EXPECT_TRUE(same_bits(all(out), all(expected)));
+  }
+}
+
+TEST(Checks, TellARowTheTopTheMarginAndTheEntropyOfTheAnswerItWouldGive) {
+  const Model model = testing::tiny_model({.n_layers = 5, .vocab = 128, .tokenizer = testing::TinyVocab::none});
+  const auto ids = random_ids(8, 128, 3);
+  Session s = Session::make(model, {.max_tokens = 64, .max_rows = 16, .max_logit_rows = 16}).value();
+  std::vector<Step> seen;
+  const Policy hears = hear_answers{&seen};
+  last_row(s, ids, hears.ref());
+  size_t checked = 0;
+  for (const Step& step : seen) {
+    if (step.kind == RowKind::prompt || step.layer == 0) continue;
+    ++checked;
+    SCOPED_TRACE(step.layer);
+    std::vector<float> logits;
+    const Policy leaves = exit_at{.layer = step.layer};
+    last_row(s, ids, leaves.ref(), &logits);
+    ASSERT_EQ(logits.size(), 128u);
+    double sum = 0, entropy = 0;
+    for (float x : logits) sum += std::exp(double(x));
+    for (float x : logits) entropy -= std::exp(double(x)) / sum * (double(x) - std::log(sum));
+    std::nth_element(logits.begin(), logits.begin() + 1, logits.end(), std::greater<>());
+    const double first = std::exp(double(logits[0])) / sum, second = std::exp(double(logits[1])) / sum;
+    // log_sum is a float of about 5 from single-precision exponentials: 1e-6 of it, and so of a probability below 1.
+    EXPECT_GT(second, 100 * 5e-6) << "a second too small to be missed";
+    EXPECT_NEAR(step[Signal::exit_confidence], first, 5e-6);
+    EXPECT_NEAR(step[Signal::exit_margin], first - second, 5e-6);
+    EXPECT_NEAR(step[Signal::exit_entropy], entropy, 2e-5);
+  }
+  EXPECT_EQ(checked, 4u);
+}
+
+TEST(Checks, WhatARowIsToldItWouldSpendIsWhatItSpends) {
+  const Model model = testing::tiny_model({.n_layers = 5});
+  const auto ids = random_ids(8, model.config().vocab, 3);
+  Session s = Session::make(model, {.max_tokens = 64, .max_rows = 16, .max_logit_rows = 16}).value();
+  for (int32_t layer = 1; layer < 5; ++layer) {
+    SCOPED_TRACE(layer);
+    std::vector<Step> seen;
+    const exit_when sure{.confidence_at_least = 0.0f};
+    const exit_when sure_late{.confidence_at_least = 0.0f, .from_layer = layer};
+    const Policy unchecked = exit_at{.layer = layer} | see{&seen};
+    const Policy checked_once = sure_late | see{&seen};
+    const Policy checked_always = sure | stay_until{.layer = layer} | see{&seen};
+    float spent[3];
+    int i = 0;
+    for (const Policy* policy : {&unchecked, &checked_once, &checked_always}) {
+      seen.clear();
+      const RowResult row = last_row(s, ids, policy->ref());
+      ASSERT_EQ(row.depth, static_cast<float>(layer));
+      std::erase_if(seen, [](const Step& step) { return step.kind == RowKind::prompt; });
+      ASSERT_EQ(std::ssize(seen), layer + 1);
+      spent[i] = static_cast<float>(row.work());
+      ASSERT_EQ(seen.back().layer, layer);
+      EXPECT_FLOAT_EQ(seen.back().work_if_exit, spent[i]) << "case " << i;
+      // One more layer, without a check on the way.
+      if (i == 0) {
+        EXPECT_FLOAT_EQ(seen[static_cast<size_t>(layer - 1)].work_if_run, spent[i]);
+      }
+      ++i;
+    }
+    EXPECT_EQ(spent[0], spent[1]) << "a check that ends the row is its head";
+    EXPECT_EQ(spent[2] > spent[1], layer > 1);
   }
 }
 

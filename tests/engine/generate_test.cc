@@ -111,6 +111,33 @@ TEST(Generate, ReportsDepthAndWorkOfGeneratedRows) {
   EXPECT_DOUBLE_EQ(exit.prompt_work, 1);
 }
 
+TEST(Generate, CountsTheWorkOfPromptRowsApartFromThatOfGeneratedRows) {
+  const Model m = model();
+  const std::vector<int32_t> prompt{40, 41, 42, 43, 44};
+  for (const char* text : {"exit_at(layer=2, on=prompt)", "exit_at(layer=2, on=all)", "exit_at(layer=2)"}) {
+    SCOPED_TRACE(text);
+    const Policy policy = Policy::parse(text).value();
+    Session s = session(m), by_hand = session(m);
+    const Generation out = generate(s, prompt, {.max_new_tokens = 6, .sample = endless(m), .policy = policy}).value();
+    ASSERT_EQ(out.tokens.size(), 6u);
+    double macs[2] = {}, full[2] = {};  // by RowKind
+    for (int32_t p = 0; p < 10; ++p) {  // the last token is chosen, not run
+      const bool given = p < 5;
+      const Row row{.token = given ? prompt[size_t(p)] : out.tokens[size_t(p - 5)],
+                    .position = p,
+                    .kind = given ? RowKind::prompt : RowKind::generated,
+                    .logits = p >= 4};
+      const RowResult result = by_hand.step({&row, 1}, policy.ref()).value().rows[0];
+      macs[!given] += result.macs, full[!given] += result.full_macs;
+    }
+    EXPECT_DOUBLE_EQ(out.prompt_work, macs[0] / full[0]);
+    EXPECT_DOUBLE_EQ(out.work, macs[1] / full[1]);
+    EXPECT_EQ(out.prompt_work < 1, policy.text().find("on=") != std::string::npos);
+    EXPECT_EQ(out.work < 1, policy.text().find("on=prompt") == std::string::npos);
+    EXPECT_GT(std::abs(out.work - out.prompt_work), 0.01) << "numbers that agree are not told apart";
+  }
+}
+
 TEST(Generate, ContinuesASequence) {
   const Model m = model();
   Session s = session(m);

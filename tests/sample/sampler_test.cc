@@ -205,14 +205,32 @@ TEST(Sampler, TopPRenormalisesOverWhatTopKKept) {
 
 TEST(Sampler, PenaltiesCountOnlyTheLatestTokensAndEachOccurrence) {
   const std::vector<float> logits = {1.0f, 0.9f, 0.5f};
-  const std::vector<int32_t> history = {0, 1, 2, 2};
-  EXPECT_EQ(fathom::sample(logits, {.presence_penalty = 1, .penalty_last = 2}, 0, 0, history), 0);
-  EXPECT_EQ(fathom::sample(logits, {.presence_penalty = 1, .penalty_last = 3}, 0, 0, history), 0);
-  EXPECT_EQ(fathom::sample(logits, {.presence_penalty = 1, .penalty_last = 0}, 0, 0, history), 0);
+  const std::vector<int32_t> history = {2, 1, 0, 0};
+  const auto of_latest = [&](int32_t n) {
+    return fathom::sample(logits, {.presence_penalty = 1, .penalty_last = n}, 0, 0, history);
+  };
+  EXPECT_EQ(of_latest(0), 0);
+  EXPECT_EQ(of_latest(1), 1);  // 0, 0.9, 0.5
+  EXPECT_EQ(of_latest(2), 1);
+  EXPECT_EQ(of_latest(3), 2);   // 0, -0.1, 0.5
+  EXPECT_EQ(of_latest(4), 0);   // 0, -0.1, -0.5
+  EXPECT_EQ(of_latest(9), 0);   // more than there are
+  EXPECT_EQ(of_latest(-1), 0);  // all
   const std::vector<int32_t> twice = {0, 0, 1};
   EXPECT_EQ(fathom::sample(logits, {.frequency_penalty = 0.3f, .penalty_last = -1}, 0, 0, twice), 1);  // 0.4, 0.6, 0.5
   const std::vector<int32_t> strange = {-5, 99, 0};
   EXPECT_EQ(fathom::sample(logits, {.presence_penalty = 1}, 0, 0, strange), 1);
+}
+
+TEST(Sampler, ARepeatPenaltyLowersALogitOfEitherSign) {
+  const std::vector<int32_t> history = {0};
+  const auto winner = [&](std::vector<float> logits) {
+    return fathom::sample(logits, {.repeat_penalty = 2}, 0, 0, history);
+  };
+  EXPECT_EQ(winner({2, 1.5f}), 1);    // 1, 1.5
+  EXPECT_EQ(winner({2, 0.5f}), 0);    // 1, 0.5
+  EXPECT_EQ(winner({-1, -1.5f}), 1);  // -2, -1.5
+  EXPECT_EQ(winner({-1, -2.5f}), 0);  // -2, -2.5
 }
 
 TEST(Sampler, NanCountsAsMinusInfinityAndNothingLeftIsMinusOne) {

@@ -25,6 +25,10 @@ float uniform(int32_t sequence, int32_t position, int32_t layer, int which) {
 
 Policy policy(const char* text) { return Policy::parse(text).value(); }
 
+std::string temporary(const std::string& name) {
+  return testing::TempDir() + "fathom_replay_" + std::to_string(getpid()) + "_" + name;
+}
+
 struct Simulation {
   std::string path;
   std::vector<float> depths;  // [generated rows]
@@ -84,7 +88,7 @@ void run_row(Simulation& out, Trace& trace, const Policy& policy, const TraceRow
 
 Simulation simulate(const Policy& policy, int sequences = 1, int rows = 40) {
   static int number = 0;
-  Simulation out{testing::TempDir() + "fathom_replay_" + std::to_string(getpid()) + "_" + std::to_string(number++), {}};
+  Simulation out{temporary(std::to_string(number++)), {}};
   Trace trace = Trace::create(out.path, {.policy = policy.text(), .n_layers = kLayers}).value();
   for (int32_t s = 0; s < sequences; ++s) {
     float spent = 0;
@@ -196,6 +200,47 @@ TEST(Replay, WorkIsUnknownWhereTheOtherPolicyWouldHaveCheckedLess) {
   EXPECT_EQ(replay_file(trace.path, policy("budget(of_full=0.6) | min_depth(layers=10)")).unknown_signal, 0);
 }
 
+// Two texts one after the other in sequence 0.
+TEST(Replay, ATextThatBeginsAgainAtPositionZeroIsNotJudgedByTheOneBefore) {
+  const Policy full = policy("full_depth");
+  Simulation trace{temporary("texts"), {}};
+  Trace writer = Trace::create(trace.path, {.n_layers = kLayers}).value();
+  for (int text = 0; text < 2; ++text) {
+    float spent = 0;
+    for (int32_t p = 0; p < 5; ++p) run_row(trace, writer, full, {0, p, 3, RowKind::prompt}, 0, spent);
+    for (int32_t p = 0; p < 20; ++p) run_row(trace, writer, full, {0, 5 + p, 3, RowKind::generated}, p, spent);
+  }
+  writer.finish().value();
+  const ReplayReport exits = replay_file(trace.path, policy("exit_at(layer=3)"));
+  EXPECT_EQ(exits.decided_same, 2 * 5);
+  EXPECT_EQ(exits.decided_differently, 2);
+  EXPECT_EQ(exits.unknown_after_divergence, 2 * 19);
+  const ReplayReport later = replay_file(trace.path, policy("exit_at(layer=3) | full_depth_first(tokens=8)"));
+  EXPECT_EQ(later.decided_same, 2 * (5 + 8)) << "generated rows are counted from the text's beginning";
+  EXPECT_EQ(later.decided_differently, 2);
+  const ReplayReport unknown = replay_file(trace.path, policy("exit_when(confidence_at_least=0.5)"));
+  EXPECT_EQ(unknown.decided_same, 2 * 5);
+  EXPECT_EQ(unknown.unknown_signal, 2 * 20);
+}
+
+// The first eight rows were checked; the other policy checks nothing and lets them run whatever they spent. What the
+// checks cost is in the work of the rows after them, which the budget reads.
+TEST(Replay, WorkAfterARowThatWasCheckedOtherwiseIsUnknown) {
+  const Policy checks = policy("exit_when(confidence_at_least=1)");
+  const Policy budget = policy("budget(of_full=0.6) | full_depth_first(tokens=8)");
+  Simulation trace{temporary("checked"), {}};
+  Trace writer = Trace::create(trace.path, {.n_layers = kLayers}).value();
+  float spent = 0;
+  for (int32_t p = 0; p < 20; ++p) {
+    run_row(trace, writer, p < 8 ? checks : budget, {0, p, 3, RowKind::generated}, p, spent);
+  }
+  writer.finish().value();
+  const ReplayReport report = replay_file(trace.path, budget);
+  EXPECT_EQ(report.decided_same, 8);
+  EXPECT_EQ(report.unknown_signal, 12);
+  EXPECT_EQ(report.decided_differently, 0);
+}
+
 TEST(Replay, ACutTraceCountsTheRowsThatEnded) {
   const Simulation trace = simulate(policy("patience(agreeing=4)"));
   std::ifstream in(trace.path, std::ios::binary);
@@ -208,8 +253,58 @@ TEST(Replay, ACutTraceCountsTheRowsThatEnded) {
   EXPECT_EQ(report.decided_same, 44);
 }
 
+// One row of sequence 2 at position 6, and what is written about it.
+Result<ReplayReport> replay_of(void (*write)(Trace&)) {
+  const std::string path = temporary("order");
+  Trace trace = Trace::create(path, {.n_layers = kLayers}).value();
+  const TraceRow row{2, 6, 1, RowKind::generated};
+  trace.rows({&row, 1});
+  write(trace);
+  trace.finish().value();
+  TraceReader reader = TraceReader::open(path).value();
+  auto report = replay(reader, policy("full_depth").ref());
+  unlink(path.c_str());
+  return report;
+}
+
+void decide_at(Trace& trace, int32_t layer) {
+  Step step;
+  step.layer = layer;
+  step.n_layers = kLayers;
+  step.position = 6;
+  const int32_t sequence = 2;
+  const Decision said;
+  trace.boundary(kNothingLookedAt, {&sequence, 1}, {&step, 1}, {&said, 1});
+}
+
+void end_at(Trace& trace, int32_t position) {
+  const TraceCommit commit{2, position, 1, kLayers, 1};
+  trace.commit({&commit, 1});
+}
+
+TEST(Replay, EventsInAnOrderThatNoRunHasAreErrorsThatNameTheRow) {
+  const auto in_order = replay_of([](Trace& t) { decide_at(t, 2), decide_at(t, 3), end_at(t, 6); });
+  ASSERT_TRUE(in_order) << in_order.error().message;
+  EXPECT_EQ(in_order->decided_same, 1);
+  const std::pair<const char*, void (*)(Trace&)> wrong[] = {
+      {"decisions out of order", [](Trace& t) { decide_at(t, 3), decide_at(t, 2); }},
+      {"decisions out of order", [](Trace& t) { decide_at(t, 3), decide_at(t, 3); }},
+      {"decisions out of order", [](Trace& t) { end_at(t, 6), decide_at(t, 3); }},
+      {"a second end", [](Trace& t) { end_at(t, 6), end_at(t, 6); }},
+      {"the end of an unknown row", [](Trace& t) { end_at(t, 5); }},
+  };
+  for (const auto& [says, write] : wrong) {
+    const auto report = replay_of(write);
+    ASSERT_FALSE(report) << says;
+    EXPECT_EQ(report.error().code, ErrorCode::format);
+    const std::string& message = report.error().message;
+    EXPECT_NE(message.find(says), std::string::npos) << message;
+    EXPECT_NE(message.find("of sequence 2"), std::string::npos) << message;
+  }
+}
+
 TEST(Replay, DecisionsAboutRowsThatAreNotThereAreErrors) {
-  const std::string path = testing::TempDir() + "fathom_replay_" + std::to_string(getpid()) + "_stray";
+  const std::string path = temporary("stray");
   Trace trace = Trace::create(path, {.n_layers = kLayers}).value();
   const TraceRow row{0, 0, 1, RowKind::generated};
   trace.rows({&row, 1});
