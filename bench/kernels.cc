@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bench/roofs.h"
+#include "fathom/model/model_file.h"
 #include "fathom/ops/linear.h"
 #include "kernels/abi.h"
 #include "tests/kernels/linear_case.h"
@@ -31,6 +32,14 @@ constexpr size_t kColdBytes = size_t{192} << 20;  // weights of one case, severa
 struct Shape {
   DType type;
   int64_t rows, cols;
+  bool plain() const { return info(type).block_elements == 1; }
+};
+
+/// A shape on one numeric path of one table; plain types are the same on both paths.
+struct Product {
+  Shape shape;
+  const KernelTable* table;
+  Numerics numerics;
 };
 
 constexpr Shape kShapes[] = {
@@ -45,14 +54,13 @@ Tensor tensor_of(const LinearCase& c, int64_t first, int64_t rows) {
   return {"bench", c.matrix.type, rows, c.matrix.cols, reinterpret_cast<const std::byte*>(c.row(first))};
 }
 
-Activations activations_of(LinearCase& c) {
-  return {c.src.data(), {c.values.data(), c.scales.data(), c.sums.data(), c.matrix.cols}};
-}
+Activations activations_of(LinearCase& c) { return {c.src.data(), c.quant()}; }
 
-std::string case_name(const Shape& s, const KernelTable& table) {
-  std::string type(info(s.type).name);
+std::string case_name(const Product& p) {
+  std::string type(info(p.shape.type).name);
   for (char& c : type) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-  return "linear/" + std::to_string(s.rows) + "x" + std::to_string(s.cols) + "/" + type + "/" + table.name;
+  return "linear/" + std::to_string(p.shape.rows) + "x" + std::to_string(p.shape.cols) + "/" + type + "/" +
+         p.table->name + "/" + std::string(name_of(p.numerics));
 }
 
 /// The case of a shape, packed for a table often enough that reading the copies in turn comes from memory.
@@ -61,62 +69,41 @@ struct Packed {
   std::vector<Linear> copies;
   std::vector<Buffer> memory;
 
-  Packed(const Shape& shape, const KernelTable& table, ThreadPool& pool)
-      : declared(shape.type, shape.rows, shape.cols, *std::max_element(std::begin(kRows), std::end(kRows)), 1) {
-    const Tensor tensor = tensor_of(declared, 0, shape.rows);
-    const KernelTable* tables[] = {&table};
+  Packed(const Product& p, ThreadPool& pool)
+      : declared(p.shape.type, p.shape.rows, p.shape.cols, *std::max_element(std::begin(kRows), std::end(kRows)), 1,
+                 testing::Fill::random, p.numerics) {
+    const Tensor tensor = tensor_of(declared, 0, p.shape.rows);
+    const KernelTable* tables[] = {p.table};
     const size_t n = std::max<size_t>(1, kColdBytes / declared.weights.size());
     for (size_t i = 0; i < n; ++i) {
-      copies.push_back(plan_linear(tensor, tables, Numerics::fast).value());
+      copies.push_back(plan_linear(tensor, tables, p.numerics).value());
       memory.emplace_back(copies.back().packed_bytes);
       pack_linear(copies.back(), tensor, memory.back().data(), pool);
     }
   }
 };
 
-/// The packed case that runs; those of one shape and table follow one another.
-Packed& packed_of(const Shape& shape, const KernelTable& table, ThreadPool& pool) {
+/// The packed case that runs; those of one product follow one another.
+Packed& packed_of(const Product& product, ThreadPool& pool) {
   static std::string held;
   static std::unique_ptr<Packed> packed;
-  const std::string name = case_name(shape, table);
+  const std::string name = case_name(product);
   if (held != name) {
     packed.reset();
-    packed = std::make_unique<Packed>(shape, table, pool);
+    packed = std::make_unique<Packed>(product, pool);
     held = name;
   }
   return *packed;
 }
 
-// ---- parity
-// --------------------------------------------------------------------------------------------------------------
-
-/// The largest error of output `o` of row `r`: a sum of one term for each block (of each input where types are plain),
-/// each made by at most three roundings and added by one, and one or two roundings of a weight in the specification. A
-/// weight with a minimum counts both its parts.
-double error_bound(const LinearCase& c, int64_t r, int64_t o) {
-  const MatrixDesc& m = c.matrix;
-  std::vector<float> weights(static_cast<size_t>(m.cols));
-  kernels::dequantize_row(m.type, c.row(o), weights.data(), m.cols);
-  double sum = 0;
-  for (int64_t k = 0; k < m.cols; ++k) {
-    const auto i = static_cast<size_t>(r * m.cols + k);
-    double min = 0;
-    if (m.type == DType::q4_k || m.type == DType::q5_k) {
-      const uint8_t* block = c.row(o) + k / 256 * info(m.type).block_bytes;
-      min = std::abs(kernels::detail::load_half(block + 2)) * kernels::unpack_k_scales(block + 4).min[k % 256 / 32];
-    }
-    const double a = c.plain() ? c.src[i] : static_cast<double>(c.scales[i / kQuantBlock]) * c.values[i];
-    sum += std::abs(a) * (std::abs(weights[static_cast<size_t>(k)]) + 2 * min);
-  }
-  return (static_cast<double>(c.plain() ? m.cols : m.cols / kQuantBlock) + 6) * 0x1p-24 * sum;
-}
+// ---- parity -----------------------------------------------------------------------------------------------------
 
 /// Ends the program where outputs [first, first + n_outputs) of all n rows are not those of the specification.
 void check_outputs(LinearCase& c, const std::vector<float>& got, int64_t n, int64_t first, int64_t n_outputs,
                    ThreadPool& pool, const std::string& name) {
   const KernelTable* tables[] = {&kernels::ref()};
   const Tensor tensor = tensor_of(c, first, n_outputs);
-  Linear reference = plan_linear(tensor, tables, c.plain() ? Numerics::exact : Numerics::fast).value();
+  Linear reference = plan_linear(tensor, tables, c.plain() ? Numerics::exact : c.numerics).value();
   const Buffer memory(reference.packed_bytes);
   pack_linear(reference, tensor, memory.data(), pool);
   std::vector<float> want(static_cast<size_t>(n * n_outputs));
@@ -125,7 +112,7 @@ void check_outputs(LinearCase& c, const std::vector<float>& got, int64_t n, int6
   for (int64_t r = 0; r < n; ++r) {
     for (int64_t o = 0; o < n_outputs; ++o) {
       const double x = got[static_cast<size_t>(r * c.matrix.rows + first + o)];
-      const double y = want[static_cast<size_t>(r * n_outputs + o)], bound = error_bound(c, r, first + o);
+      const double y = want[static_cast<size_t>(r * n_outputs + o)], bound = testing::reference_bound(c, r, first + o);
       if (std::abs(x - y) <= bound) continue;
       std::fprintf(stderr, "bench_kernels: %s: output %lld of row %lld is %.9g, the specification says %.9g +- %.2g\n",
                    name.c_str(), static_cast<long long>(first + o), static_cast<long long>(r), x, y, bound);
@@ -145,14 +132,14 @@ void check_parity(Packed& packed, int64_t n, ThreadPool& pool, const std::string
     check_outputs(c, got, n, first, kOutputs, pool, name);
 }
 
-// ---- time
-// ----------------------------------------------------------------------------------------------------------------
+// ---- time -------------------------------------------------------------------------------------------------------
 
-void run_case(benchmark::State& state, const Shape& shape, const KernelTable& table, int64_t n, ThreadPool& pool) {
+void run_case(benchmark::State& state, const Product& product, int64_t n, ThreadPool& pool) {
+  const Shape& shape = product.shape;
   static std::map<std::string, double> one_row;  // seconds
   static std::string checked;
-  Packed& packed = packed_of(shape, table, pool);
-  const std::string name = case_name(shape, table);
+  Packed& packed = packed_of(product, pool);
+  const std::string name = case_name(product);
   const std::string with_rows = name + "/n:" + std::to_string(n);
   if (checked != with_rows) check_parity(packed, n, pool, with_rows);
   checked = with_rows;
@@ -160,7 +147,7 @@ void run_case(benchmark::State& state, const Shape& shape, const KernelTable& ta
   const Activations src = activations_of(packed.declared);
   const double before = bench::memory_roof(pool);
   const bool reads_bytes = packed.copies[0].kernel->activation != Activation::f32;
-  const double int8 = reads_bytes ? bench::int8_roof(pool, bench::isa_of_table(table.name)) : 0;
+  const double int8 = reads_bytes ? bench::int8_roof(pool, bench::isa_of_table(product.table->name)) : 0;
   size_t copy = 0;
   std::vector<double> times;
   for (auto _ : state) {
@@ -206,18 +193,20 @@ int main(int argc, char** argv) {
   if (!pool) return std::fprintf(stderr, "%s\n", pool.error().message.c_str()), 2;
   int32_t n_tables = 0;
   const KernelTable* const* tables = kernels::cpu(&n_tables);
+  std::vector<Product> products;
   for (int32_t t = 0; t < n_tables; ++t) {
     for (const Shape& shape : kShapes) {
-      for (int64_t n : kRows) {
-        const std::string name =
-            case_name(shape, *tables[t]) + "/n:" + std::to_string(n) + "/threads:" + std::to_string(threads);
-        const KernelTable* table = tables[t];
-        benchmark::RegisterBenchmark(
-            name.c_str(),
-            [&shape, table, n, &pool](benchmark::State& state) { run_case(state, shape, *table, n, *pool); })
-            ->UseRealTime()
-            ->Unit(benchmark::kMicrosecond);
-      }
+      products.push_back({shape, tables[t], Numerics::fast});
+      if (!shape.plain()) products.push_back({shape, tables[t], Numerics::faithful});
+    }
+  }
+  for (const Product& product : products) {
+    for (int64_t n : kRows) {
+      const std::string name = case_name(product) + "/n:" + std::to_string(n) + "/threads:" + std::to_string(threads);
+      benchmark::RegisterBenchmark(
+          name.c_str(), [&product, n, &pool](benchmark::State& state) { run_case(state, product, n, *pool); })
+          ->UseRealTime()
+          ->Unit(benchmark::kMicrosecond);
     }
   }
   benchmark::RunSpecifiedBenchmarks();

@@ -33,7 +33,7 @@ def run(name, options):
     script = common.ROOT / "bench" / SCRIPTS[name]
     done = subprocess.run([sys.executable, script, *options], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode not in (0, 1) or not done.stdout.strip():
-        common.die(f"{script} exits with {done.returncode}: its message stands above; {PAGE.name} is as it was")
+        common.die(f"{script} exits with {done.returncode}: its message stands above; what came before it stands in {PAGE.name}")
     return done.stdout.strip()
 
 
@@ -53,10 +53,10 @@ def main():
         date = datetime.date.today().isoformat()
         return f"{begin}{command}    # {date}\n\n{run(name, options.split())}\n{end}"
 
-    page = PAGE.read_text()
-    if not BLOCK.search(page):
+    if not BLOCK.search(PAGE.read_text()):
         common.die(f"{PAGE} has no block <!-- bench: NAME -->: nothing to replace")
-    PAGE.write_text(BLOCK.sub(fresh, page))
+    for block in BLOCK.finditer(PAGE.read_text()):  # the page is written after each: a long report may be cut off
+        PAGE.write_text(PAGE.read_text().replace(block.group(0), fresh(block)))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ TABLES = {"vnni": "cpu/avx512vnni", "avx2": "cpu/avx2"}
 SHAPES = ("2048x640/q5_0", "640x2048/q4_k", "640x2048/q6_k", "151936x896/q8_0")
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#aa4499")  # Okabe and Ito; told apart without red and green
 MARKS = ("circle", "square", "triangle", "diamond")
-NAME = re.compile(r"linear/(\d+x\d+/\w+)/(cpu/\w+)/n:(\d+)/threads:(\d+)")
+NAME = re.compile(r"linear/(\d+x\d+/\w+)/(cpu/\w+)/fast/n:(\d+)/threads:(\d+)")
 
 WIDTH, HEIGHT = 860, 540
 LEFT, RIGHT, TOP, BOTTOM = 78, 24, 64, 62
@@ -37,7 +37,7 @@ def measured(options):
     if not KERNELS.exists():
         common.die(f"{KERNELS} is not built: run the bench through ./dev bench")
     rows = "|".join(map(str, options.rows))
-    chosen = f"linear/({'|'.join(SHAPES)})/{TABLES[options.isa]}/n:({rows})/"
+    chosen = f"linear/({'|'.join(SHAPES)})/{TABLES[options.isa]}/fast/n:({rows})/"
     command = [KERNELS, f"--threads={options.threads}", f"--benchmark_filter={chosen}", "--benchmark_min_time=0.3",
                "--benchmark_format=json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)

@@ -153,7 +153,7 @@ void weigh_rest(const Chunk<T>& chunk, const float* weights, int64_t d, float* d
     for (int64_t p = 0; p < kPages; ++p) {
       for (uint64_t rest = chunk.cells[p]; rest != 0; rest &= rest - 1) {
         const int64_t cell = __builtin_ctzll(rest);
-        sum += weights[p * kPageCells + cell] * number(chunk.v[p][cell * chunk.dim + d]);
+        sum = __builtin_fmaf(weights[p * kPageCells + cell], number(chunk.v[p][cell * chunk.dim + d]), sum);
       }
     }
     dst[d] = sum;

@@ -89,8 +89,8 @@ struct Session::Impl {
   std::vector<RowResult> results;
   std::vector<TraceRow> traced;
 
-  Result<void> check(std::span<const Row> step, PolicyRef policy) const;
-  Result<void> admit(std::span<const Row> step);
+  Result<void> check(std::span<const Row> step) const;
+  Result<void> admit(std::span<const Row> step, PolicyRef policy);
   bool reads(PolicyRef policy, SignalSet signals) const;
   void conclude(PolicyRef policy);
   void remember(int32_t sequence, const Past& past);
@@ -131,12 +131,11 @@ Result<Session> Session::make(const Model& model, const SessionOptions& options)
                                                 .traced = {}}));
 }
 
-Result<void> Session::Impl::check(std::span<const Row> step, PolicyRef policy) const {
+Result<void> Session::Impl::check(std::span<const Row> step) const {
   if (step.empty() || std::ssize(step) > options.max_rows) {
     return Error{ErrorCode::capacity, fmt::format("a step of {} rows: give 1..{} (SessionOptions::max_rows)",
                                                   step.size(), options.max_rows)};
   }
-  const bool one_by_one = policy.table != nullptr && policy.table->sequential(policy.self);
   int32_t predicting = 0;
   for (const Row& row : step) {
     if (row.sequence < 0 || row.sequence >= options.max_sequences) {
@@ -147,14 +146,6 @@ Result<void> Session::Impl::check(std::span<const Row> step, PolicyRef policy) c
       return Error{ErrorCode::argument, fmt::format("token {} is outside the vocabulary 0..{}: use ids of this model's "
                                                     "tokenizer",
                                                     row.token, model.config().vocab - 1)};
-    }
-    const auto same = [&](const Row& other) { return other.sequence == row.sequence && other.kind == row.kind; };
-    if (one_by_one && row.kind == RowKind::generated && &*std::find_if(step.begin(), step.end(), same) != &row) {
-      return Error{
-          ErrorCode::argument,
-          fmt::format("sequence {}: several generated rows in one step, but the policy reads what the row before "
-                      "did: give it one row a step",
-                      row.sequence)};
     }
     predicting += row.logits;
   }
@@ -167,7 +158,7 @@ Result<void> Session::Impl::check(std::span<const Row> step, PolicyRef policy) c
 }
 
 // Turns the caller's rows into running ones; positions must continue their sequences.
-Result<void> Session::Impl::admit(std::span<const Row> step) {
+Result<void> Session::Impl::admit(std::span<const Row> step, PolicyRef policy) {
   for (const Row& row : step) {
     Sequence& s = sequences[static_cast<size_t>(row.sequence)];
     s.pending = s.pending_generated = 0;
@@ -191,6 +182,16 @@ Result<void> Session::Impl::admit(std::span<const Row> step) {
                     .slot = row.logits ? slots++ : -1,
                     .full_macs = work.full(row.position, row.logits)});
     s.pending_generated += row.kind == RowKind::generated;
+  }
+  const bool one_by_one = policy.table != nullptr && policy.table->sequential(policy.self);
+  for (const Row& row : step) {
+    if (!one_by_one || row.kind == RowKind::prompt || sequences[static_cast<size_t>(row.sequence)].pending == 1)
+      continue;
+    return Error{
+        ErrorCode::argument,
+        fmt::format("sequence {}: a generated row beside others in one step, but the policy reads what the row "
+                    "before did: give it one row a step",
+                    row.sequence)};
   }
   for (const Row& row : step) FATHOM_TRY(cache.reserve(row.sequence, row.position + 1));
   return {};
@@ -237,8 +238,8 @@ void Session::Impl::remember(int32_t sequence, const Past& past) {
 
 Result<StepResult> Session::step(std::span<const Row> step, PolicyRef policy, Trace* trace) {
   Impl& s = *impl_;
-  FATHOM_TRY(s.check(step, policy));
-  FATHOM_TRY(s.admit(step));
+  FATHOM_TRY(s.check(step));
+  FATHOM_TRY(s.admit(step, policy));
   if (s.reads(policy, kExitSignals)) FATHOM_TRY(s.buffers.make_answers());
   if (trace != nullptr) {
     s.traced.clear();

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -48,6 +49,12 @@ class File {
     struct stat s {};
     return fstat(fd_, &s) == 0 && S_ISREG(s.st_mode) ? static_cast<uint64_t>(s.st_size) : 0;
   }
+  /// Locks a regular file and gives it its size.
+  bool claim(uint64_t bytes) const {
+    struct stat s {};
+    return fstat(fd_, &s) == 0 && S_ISREG(s.st_mode) && flock(fd_, LOCK_EX | LOCK_NB) == 0 && ftruncate(fd_, 0) == 0 &&
+           ftruncate(fd_, static_cast<off_t>(bytes)) == 0;
+  }
   bool read(void* dst, size_t bytes, uint64_t at) const {
     return all(bytes, [&](size_t done) {
       return ::pread(fd_, static_cast<char*>(dst) + done, bytes - done, static_cast<off_t>(at + done));
@@ -81,14 +88,19 @@ size_t data_begin(size_t bytes) {
   return (sizeof(Header) + n_slabs(bytes) * sizeof(uint64_t) + kAlign - 1) / kAlign * kAlign;
 }
 
-/// Calls slab(i, begin, size) for every slab, in parallel; false where one of them is.
+/// Calls slab(i, begin, size) for every slab, in parallel; false where one of them is, with errno as that thread saw
+/// it.
 template <class Slab>
 bool for_slabs(size_t bytes, ThreadPool& pool, Slab slab) {
   std::atomic<bool> good{true};
+  std::atomic<int> why{0};
   pool.run(static_cast<int64_t>(n_slabs(bytes)), [&](int64_t i) {
     const size_t begin = static_cast<size_t>(i) * kSlab;
-    if (good.load() && !slab(static_cast<size_t>(i), begin, std::min(kSlab, bytes - begin))) good.store(false);
+    if (!good.load() || slab(static_cast<size_t>(i), begin, std::min(kSlab, bytes - begin))) return;
+    why.store(errno);
+    good.store(false);
   });
+  errno = why.load();
   return good.load();
 }
 
@@ -142,9 +154,12 @@ Result<void> PackedFile::write(std::span<const std::byte> packed, ThreadPool& po
                  fmt::format("packed weights {}: less than {} bytes are free: free some, or give no folder", path_,
                              2 * packed.size())};
   }
-  std::string temporary = path_ + ".XXXXXX";
-  const File file(mkstemp(temporary.data()));
-  if (!file.open()) return cannot(temporary, "cannot be made");
+  // One unfinished file at most: whoever was cut off while writing left it, and the next writer takes it over.
+  const std::string unfinished = path_ + ".unfinished";
+  const File file(::open(unfinished.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600));
+  if (!file.open()) return cannot(unfinished, "cannot be made");
+  if (!file.claim(data_begin(packed.size()) + packed.size()))
+    return cannot(unfinished, "is being written, or cannot be");
   std::vector<uint64_t> hashes(n_slabs(packed.size()));
   bool good = for_slabs(packed.size(), pool, [&](size_t i, size_t begin, size_t size) {
     hashes[i] = XXH3_64bits(packed.data() + begin, size);
@@ -155,10 +170,10 @@ Result<void> PackedFile::write(std::span<const std::byte> packed, ThreadPool& po
   header.bytes = packed.size();
   header.hashes = hash_table(hashes);
   good = good && file.write(hashes.data(), hashes.size() * sizeof(uint64_t), sizeof header) &&
-         file.write(&header, sizeof header, 0) && ::rename(temporary.c_str(), path_.c_str()) == 0;
+         file.write(&header, sizeof header, 0) && ::rename(unfinished.c_str(), path_.c_str()) == 0;
   if (good) return {};
   const Error error = cannot(path_, "cannot be written");
-  ::unlink(temporary.c_str());
+  ::unlink(unfinished.c_str());
   return error;
 }
 

@@ -3,7 +3,8 @@
 //
 // A file is a header, a table of hashes and the packed memory as it was. Its name is a hash of what was packed and how;
 // the header repeats both in full, with the model file's size and time of change, and every slab of data has its hash:
-// a file that is old, foreign, cut off or damaged is not used, and the next packing writes it anew.
+// a file that is old, foreign, cut off or damaged is not used, and the next packing writes it anew. Two copies of one
+// model with other times of change share a name, and take turns.
 #pragma once
 
 #include <cstdint>

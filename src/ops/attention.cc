@@ -43,8 +43,7 @@ struct Call {
   std::atomic<int64_t> next{0};  // the next item to take
 };
 
-// ---- many rows: an item is a block of rows and one KV head
-// ------------------------------------------------------------
+// ---- many rows: an item is a block of rows and one KV head ------------------------------------------------------
 
 /// Folds every chunk of rows [begin, end) for one KV head; a chunk meets all rows of the block before the next one.
 void run_row_block(const Call& call, int64_t begin, int64_t end, int64_t kv_head, float* slots) {

@@ -1,4 +1,5 @@
-// A step allocates nothing once its shape was seen: every allocation of this program is counted.
+// A step allocates nothing once its shape was seen, but for a page of cells every 64 positions: every allocation of
+// this program is counted.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -34,7 +35,7 @@ namespace {
 constexpr int32_t kWarm = 70, kSteps = 50;  // within one page of 64 cells, and within what vectors have grown to
 
 /// Allocations of `kSteps` steps of `rows` sequences each, after as many of the same shape as the sequences need.
-int64_t allocations(const Policy& policy, int32_t rows, int32_t threads) {
+int64_t allocations(const Policy& policy, int32_t rows, int32_t threads, int32_t warm = kWarm) {
   const Model model = testing::tiny_model({.family = "gemma3", .type = DType::q8_0});
   Session session = Session::make(model, {.max_tokens = 256, .max_sequences = rows, .threads = threads}).value();
   const auto step = [&](int32_t position) {
@@ -44,9 +45,9 @@ int64_t allocations(const Policy& policy, int32_t rows, int32_t threads) {
     }
     EXPECT_TRUE(session.step({row, static_cast<size_t>(rows)}, policy.ref()).has_value());
   };
-  for (int32_t i = 0; i < kWarm; ++i) step(i);
+  for (int32_t i = 0; i < warm; ++i) step(i);
   const int64_t before = n_allocations.load();
-  for (int32_t i = 0; i < kSteps; ++i) step(kWarm + i);
+  for (int32_t i = 0; i < kSteps; ++i) step(warm + i);
   return n_allocations.load() - before;
 }
 
@@ -56,12 +57,14 @@ TEST(Allocation, TheCounterCounts) {
   EXPECT_EQ(n_allocations.load(), before + 1);
 }
 
-TEST(Allocation, AStepAtFullDepthAllocatesNothing) {
+TEST(Allocation, AStepWithinAPageAllocatesNothing) {
   for (int32_t threads : {1, 2}) {
     EXPECT_EQ(allocations(Policy(), 1, threads), 0) << threads;
     EXPECT_EQ(allocations(Policy(), 8, threads), 0) << threads;
   }
 }
+
+TEST(Allocation, AStepIntoANewPageIsSeen) { EXPECT_GT(allocations(Policy(), 1, 1, 100), 0); }
 
 TEST(Allocation, APolicyWithChecksAndSkipsAllocatesNothing) {
   const Policy policy = skip_when{.similarity_above = 0.9f} | exit_when{.confidence_at_least = 0.1f, .from_layer = 2} |

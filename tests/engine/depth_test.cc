@@ -213,8 +213,10 @@ TEST(Depth, APolicyThatReadsTheRowBeforeTakesOneRowOfASequenceAStep) {
   const Row two[] = {generated(0, 0), generated(0, 1)}, apart[] = {generated(0, 0), generated(1, 0)};
   const auto refused = s.step(two, policy.ref());
   ASSERT_FALSE(refused.has_value());
-  EXPECT_NE(refused.error().message.find("sequence 0: several generated rows"), std::string::npos);
+  EXPECT_NE(refused.error().message.find("sequence 0: a generated row beside others"), std::string::npos);
   EXPECT_EQ(s.length(0), 0) << "a refused step changes nothing";
+  const Row mixed[] = {{.token = 3, .sequence = 0, .position = 0, .logits = true}, generated(0, 1)};
+  EXPECT_FALSE(s.step(mixed, policy.ref()).has_value()) << "the prompt row's entropy would come too late";
   EXPECT_TRUE(s.step(apart, policy.ref()).has_value());
   const Row prompt[] = {{.token = 3, .sequence = 0, .position = 1}, {.token = 3, .sequence = 0, .position = 2}};
   EXPECT_TRUE(s.step(prompt, policy.ref()).has_value()) << "budgets count generated rows";

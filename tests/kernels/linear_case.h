@@ -176,4 +176,26 @@ inline float ordered_sum(const LinearCase& c, int64_t r, int64_t o) {
   return acc;
 }
 
+/// The largest error of output `o` of row `r`, before the bias, against the specification in double: a sum of one term
+/// for each block (each input where types are plain), each made by at most three roundings and added by one, and one or
+/// two roundings of a weight in the specification. A weight with a minimum counts both its parts: their sum is at most
+/// |weight| + 2 |min|.
+inline double reference_bound(const LinearCase& c, int64_t r, int64_t o) {
+  const MatrixDesc& m = c.matrix;
+  std::vector<float> weights(static_cast<size_t>(m.cols));
+  kernels::dequantize_row(m.type, c.row(o), weights.data(), m.cols);
+  double sum = 0;
+  for (int64_t k = 0; k < m.cols; ++k) {
+    const auto i = static_cast<size_t>(r * m.cols + k);
+    double min = 0;
+    if (m.type == DType::q4_k || m.type == DType::q5_k) {
+      const uint8_t* block = c.row(o) + k / 256 * info(m.type).block_bytes;
+      min = std::abs(kernels::detail::load_half(block + 2)) * kernels::unpack_k_scales(block + 4).min[k % 256 / 32];
+    }
+    const double a = c.plain() ? c.src[i] : static_cast<double>(c.scales[i / kQuantBlock]) * c.q[i];
+    sum += std::abs(a) * (std::abs(weights[static_cast<size_t>(k)]) + 2 * min);
+  }
+  return (static_cast<double>(c.plain() ? m.cols : m.cols / kQuantBlock) + 6) * 0x1p-24 * sum;
+}
+
 }  // namespace fathom::testing

@@ -64,6 +64,21 @@ TEST_F(PackedFileTest, IsWrittenOnceAndReadByBothRoundings) {
   EXPECT_EQ(files().size(), 2u);
 }
 
+TEST_F(PackedFileTest, IsNotReadForKernelsOfAnotherBackend) {
+  open();
+  const OpenOptions reference{.numerics = Numerics::fast, .target = "ref", .packed_folder = packed_folder()};
+  EXPECT_EQ(Model::open(model_path(), reference).value().weights().packed_source, PackedSource::written);
+  EXPECT_EQ(files().size(), 2u);
+}
+
+TEST_F(PackedFileTest, WhatAWriterThatWasCutOffLeftIsTakenOver) {
+  open();
+  const fs::path file = files().at(0);
+  fs::rename(file, file.string() + ".unfinished");
+  EXPECT_EQ(open().weights().packed_source, PackedSource::written);
+  EXPECT_EQ(files(), std::vector<fs::path>{file});
+}
+
 TEST_F(PackedFileTest, WithoutAFolderNothingIsWritten) {
   EXPECT_EQ(Model::open(model_path()).value().weights().packed_source, PackedSource::packed);
   EXPECT_TRUE(files().empty());

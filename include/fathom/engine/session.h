@@ -62,8 +62,8 @@ class FATHOM_API Session {
   /// Runs rows of any sequences through the layers, each to the depth its policy decides.
   ///   rows     at most max_rows; prompt and generated rows of several sequences may stand side by side
   ///   policy   nothing given: full depth
-  ///   errors   argument: a token or sequence out of range, a position that is not the next, several
-  ///            generated rows of a sequence under a policy that reads what the row before did;
+  ///   errors   argument: a token or sequence out of range, a position that is not the next, a
+  ///            generated row beside others of its sequence under a policy that reads what the row before did;
   ///            capacity: too many rows, or a sequence at its limit; the session is unchanged
   ///   cost     one pass over the weights that some row runs
   Result<StepResult> step(std::span<const Row> rows, PolicyRef policy = {}, Trace* trace = nullptr);

@@ -164,8 +164,7 @@ struct LogitStatsArgs {
   LogitStats* dst;  // [n]
 };
 
-// ---- cache and attention
-// ---------------------------------------------------------------------------------------------
+// ---- cache and attention ----------------------------------------------------------------------------------------
 
 inline constexpr int kPageCells = 64;        // positions of one page; page p holds [64 p, 64 p + 64)
 inline constexpr int kAttentionChunk = 256;  // cells of one partial result; chunks start at multiples of it
@@ -219,8 +218,7 @@ struct AttentionKernels {
   void (*finish)(const AttentionArgs& args, int64_t row, int64_t kv_head, const float* partial) noexcept;
 };
 
-// ---- the table
-// -------------------------------------------------------------------------------------------------------
+// ---- the table --------------------------------------------------------------------------------------------------
 
 /// A named entry; run == nullptr means the backend does not serve it.
 template <class Fn>
