@@ -1,9 +1,7 @@
 // `fathom perplexity`: how well a model under a policy predicts a text, beside its own full depth. Next: replay.cc.
 #include "fathom/engine/perplexity.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 
 #include "src/cli/command.h"
 #include "src/cli/interrupt.h"
+#include "src/trace/output_file.h"
 
 namespace fathom::cli {
 namespace {
@@ -41,23 +40,12 @@ bool show_progress(void*, int64_t done, int64_t total) {
 // One JSON line for every token of the text.
 class PerTokenFile {
  public:
-  /// A new or empty file, one of an earlier run, or a device.
   static Result<PerTokenFile> open(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0644);
-    if (fd < 0) return failure(path);
+    const OutputKind kind{"--per-token", "{\"id\":", "exists and was not written by --per-token"};
+    FATHOM_TRY(const int fd, open_output(path, kind));
     std::FILE* file = fdopen(fd, "w");
     if (file == nullptr) return ::close(fd), failure(path);
-    PerTokenFile opened(path, file);
-    struct stat s {};
-    if (fstat(fd, &s) == 0 && S_ISCHR(s.st_mode)) return opened;
-    char first[kFirst.size()];
-    const ssize_t n = S_ISREG(s.st_mode) ? pread(fd, first, sizeof first, 0) : -1;
-    if (n != 0 && std::string_view(first, n > 0 ? size_t(n) : 0) != kFirst) {
-      return Error{ErrorCode::file,
-                   fmt::format("--per-token {}: exists and was not written by --per-token: give another path", path)};
-    }
-    if (ftruncate(fd, 0) != 0) return failure(path);
-    return opened;
+    return PerTokenFile(path, file);
   }
 
   Result<void> write(const Perplexity& result) {
@@ -77,7 +65,6 @@ class PerTokenFile {
   }
 
  private:
-  static constexpr std::string_view kFirst = "{\"id\":";  // how every line begins
   struct Close {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };

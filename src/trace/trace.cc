@@ -1,22 +1,20 @@
 // The writer of traces: events are encoded into a record, and each step's record goes to the file in one write.
 #include "fathom/trace/trace.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <new>
 #include <optional>
 #include <system_error>
 
 #include "src/trace/format.h"
+#include "src/trace/output_file.h"
 
 namespace fathom {
 namespace trace_format {
@@ -54,20 +52,6 @@ bool all_nan(const Step& step, SignalSet computed) {
     if (computed.has(signal) && !tf::same_bits(step[signal], std::numeric_limits<float>::quiet_NaN())) return false;
   }
   return true;
-}
-
-/// A new or empty file, an earlier trace, or a device.
-Result<void> may_be_overwritten(int fd, const std::string& path) {
-  struct stat s {};
-  if (fstat(fd, &s) == 0 && S_ISCHR(s.st_mode)) return {};
-  char magic[sizeof(tf::kMagic)];
-  const ssize_t n = S_ISREG(s.st_mode) ? pread(fd, magic, sizeof magic, 0) : -1;
-  const bool trace = n == sizeof magic && std::memcmp(magic, tf::kMagic, sizeof magic) == 0;
-  if (n != 0 && !trace) {
-    return Error{ErrorCode::file, fmt::format("trace {}: exists and is no trace: give another path", path)};
-  }
-  if (ftruncate(fd, 0) == 0) return {};
-  return Error{ErrorCode::file, fmt::format("trace {}: {}: give a path that can be written", path, reason(errno))};
 }
 
 }  // namespace
@@ -251,12 +235,8 @@ Result<Trace> Trace::create(const std::string& path, const TraceHeader& header) 
   }
   auto impl = std::make_unique<Impl>(header.n_layers);
   impl->path = path;
-  // Neither a pipe without a reader nor a file that is no trace: the first would block, the second be lost.
-  impl->fd = open(path.c_str(), O_RDWR | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0644);
-  if (impl->fd < 0) {
-    return Error{ErrorCode::file, fmt::format("trace {}: {}: give a path that can be written", path, reason(errno))};
-  }
-  FATHOM_TRY(may_be_overwritten(impl->fd, path));
+  const OutputKind kind{"trace", {tf::kMagic, sizeof(tf::kMagic)}, "exists and is no trace"};
+  FATHOM_TRY(impl->fd, open_output(path, kind));
   tf::Output start;
   start.bytes.assign(tf::kMagic, sizeof(tf::kMagic));
   start.u32(tf::kVersion);
