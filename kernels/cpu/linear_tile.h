@@ -17,7 +17,7 @@ inline constexpr int kTileRows = 16;               // the largest tile
 inline constexpr size_t kTileBytes = 96 * 1024;    // gathered activations of one segment: on the stack
 inline constexpr int64_t kManyRowsSegment = 32;    // blocks of a segment when there are several tiles
 inline constexpr size_t kGroupBytes = 256 * 1024;  // what several tiles read of the weights, one after the other
-inline constexpr int kPrefetchBytes = 4096;        // how far ahead of its block a kernel asks for codes
+inline constexpr int kPrefetchBytes = 8192;        // how far ahead of its block a kernel asks for codes
 
 /// Rows of a block in a tile: planes of values s8 [planes, rows, 32], scales f32 [rows], corrections (4 bytes)
 /// [n_corrections, rows]:

@@ -106,6 +106,17 @@ HWY_INLINE void quantize_block(const float* src, int8_t* values, int8_t* low, fl
   }
 }
 
+/// Asks for a line that will be written: the other threads still share it from the last product they read it for, and
+/// stores alone take it over one line after the other (65 ns a block with two threads, 20 with one).
+constexpr int64_t kOwnAhead = 512;  // values
+HWY_INLINE void own(const void* p) {
+#if HWY_ARCH_X86
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));  // a no-op before Broadwell
+#else
+  __builtin_prefetch(p, 1);
+#endif
+}
+
 template <bool kLow>
 void quantize_rows(const QuantizeArgs& args, int64_t begin, int64_t end) {
   const QuantRows& dst = args.dst;
@@ -115,6 +126,10 @@ void quantize_rows(const QuantizeArgs& args, int64_t begin, int64_t end) {
     float* scales = dst.scales + r * (dst.cols / kQuantBlock);
     int32_t* sums = dst.sums + r * (dst.cols / kSumBlock);
     const auto block = [&](const float* from, int64_t c) HWY_ATTR {
+      own(values + c + kOwnAhead);
+      if constexpr (kLow) own(dst.low + r * dst.cols + c + kOwnAhead);
+      own(scales + (c + kOwnAhead) / kQuantBlock);
+      own(sums + (c + kOwnAhead) / kSumBlock);
       quantize_block<kLow>(from, values + c, kLow ? dst.low + r * dst.cols + c : nullptr, scales + c / kQuantBlock,
                            sums + c / kSumBlock);
     };
