@@ -115,44 +115,60 @@ struct BlockScales {
   }
 };
 
-template <int begin, int end>
-FATHOM_INLINE __m512i dot(__m512i sum, const __m512i* w, const uint8_t* a) {
+constexpr int kTogether = 4;  // rows whose products alternate: those of one row alone wait for one another
+
+/// sum[i] += codes times activations of row i over quads [begin, end); rows lie 32 bytes apart.
+template <int begin, int end, int n>
+FATHOM_INLINE void dot(const __m512i* w, const uint8_t* a, __m512i (&sum)[n]) {
 #pragma GCC unroll 8
-  for (int q = begin; q < end; ++q) sum = _mm512_dpbusd_epi32(sum, w[q], broadcast_int(a + 4 * q));
-  return sum;
+  for (int q = begin; q < end; ++q) {
+#pragma GCC unroll 4
+    for (int i = 0; i < n; ++i) sum[i] = _mm512_dpbusd_epi32(sum[i], w[q], broadcast_int(a + i * kQuantBlock + 4 * q));
+  }
 }
 
-/// The same for row r of a record, all planes: 16 times the high sum, and the low one, which starts at `correction`.
-template <int begin, int end, int rows, int planes>
-FATHOM_INLINE __m512i dot_planes(__m512i correction, const __m512i* w, const uint8_t* record, int r) {
-  const uint8_t* a = record + r * kQuantBlock;
-  if constexpr (planes == 1) return dot<begin, end>(correction, w, a);
-  const __m512i high = dot<begin, end>(_mm512_setzero_si512(), w, a);
-  const __m512i low = dot<begin, end>(correction, w, a + rows * kQuantBlock);
-  return _mm512_add_epi32(_mm512_slli_epi32(high, 4), low);
+/// sum[i] = corrections[i] + the same over all planes: 16 times the high one and the low one.
+template <int begin, int end, int planes, int n>
+FATHOM_INLINE void dot_planes(const __m512i* w, const uint8_t* a, int low_plane, const uint8_t* corrections,
+                              __m512i (&sum)[n]) {
+  const auto correction = [&](int i) __attribute__((always_inline)) {
+    return corrections != nullptr ? broadcast_int(corrections + 4 * i) : _mm512_setzero_si512();
+  };
+  for (int i = 0; i < n; ++i) sum[i] = planes == 1 ? correction(i) : _mm512_setzero_si512();
+  dot<begin, end>(w, a, sum);
+  if constexpr (planes == 1) return;
+  for (int i = 0; i < n; ++i) sum[i] = _mm512_add_epi32(_mm512_slli_epi32(sum[i], 4), correction(i));
+  dot<begin, end>(w, a + low_plane, sum);
 }
 
-/// One block of row r of a record.
-template <DType type, int rows, int planes>
-FATHOM_INLINE __m512 block_step(const __m512i* w, const BlockScales<type>& s, const uint8_t* record, int r,
-                                __m512 acc) {
+/// One block of rows [r0, r0 + n) of a record.
+template <DType type, int rows, int planes, int n>
+FATHOM_INLINE void block_step(const __m512i* w, const BlockScales<type>& s, const uint8_t* record, int r0,
+                              __m512* acc) {
   using Record = TileRecord<type, rows, planes>;
   constexpr PanelFormat f = kPanelFormat<type>;
-  const uint8_t* correction = record + Record::kCorrection + 4 * r;
-  const __m512 scale = broadcast_float(record + Record::kScales + 4 * r);
-  if constexpr (f.coding == Coding::zero_point) {
-    const __m512i sum = dot_planes<0, kQuads, rows, planes>(broadcast_int(correction), w, record, r);
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(s.a, scale), acc);
-  } else if constexpr (f.coding == Coding::minimum) {
-    const __m512i sum = dot_planes<0, kQuads, rows, planes>(_mm512_setzero_si512(), w, record, r);
-    const __m512 t = _mm512_fnmadd_ps(s.b, broadcast_float(correction), _mm512_mul_ps(_mm512_cvtepi32_ps(sum), s.a));
-    return _mm512_fmadd_ps(scale, t, acc);
-  } else {
-    const __m512i lower = dot_planes<0, kQuads / 2, rows, planes>(broadcast_int(correction), w, record, r);
-    const __m512i upper =
-        dot_planes<kQuads / 2, kQuads, rows, planes>(broadcast_int(correction + 4 * rows), w, record, r);
-    const __m512 t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(upper), s.c, _mm512_mul_ps(_mm512_cvtepi32_ps(lower), s.b));
-    return _mm512_fmadd_ps(t, _mm512_mul_ps(s.a, scale), acc);
+  const uint8_t* a = record + r0 * kQuantBlock;
+  const uint8_t* corrections = record + Record::kCorrection + 4 * r0;
+  constexpr int kFirstEnd = f.coding == Coding::two_scales ? kQuads / 2 : kQuads;
+  __m512i sum[n];
+  dot_planes<0, kFirstEnd, planes>(w, a, Record::kLow, f.coding == Coding::minimum ? nullptr : corrections, sum);
+  __m512 t[n];  // of type zero_point the sum itself
+#pragma GCC unroll 4
+  for (int i = 0; i < n; ++i) {
+    t[i] = _mm512_cvtepi32_ps(sum[i]);
+    if constexpr (f.coding == Coding::minimum)
+      t[i] = _mm512_fnmadd_ps(s.b, broadcast_float(corrections + 4 * i), _mm512_mul_ps(t[i], s.a));
+  }
+  if constexpr (f.coding == Coding::two_scales) {
+    dot_planes<kFirstEnd, kQuads, planes>(w, a, Record::kLow, corrections + 4 * rows, sum);
+#pragma GCC unroll 4
+    for (int i = 0; i < n; ++i) t[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i]), s.c, _mm512_mul_ps(t[i], s.b));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < n; ++i) {
+    const __m512 scale = broadcast_float(record + Record::kScales + 4 * (r0 + i));
+    acc[r0 + i] = f.coding == Coding::minimum ? _mm512_fmadd_ps(scale, t[i], acc[r0 + i])
+                                              : _mm512_fmadd_ps(t[i], _mm512_mul_ps(s.a, scale), acc[r0 + i]);
   }
 }
 
@@ -181,8 +197,10 @@ FATHOM_INLINE void panel_step(const uint8_t* head, const uint8_t* head_end, cons
       unpack_pair<type, 2>(block, w);
       unpack_pair<type, 3>(block, w);
       const BlockScales<type> scales(head, run);
-#pragma GCC unroll 16
-      for (int r = 0; r < rows; ++r) acc[r] = block_step<type, rows, planes>(w, scales, record, r, acc[r]);
+      constexpr int kWhole = rows / kTogether * kTogether;
+#pragma GCC unroll 4
+      for (int r = 0; r < kWhole; r += kTogether) block_step<type, rows, planes, kTogether>(w, scales, record, r, acc);
+      if constexpr (kWhole < rows) block_step<type, rows, planes, rows - kWhole>(w, scales, record, kWhole, acc);
     }
   }
 }
