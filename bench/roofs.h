@@ -82,10 +82,9 @@ __attribute__((target("avx512f,avx512vnni"))) inline void vnni_products(int64_t 
   }
 }
 
-#define FATHOM_BENCH_CHAIN(acc)                                                           \
-  "vpmaddubsw %%ymm14, %%ymm14, %%ymm" acc "\n vpmaddwd %%ymm15, %%ymm" acc ", %%ymm" acc \
-  "\n"                                                                                    \
-  "vpaddd %%ymm" acc ", %%ymm13, %%ymm13\n"
+#define FATHOM_BENCH_CHAIN(acc)                                                                           \
+  "vpmaddubsw %%ymm14, %%ymm14, %%ymm12\n vpmaddwd %%ymm15, %%ymm12, %%ymm12\n vpaddd %%ymm12, %%ymm" acc \
+  ", %%ymm" acc "\n"
 
 /// kChains * n times 32 products and sums of bytes: bytes to pairs of 16 bits, pairs to 32 bits, and the sum.
 __attribute__((target("avx2"))) inline void avx2_products(int64_t n) {
@@ -94,7 +93,7 @@ __attribute__((target("avx2"))) inline void avx2_products(int64_t n) {
     asm volatile(FATHOM_BENCH_CHAIN("0") FATHOM_BENCH_CHAIN("1") FATHOM_BENCH_CHAIN("2") FATHOM_BENCH_CHAIN("3")
                      FATHOM_BENCH_CHAIN("4") FATHOM_BENCH_CHAIN("5") FATHOM_BENCH_CHAIN("6") FATHOM_BENCH_CHAIN("7")
                          FATHOM_BENCH_CHAIN("8") FATHOM_BENCH_CHAIN("9")::
-                             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm13");
+                             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm12");
   }
 }
 #undef FATHOM_BENCH_CHAIN
