@@ -191,6 +191,20 @@ HWY_INLINE VecF32 load_bytes(const T* src, int p) {
   return hn::ConvertTo(F32(), hn::PromoteTo(I32(), hn::LoadU(d8, src + p * kLanes)));
 }
 
+/// Scales and minima of a block, 16 outputs each, from the head of a unit of q4_k or q5_k.
+HWY_INLINE void unpack_k_scales(const uint8_t* head, int run, uint8_t* scale, uint8_t* min) {
+  const hn::FixedTag<uint8_t, kPanelRows> d8;
+  const hn::Repartition<uint16_t, decltype(d8)> d16;
+  const auto nibble = hn::Set(d16, 0x0F0F), bits = hn::Set(d16, 0x3030);
+  const auto low = hn::BitCast(d16, hn::LoadU(d8, head + kLowScales + run * kPanelRows));
+  const auto pair = hn::BitCast(d16, hn::LoadU(d8, head + kHighScales + run / 2 * kPanelRows));
+  const auto high = hn::ShiftRightSame(pair, run % 2 * 4);
+  const auto of_scale = hn::Or(hn::And(low, nibble), hn::And(hn::ShiftLeft<4>(high), bits));
+  const auto of_min = hn::Or(hn::And(hn::ShiftRight<4>(low), nibble), hn::And(hn::ShiftLeft<2>(high), bits));
+  hn::Store(hn::BitCast(d8, of_scale), d8, scale);
+  hn::Store(hn::BitCast(d8, of_min), d8, min);
+}
+
 /// What turns integer sums of a block into floats, for each vector of outputs.
 template <DType type>
 struct BlockScales {
@@ -198,12 +212,14 @@ struct BlockScales {
 
   HWY_INLINE BlockScales(const uint8_t* head, int run) {
     constexpr PanelFormat f = kPanelFormat<type>;
+    alignas(16) uint8_t scale[kPanelRows], min[kPanelRows];
+    if constexpr (f.coding == Coding::minimum) unpack_k_scales(head, run, scale, min);
     for (int p = 0; p < kParts; ++p) {
       if constexpr (f.coding == Coding::zero_point) {
         a[p] = load_half(head, p);
       } else if constexpr (f.coding == Coding::minimum) {
-        a[p] = hn::Mul(load_half(head, p), load_bytes(head + 64 + run * kPanelRows, p));
-        b[p] = hn::Mul(load_half(head + kScaleBytes, p), load_bytes(head + 192 + run * kPanelRows, p));
+        a[p] = hn::Mul(load_half(head, p), load_bytes(scale, p));
+        b[p] = hn::Mul(load_half(head + kScaleBytes, p), load_bytes(min, p));
       } else {
         const auto* scales = reinterpret_cast<const int8_t*>(head + kScaleBytes) + 2 * run * kPanelRows;
         a[p] = load_half(head, p);
@@ -300,16 +316,10 @@ void tile(const LinearArgs& args, const TileRange& range) {
 
 template <DType type, int planes>
 void run_quantised(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
-  constexpr TileFn kTiles[9] = {nullptr,
-                                tile<type, 1, planes>,
-                                tile<type, 2, planes>,
-                                tile<type, 3, planes>,
-                                tile<type, 4, planes>,
-                                tile<type, 5, planes>,
-                                tile<type, 6, planes>,
-                                tile<type, 7, planes>,
-                                tile<type, 8, planes>};
-  run_quantised_tiles<type, planes>(args, kTiles, begin, end);
+  constexpr TileFn kTiles[8] = {tile<type, 1, planes>, tile<type, 2, planes>, tile<type, 3, planes>,
+                                tile<type, 4, planes>, tile<type, 5, planes>, tile<type, 6, planes>,
+                                tile<type, 7, planes>, tile<type, 8, planes>};
+  run_quantised_tiles<type, planes>(args, nullptr, kTiles, begin, end);
 }
 
 // ---- plain types ----------------------------------------------------------------------------------------------------
@@ -359,16 +369,10 @@ void plain_tile(const LinearArgs& args, const TileRange& range) {
 
 template <DType type>
 void run_plain(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
-  constexpr TileFn kTiles[9] = {nullptr,
-                                plain_tile<type, 1>,
-                                plain_tile<type, 2>,
-                                plain_tile<type, 3>,
-                                plain_tile<type, 4>,
-                                plain_tile<type, 5>,
-                                plain_tile<type, 6>,
-                                plain_tile<type, 7>,
-                                plain_tile<type, 8>};
-  run_tiles(args, kTiles, 1, float_panel_bytes(type, args.matrix.cols), 1, 1, begin, end);  // one segment: all inputs
+  constexpr TileFn kTiles[8] = {plain_tile<type, 1>, plain_tile<type, 2>, plain_tile<type, 3>, plain_tile<type, 4>,
+                                plain_tile<type, 5>, plain_tile<type, 6>, plain_tile<type, 7>, plain_tile<type, 8>};
+  run_tiles(args, nullptr, kTiles, 1, float_panel_bytes(type, args.matrix.cols), 1, 1, begin,
+            end);  // one segment: all inputs
 }
 
 struct Runs {

@@ -52,8 +52,10 @@ inline float step(const PanelFormat& f, const uint8_t* head, int run, int o, con
     return std::fma(static_cast<float>(dot(f, block, o, a, 0, kQuads)), half_at(head, o) * scale, acc);
   }
   if (f.coding == Coding::minimum) {
-    const float d_scale = half_at(head, o) * static_cast<float>(head[64 + run * kPanelRows + o]);
-    const float d_min = half_at(head + kScaleBytes, o) * static_cast<float>(head[192 + run * kPanelRows + o]);
+    const int low = head[kLowScales + run * kPanelRows + o];
+    const int high = head[kHighScales + run / 2 * kPanelRows + o] >> (run % 2 * 4);
+    const float d_scale = half_at(head, o) * static_cast<float>((low & 15) | (high & 3) << 4);
+    const float d_min = half_at(head + kScaleBytes, o) * static_cast<float>(low >> 4 | (high >> 2 & 3) << 4);
     int32_t sum = 0;
     for (int i = 0; i < kQuantBlock; ++i) sum += a[i];
     const float t = static_cast<float>(dot(f, block, o, a, 0, kQuads)) * d_scale;

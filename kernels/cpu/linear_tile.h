@@ -74,10 +74,10 @@ struct TileRange {
 };
 using TileFn = void (*)(const LinearArgs& args, const TileRange& range);
 
-/// Runs all rows in tiles: tiles[r] serves r rows, r in 1..8; tiles[0] serves 16, or is null. `block_bytes` are those
-/// of a panel's block, all told; `longest` is the longest segment tiles[8] takes, `many` that of more rows.
-inline void run_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t blocks, size_t block_bytes,
-                      int64_t longest, int64_t many, int64_t begin, int64_t end) {
+/// Runs all rows in tiles: tiles[r - 1] serves r rows, `large` 16, where there is one. `block_bytes` are those of a
+/// panel's block, all told; `longest` is the longest segment of 8 rows, `many` that of more.
+inline void run_tiles(const LinearArgs& args, TileFn large, const TileFn (&tiles)[8], int64_t blocks,
+                      size_t block_bytes, int64_t longest, int64_t many, int64_t begin, int64_t end) {
   const bool few = args.n <= 8;
   const int64_t segment = few ? longest : std::min(blocks, many);
   const int64_t fit = static_cast<int64_t>(kGroupBytes / (static_cast<size_t>(segment) * block_bytes));
@@ -87,9 +87,9 @@ inline void run_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t 
       TileRange range{0, p, std::min(end, p + group), b, std::min(blocks, b + segment)};
       while (range.row < args.n) {
         const int64_t left = args.n - range.row;
-        const bool large = left >= kTileRows && tiles[0] != nullptr;
-        const int64_t rows = large ? kTileRows : std::min<int64_t>(left, 8);
-        tiles[large ? 0 : rows](args, range);
+        const bool is_large = left >= kTileRows && large != nullptr;
+        const int64_t rows = is_large ? kTileRows : std::min<int64_t>(left, 8);
+        (is_large ? large : tiles[rows - 1])(args, range);
         range.row += rows;
       }
     }
@@ -97,12 +97,12 @@ inline void run_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t 
 }
 
 template <DType type, int planes>
-void run_quantised_tiles(const LinearArgs& args, const TileFn (&tiles)[9], int64_t begin, int64_t end) {
+void run_quantised_tiles(const LinearArgs& args, TileFn large, const TileFn (&tiles)[8], int64_t begin, int64_t end) {
   constexpr PanelFormat f = kPanelFormat<type>;
   constexpr auto longest =
       static_cast<int64_t>(kTileBytes) / TileRecord<type, 8, planes>::kBytes / 8 * 8;  // whole units of 256
-  run_tiles(args, tiles, args.matrix.cols / kQuantBlock, static_cast<size_t>(f.unit_bytes() / f.blocks()), longest,
-            kManyRowsSegment / planes, begin, end);
+  run_tiles(args, large, tiles, args.matrix.cols / kQuantBlock, static_cast<size_t>(f.unit_bytes() / f.blocks()),
+            longest, kManyRowsSegment / planes, begin, end);
 }
 
 /// 16 outputs of one row on their way to dst: partial sums between segments; after the last they gain the bias.

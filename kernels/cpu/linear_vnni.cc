@@ -50,13 +50,11 @@ FATHOM_INLINE __m512 load_half(const uint8_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 
-FATHOM_INLINE __m512 load_unsigned(const uint8_t* p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
+FATHOM_INLINE __m512 unsigned_bytes(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)); }
 
-FATHOM_INLINE __m512 load_signed(const uint8_t* p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
+FATHOM_INLINE __m128i load_16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+
+FATHOM_INLINE __m512 load_signed(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_16(p))); }
 
 template <int bits>
 FATHOM_INLINE __m512i shift_left(__m512i v) {
@@ -105,8 +103,14 @@ struct BlockScales {
     if constexpr (f.coding == Coding::zero_point) {
       a = load_half(head);
     } else if constexpr (f.coding == Coding::minimum) {
-      a = _mm512_mul_ps(load_half(head), load_unsigned(head + 64 + run * kPanelRows));
-      b = _mm512_mul_ps(load_half(head + kScaleBytes), load_unsigned(head + 192 + run * kPanelRows));
+      const __m128i low = load_16(head + kLowScales + run * kPanelRows), nibble = _mm_set1_epi8(0x0F);
+      const __m128i pair = load_16(head + kHighScales + run / 2 * kPanelRows), bits = _mm_set1_epi8(0x30);
+      const __m128i high = _mm_srl_epi16(pair, _mm_cvtsi32_si128(run % 2 * 4));
+      const __m128i scale = _mm_or_si128(_mm_and_si128(low, nibble), _mm_and_si128(_mm_slli_epi16(high, 4), bits));
+      const __m128i min =
+          _mm_or_si128(_mm_and_si128(_mm_srli_epi16(low, 4), nibble), _mm_and_si128(_mm_slli_epi16(high, 2), bits));
+      a = _mm512_mul_ps(load_half(head), unsigned_bytes(scale));
+      b = _mm512_mul_ps(load_half(head + kScaleBytes), unsigned_bytes(min));
     } else {
       a = load_half(head);
       b = load_signed(head + kScaleBytes + 2 * run * kPanelRows);
@@ -242,10 +246,10 @@ namespace {
 
 template <DType type, int planes>
 void run(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
-  constexpr TileFn kTiles[9] = {tile<type, 16, planes>, tile<type, 1, planes>, tile<type, 2, planes>,
-                                tile<type, 3, planes>,  tile<type, 4, planes>, tile<type, 5, planes>,
-                                tile<type, 6, planes>,  tile<type, 7, planes>, tile<type, 8, planes>};
-  run_quantised_tiles<type, planes>(args, kTiles, begin, end);
+  constexpr TileFn kTiles[8] = {tile<type, 1, planes>, tile<type, 2, planes>, tile<type, 3, planes>,
+                                tile<type, 4, planes>, tile<type, 5, planes>, tile<type, 6, planes>,
+                                tile<type, 7, planes>, tile<type, 8, planes>};
+  run_quantised_tiles<type, planes>(args, tile<type, 16, planes>, kTiles, begin, end);
 }
 
 struct Runs {

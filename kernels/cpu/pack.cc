@@ -106,8 +106,9 @@ void put_scales(const uint8_t* src, int o, uint8_t* head) {
     std::memcpy(head + kScaleBytes + 2 * o, src + 2, 2);
     const KScales k = unpack_k_scales(src + 4);
     for (int run = 0; run < 8; ++run) {
-      head[64 + run * kPanelRows + o] = k.scale[run];
-      head[192 + run * kPanelRows + o] = k.min[run];
+      const int low = (k.scale[run] & 15) | (k.min[run] & 15) << 4, high = k.scale[run] >> 4 | k.min[run] >> 4 << 2;
+      head[kLowScales + run * kPanelRows + o] = static_cast<uint8_t>(low);
+      head[kHighScales + run / 2 * kPanelRows + o] |= static_cast<uint8_t>(high << (run % 2 * 4));
     }
   } else if constexpr (type == DType::q6_k) {
     std::memcpy(head + 2 * o, src + 208, 2);

@@ -10,10 +10,12 @@
 //   8 bits    8 vectors of signed bytes
 // and a panel is a sequence of units, each a head and its blocks:
 //   q4_0 q5_0 q8_0   units of 32 inputs: d f16 [16]
-//   q4_k q5_k        units of 256 inputs: d f16 [16], dmin f16 [16], scale u8 [8, 16], min u8 [8, 16]
+//   q4_k q5_k        units of 256 inputs: d f16 [16], dmin f16 [16], low u8 [8, 16], high u8 [4, 16]; block b's low has
+//                    four bits of its scale and, above them, four of its min; two more of each are bits 4 (b % 2) to
+//                    4 (b % 2) + 3 of high [b / 2]
 //   q6_k             units of 256 inputs: d f16 [16], scale s8 [16, 16]
-// which is the file's size, plus 2.8 % for q4_k and 2.3 % for q5_k (their 6-bit scales become bytes). One stream,
-// scales among codes: with all scales of a panel in front of its codes, one row ran at 0.4 of the memory's speed.
+// which is the file's size. One stream, scales among codes: with all scales of a panel in front of its codes, one row
+// ran at 0.4 of the memory's speed.
 //
 // Order of sums, for one output and one row; a = activations of a block, s their scale, q = codes. acc starts at 0,
 // blocks ascend, the last step adds the bias. Each line's fma and products round once; everything called isum is exact.
@@ -40,6 +42,8 @@ inline constexpr int kPanelRows = 16;
 inline constexpr int kVectorBytes = 64;  // one quad of all outputs
 inline constexpr int kQuads = kQuantBlock / 4;
 inline constexpr int kScaleBytes = 2 * kPanelRows;  // one f16 for each output
+inline constexpr int kLowScales = 2 * kScaleBytes;  // where they begin in the head of q4_k and q5_k
+inline constexpr int kHighScales = kLowScales + 8 * kPanelRows;
 
 /// How codes become weights.
 enum class Coding : uint8_t {
@@ -71,9 +75,9 @@ inline constexpr PanelFormat kPanelFormat<DType::q5_0>{Coding::zero_point, 32, 3
 template <>
 inline constexpr PanelFormat kPanelFormat<DType::q8_0>{Coding::zero_point, 32, 32, 512, 128, 0, true};
 template <>
-inline constexpr PanelFormat kPanelFormat<DType::q4_k>{Coding::minimum, 256, 320, 256, 15, 0, false};
+inline constexpr PanelFormat kPanelFormat<DType::q4_k>{Coding::minimum, 256, 256, 256, 15, 0, false};
 template <>
-inline constexpr PanelFormat kPanelFormat<DType::q5_k>{Coding::minimum, 256, 320, 320, 31, 0, false};
+inline constexpr PanelFormat kPanelFormat<DType::q5_k>{Coding::minimum, 256, 256, 320, 31, 0, false};
 template <>
 inline constexpr PanelFormat kPanelFormat<DType::q6_k>{Coding::two_scales, 256, 288, 384, 63, 32, false};
 

@@ -18,7 +18,7 @@
 namespace fathom {
 
 /// Raise it whenever any pack() writes other bytes; tests/model/packed_file_test.cc notices.
-inline constexpr uint32_t kPackedVersion = 1;
+inline constexpr uint32_t kPackedVersion = 2;
 
 /// What the packed memory was made of.
 struct PackedKey {
