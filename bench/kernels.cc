@@ -189,6 +189,7 @@ int main(int argc, char** argv) {
     ++argv, --argc;
   }
   benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   auto pool = ThreadPool::make(threads);
   if (!pool) return std::fprintf(stderr, "%s\n", pool.error().message.c_str()), 2;
   int32_t n_tables = 0;
@@ -209,6 +210,7 @@ int main(int argc, char** argv) {
           ->Unit(benchmark::kMicrosecond);
     }
   }
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  if (benchmark::RunSpecifiedBenchmarks() > 0) return 0;
+  std::fprintf(stderr, "bench_kernels: no case has that name: --benchmark_list_tests lists them\n");
+  return 2;
 }

@@ -21,6 +21,7 @@ KERNELS = common.ROOT / "build" / "release" / "bench" / "bench_kernels"
 PICTURE = common.ROOT / "docs" / "images" / "roofline.svg"
 TABLES = {"vnni": "cpu/avx512vnni", "avx2": "cpu/avx2"}
 SHAPES = ("2048x640/q5_0", "640x2048/q4_k", "640x2048/q6_k", "151936x896/q8_0")
+ROWS = (1, 2, 4, 8, 16, 64, 512)  # that bench_kernels measures
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#aa4499")  # Okabe and Ito; told apart without red and green
 MARKS = ("circle", "square", "triangle", "diamond")
 NAME = re.compile(r"linear/(\d+x\d+/\w+)/(cpu/\w+)/fast/n:(\d+)/threads:(\d+)")
@@ -32,8 +33,10 @@ LEFT, RIGHT, TOP, BOTTOM = 78, 24, 64, 62
 def measured(options):
     """What bench_kernels says of the shapes drawn."""
     if options.source:
-        with open(options.source) as file:
-            return json.load(file)["benchmarks"]
+        try:
+            return json.loads(open(options.source).read())["benchmarks"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            common.die(f"--from {options.source}: {error}: give what bench_kernels --benchmark_format=json printed")
     if not KERNELS.exists():
         common.die(f"{KERNELS} is not built: run the bench through ./dev bench")
     rows = "|".join(map(str, options.rows))
@@ -164,10 +167,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--isa", default=None, help="vnni or avx2; default: the machine's best")
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8, 16, 64, 512])
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="of " + " ".join(map(str, ROWS)))
     parser.add_argument("--from", dest="source", default=None, metavar="FILE", help="JSON of bench_kernels")
     options = parser.parse_args()
     options.isa = common.chosen_isa(options.isa)
+    for n in options.rows:
+        if n not in ROWS:
+            common.die(f"--rows {n}: choose from {' '.join(map(str, ROWS))}")
     benchmarks = measured(options)
     found = series(benchmarks, TABLES[options.isa])
     if not found:

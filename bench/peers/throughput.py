@@ -134,13 +134,15 @@ def parse():
 
 def main():
     options = parse()
-    if os.getloadavg()[0] > 0.5:
-        common.say(f"peers: other programs are running (load {os.getloadavg()[0]:.1f}): ratios of this run mean little, "
+    load = os.getloadavg()[0]  # before this bench adds its own
+    if load > 0.5:
+        common.say(f"peers: other programs are running (load {load:.1f}): ratios of this run mean little, "
                    "for OpenMP's barriers suffer more from a core that is taken away than ours")
     lines = []
     with common.scratch_file() as scratch:
         for name in common.chosen_models(options.model):
             for figure in figures(name, options, scratch):
+                figure["load_before"] = round(load, 2)
                 lines.append(figure)
                 if options.json:
                     print(json.dumps(figure), flush=True)

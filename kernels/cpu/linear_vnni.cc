@@ -1,6 +1,6 @@
 // Quantised products with AVX-512 VNNI: a block is eight 64-byte vectors of codes in registers, unpacked once for up to
-// 16 rows; each row costs eight vpdpbusd with a broadcast operand and three or four float steps. Order of sums:
-// panel.h. Next in the flow: kernels/cpu/tables.cc, which offers this list where CPUID has avx512vnni.
+// 16 rows; each row costs eight vpdpbusd with a broadcast operand and two to four float steps, conversions aside. Order
+// of sums: panel.h. Next in the flow: kernels/cpu/tables.cc, which offers this list where CPUID has avx512vnni.
 //
 // Codes are unsigned here: q8_0 gets 128 added, which its correction takes off again. vpdpbusd adds four products of at
 // most 255 * 127 to 32 bits without saturation.

@@ -81,7 +81,7 @@ inline constexpr PanelFormat kPanelFormat<DType::q5_k>{Coding::minimum, 256, 256
 template <>
 inline constexpr PanelFormat kPanelFormat<DType::q6_k>{Coding::two_scales, 256, 288, 384, 63, 32, false};
 
-/// Bytes of one panel; a multiple of 32, as are the places of all scales and codes in it.
+/// Bytes of one panel; a multiple of 32. Codes lie at multiples of 32, scales at multiples of 16.
 constexpr size_t panel_bytes(const PanelFormat& f, int64_t cols) {
   return static_cast<size_t>(cols / f.unit) * static_cast<size_t>(f.unit_bytes());
 }

@@ -87,7 +87,9 @@ Json result_of(const Perplexity& p, int32_t ctx, const Policy& policy, const Mod
           {"n_scored", p.n_scored},
           {"n_layers", model.config().n_layers},
           {"ctx", ctx},
-          {"policy", policy.text()}};
+          {"policy", policy.text()},
+          {"numeric_path", model.fingerprint().numeric_path},
+          {"kernels", model.tables()[0]->name}};
 }
 
 Result<int> run(const Args& args) {

@@ -170,7 +170,10 @@ Result<int> check(const Args& args, TraceReader& reader) {
   } else if (c.difference.empty()) {
     FATHOM_TRY(print(fmt::format("the same again: {} rows and {} decisions, bit for bit\n", c.rows, c.decisions)));
   } else {
-    FATHOM_TRY(print(fmt::format("different: {}\n", c.difference)));
+    FATHOM_TRY(
+        print(fmt::format("different: {}\n(another instruction set rounds otherwise: check where the trace was "
+                          "recorded, with its --target)\n",
+                          c.difference)));
   }
   return c.difference.empty() ? kOk : kFailure;
 }

@@ -46,6 +46,8 @@ Json result_of(const Generation& g, const Model& model, const Policy& policy) {
           {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
           {"kv_bytes", g.kv_bytes},
           {"policy", policy.text()},
+          {"numeric_path", model.fingerprint().numeric_path},
+          {"kernels", model.tables()[0]->name},
           {"stop_reason", interrupted() ? "interrupt" : name(g.stop_reason)},
           {"depths", g.depths},
           {"prompt_work", g.prompt_work}};

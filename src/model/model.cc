@@ -34,10 +34,9 @@ Result<std::vector<const KernelTable*>> choose_tables(const char* target) {
     names += fmt::format(", {}", cpu[i]->name);
   }
   if (target == nullptr) return std::vector<const KernelTable*>{ref};
-  return Error{ErrorCode::argument,
-               fmt::format("OpenOptions::target \"{}\": this machine has {}: take one of these, or null for "
-                           "the best",
-                           gguf::printable(target), names)};
+  return Error{ErrorCode::argument, fmt::format("target \"{}\": this machine has {}: take one of these, or none for "
+                                                "the best",
+                                                gguf::printable(target), names)};
 }
 
 }  // namespace
