@@ -19,7 +19,7 @@
 namespace fathom::trace_format {
 
 inline constexpr char kMagic[8] = {'F', 'A', 'T', 'H', 'O', 'M', 'T', 'R'};
-inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kVersion = 3;
 inline constexpr uint32_t kMaxRecordBytes = uint32_t{1} << 20;
 inline constexpr uint32_t kMaxHeaderBytes = uint32_t{1} << 24;
 inline constexpr int32_t kMaxLayers = 4096;
@@ -27,10 +27,10 @@ inline constexpr size_t kMaxEventRows = 1024;  // longer events are written in p
 inline constexpr size_t kMaxStepRows = 65536;  // rows of a step that are remembered; those beyond name themselves
 inline constexpr size_t kFlushBytes = 65536;   // a record of this size is written before its step ends
 
-enum class Tag : uint8_t { rows = 1, more_rows = 2, boundary = 3, commit = 4 };
+enum class Tag : uint8_t { rows = 1, more_rows = 2, boundary = 3, commit = 4, rollback = 5, choice = 6 };
 
 // Flags of a row in a rows event.
-enum : uint8_t { kGenerated = 1, kOtherSequence = 2, kOtherPosition = 4 };
+enum : uint8_t { kGenerated = 1, kOtherSequence = 2, kOtherPosition = 4, kDraft = 8, kSettled = 16 };
 // Flags of a row in a boundary event.
 enum : uint8_t {
   kDecided = 1,     // the decision is not {run, -1}
@@ -43,6 +43,8 @@ enum : uint8_t {
 };
 // Flags of a row in a commit event.
 enum : uint8_t { kCommitNotNext = 1, kNoToken = 2, kDepth = 4, kWork = 8 };
+// Flags of a choice; a number without its flag is 0.
+enum : uint8_t { kChosenSequence = 1, kChosenPosition = 2, kOwn = 4, kSource = 8, kProposed = 16, kConfidence = 32 };
 
 /// A row of the running step and what its last boundary said.
 struct KnownRow {
@@ -64,7 +66,7 @@ struct Memory {
   };
   std::vector<KnownRow> rows;     // of the running step
   std::vector<LayerWork> layers;  // [n_layers] of the last row at each boundary
-  int32_t sequence = 0;           // of the last row that entered
+  int32_t sequence = 0;           // of the last row that entered, or of the one before the row that is expected
   int32_t position = -1;
   float depth = 0;  // of the last commit
   float work = 0;
@@ -74,6 +76,14 @@ struct Memory {
     position = row.position;
     if (rows.size() < kMaxStepRows) rows.push_back(row);
   }
+
+  // The row to enter next is predicted to be this one.
+  void expect(int32_t next_sequence, int32_t next_position) {
+    sequence = next_sequence;
+    position = static_cast<int32_t>(int64_t{next_position} - 1);
+  }
+
+  bool expects(int32_t next_position) const { return next_position == int64_t{position} + 1; }
 };
 
 constexpr uint32_t zigzag(int32_t x) { return (static_cast<uint32_t>(x) << 1) ^ static_cast<uint32_t>(x >> 31); }

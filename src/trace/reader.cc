@@ -137,6 +137,12 @@ struct TraceReader::Impl {
     return in.ok ? n : 0;
   }
 
+  // The position behind the last row's.
+  int32_t expected_position() {
+    if (memory.position == std::numeric_limits<int32_t>::max()) return in.ok = false, 0;
+    return memory.position + 1;
+  }
+
   // The known row that a reference names, or null for one that names itself; moves `next` behind it.
   tf::KnownRow* refer(bool explicitly, size_t& next) {
     const uint32_t behind = explicitly ? in.varint(static_cast<uint32_t>(tf::kMaxStepRows)) : 1;
@@ -151,16 +157,11 @@ struct TraceReader::Impl {
     event.rows.resize(count());
     for (TraceRow& row : event.rows) {
       const uint8_t flags = in.u8();
-      if (flags > (tf::kGenerated | tf::kOtherSequence | tf::kOtherPosition)) in.ok = false;
+      if (flags >= 2 * tf::kSettled || (flags & tf::kDraft && flags & tf::kSettled)) in.ok = false;
       row.kind = flags & tf::kGenerated ? RowKind::generated : RowKind::prompt;
+      row.role = flags & tf::kDraft ? RowRole::draft : flags & tf::kSettled ? RowRole::settled : RowRole::certain;
       row.sequence = flags & tf::kOtherSequence ? integer() : memory.sequence;
-      if (flags & tf::kOtherPosition) {
-        row.position = natural();
-      } else if (memory.position == std::numeric_limits<int32_t>::max()) {
-        in.ok = false;
-      } else {
-        row.position = memory.position + 1;
-      }
+      row.position = flags & tf::kOtherPosition ? natural() : expected_position();
       row.token = integer();
       if (!in.ok) return;
       memory.enter({.sequence = row.sequence, .position = row.position, .kind = row.kind});
@@ -236,6 +237,48 @@ struct TraceReader::Impl {
     }
   }
 
+  void decode_rollback(TraceEvent& event) {
+    event.rollbacks.resize(count());
+    for (TraceRollback& rollback : event.rollbacks) {
+      rollback.sequence = integer();
+      rollback.length = natural();
+      if (!in.ok) return;
+      memory.expect(rollback.sequence, rollback.length);
+    }
+  }
+
+  void decode_choice(TraceEvent& event) {
+    event.choices.resize(count());
+    for (TraceChoice& choice : event.choices) {
+      const uint8_t flags = in.u8();
+      if (flags >= 2 * tf::kConfidence) in.ok = false;
+      choice.sequence = flags & tf::kChosenSequence ? integer() : memory.sequence;
+      choice.position = flags & tf::kChosenPosition ? natural() : expected_position();
+      choice.own = flags & tf::kOwn ? natural() : 0;
+      choice.source = flags & tf::kSource ? natural() : 0;
+      choice.proposed = flags & tf::kProposed ? natural() : 0;
+      choice.confidence = flags & tf::kConfidence ? natural() : 0;
+      if (!in.ok) return;
+      memory.expect(choice.sequence, choice.position);
+    }
+  }
+
+  void decode(TraceEvent& event) {
+    switch (event.kind) {
+      case TraceEvent::Kind::rows:
+      case TraceEvent::Kind::more_rows:
+        return decode_rows(event);
+      case TraceEvent::Kind::boundary:
+        return decode_boundary(event);
+      case TraceEvent::Kind::commit:
+        return decode_commit(event);
+      case TraceEvent::Kind::rollback:
+        return decode_rollback(event);
+      case TraceEvent::Kind::choice:
+        return decode_choice(event);
+    }
+  }
+
   Result<bool> next(TraceEvent& event) {
     if (in.empty()) {
       FATHOM_TRY(const bool whole, load(tf::kMaxRecordBytes));
@@ -246,16 +289,13 @@ struct TraceReader::Impl {
     event.steps.clear();
     event.decisions.clear();
     event.commits.clear();
+    event.rollbacks.clear();
+    event.choices.clear();
     const uint8_t tag = in.u8();
-    if (tag < 1 || tag > 4) return bad(record_offset, "a record with an unknown event");
+    if (tag < static_cast<uint8_t>(tf::Tag::rows) || tag > static_cast<uint8_t>(tf::Tag::choice))
+      return bad(record_offset, "a record with an unknown event");
     event.kind = static_cast<TraceEvent::Kind>(tag - 1);
-    if (event.kind == TraceEvent::Kind::boundary) {
-      decode_boundary(event);
-    } else if (event.kind == TraceEvent::Kind::commit) {
-      decode_commit(event);
-    } else {
-      decode_rows(event);
-    }
+    decode(event);
     if (!in.ok) return bad(record_offset, "a record with impossible contents");
     return true;
   }

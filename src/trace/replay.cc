@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <unordered_map>
 #include <vector>
 
@@ -18,6 +19,8 @@ struct Row {
   int32_t sequence = 0;
   int32_t position = 0;
   RowKind kind = RowKind::prompt;
+  bool settles = false;
+  bool asked = true;  // false: a choice ran it in full, and no policy said so
   int32_t generated = 0;
   int32_t next_layer = 0;  // the boundary to ask about next
   int32_t halves = 0;      // half layers run so far
@@ -31,6 +34,8 @@ struct Row {
 
 // A sequence up to the running step.
 struct Sequence {
+  int64_t length = 0;                                     // positions, up to the last row that entered
+  int64_t own_end = std::numeric_limits<int64_t>::max();  // generated rows from here on were run in full by a choice
   int32_t generated = 0;
   bool diverged = false;
   bool unknown = false;
@@ -56,6 +61,11 @@ class Replay {
         return decide(event);
       case TraceEvent::Kind::commit:
         return commit(event);
+      case TraceEvent::Kind::rollback:
+        return roll_back(event);
+      case TraceEvent::Kind::choice:
+        for (const TraceChoice& c : event.choices) sequences_[c.sequence].own_end = int64_t{c.position} + c.own;
+        return {};
     }
     return {};
   }
@@ -83,13 +93,38 @@ class Replay {
     }
     for (const TraceRow& r : event.rows) {
       Sequence& sequence = sequences_[r.sequence];
-      if (r.position == 0) sequence = {};
+      const bool settles = r.role == RowRole::settled;
+      if (settles && r.position >= sequence.length) return bad("settles an unknown row,", r.sequence, r.position);
+      if (r.position == 0 && !settles) sequence = {.own_end = sequence.own_end};
       if (!index_.emplace(key_of(r.sequence, r.position), rows_.size()).second) {
         return bad("a step holds twice", r.sequence, r.position);
       }
-      rows_.push_back({.sequence = r.sequence, .position = r.position, .kind = r.kind});
-      if (r.kind == RowKind::generated) rows_.back().generated = sequence.generated++;
-      rows_.back().checks_differ = sequence.checks_differ;
+      rows_.push_back({.sequence = r.sequence, .position = r.position, .kind = r.kind, .settles = settles});
+      report_.settled_rows += settles;
+      if (!settles) enter(rows_.back(), r.role, sequence);
+    }
+    return {};
+  }
+
+  // A row that is in its sequence for the first time, or again after it was taken back.
+  void enter(Row& row, RowRole role, Sequence& sequence) {
+    sequence.length = int64_t{row.position} + 1;
+    report_.drafted_rows += role == RowRole::draft;
+    row.checks_differ = sequence.checks_differ;
+    if (row.kind != RowKind::generated) return;
+    row.generated = sequence.generated++;
+    row.asked = row.position < sequence.own_end;
+  }
+
+  Result<void> roll_back(const TraceEvent& event) {
+    for (const TraceRollback& r : event.rollbacks) {
+      Sequence& sequence = sequences_[r.sequence];
+      const int64_t rows = sequence.length - r.length;
+      if (rows < 0) return bad("takes back rows that are not there, from", r.sequence, r.length);
+      if (rows > sequence.generated) return bad("takes back rows that were not generated, from", r.sequence, r.length);
+      sequence.length = r.length;
+      sequence.generated -= static_cast<int32_t>(rows);
+      report_.rolled_back_rows += rows;
     }
     return {};
   }
@@ -100,6 +135,7 @@ class Replay {
       const auto found = index_.find(key_of(event.sequences[i], step.position));
       if (found == index_.end()) return bad("a decision about an unknown row,", event.sequences[i], step.position);
       Row& row = rows_[found->second];
+      if (row.settles) return bad("a decision about a row that settles,", row.sequence, row.position);
       if (step.layer < row.next_layer && row.fate == Fate::open) {
         return bad("decisions out of order at", row.sequence, row.position);
       }
@@ -118,8 +154,9 @@ class Replay {
       if (found == index_.end()) return bad("the end of an unknown row,", c.sequence, c.position);
       Row& row = rows_[found->second];
       if (row.committed) return bad("a second end of", c.sequence, c.position);
-      pass_unrecorded(row, n_layers_);
       row.committed = true;
+      if (row.settles) continue;
+      pass_unrecorded(row, n_layers_);
       row.recorded_depth = c.depth;
       if (row.fate == Fate::open || row.fate == Fate::left) row.depth = c.depth;
     }
@@ -128,6 +165,10 @@ class Replay {
 
   // Boundaries up to `end` that the trace left out: nothing was read there and the row ran on.
   void pass_unrecorded(Row& row, int32_t end) {
+    if (!row.asked && row.next_layer < end) {
+      row.halves += 2 * (end - row.next_layer);
+      row.next_layer = end;
+    }
     Step step;
     step.n_layers = n_layers_;
     step.position = row.position;
@@ -185,6 +226,7 @@ class Replay {
   // Counts the rows of the step, in order: what one row does makes the rows after it unknown.
   void end_step() {
     for (const Row& row : rows_) {
+      if (row.settles) continue;
       Sequence& sequence = sequences_[row.sequence];
       if (row.committed) count(row, sequence);
       sequence.checks_differ |= row.checks_differ;
@@ -205,7 +247,9 @@ class Replay {
     } else if (sequence.unknown || row.fate == Fate::unknown) {
       ++report_.unknown_signal;
     } else {
-      ++(row.fate == Fate::different ? report_.decided_differently : report_.decided_same);
+      const bool same = row.fate != Fate::different;
+      ++(same ? report_.decided_same : report_.decided_differently);
+      report_.not_asked_rows += same && !row.asked;
     }
     if (row.kind != RowKind::generated) return;
     ++report_.generated_rows;

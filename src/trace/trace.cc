@@ -144,7 +144,9 @@ struct Trace::Impl {
     for (const TraceRow& row : rows) {
       uint8_t flags = row.kind == RowKind::generated ? tf::kGenerated : 0;
       if (row.sequence != memory.sequence) flags |= tf::kOtherSequence;
-      if (row.position != int64_t{memory.position} + 1) flags |= tf::kOtherPosition;
+      if (!memory.expects(row.position)) flags |= tf::kOtherPosition;
+      if (row.role == RowRole::draft) flags |= tf::kDraft;
+      if (row.role == RowRole::settled) flags |= tf::kSettled;
       out.u8(flags);
       if (flags & tf::kOtherSequence) out.varint(tf::zigzag(row.sequence));
       if (flags & tf::kOtherPosition) out.varint(static_cast<uint32_t>(row.position));
@@ -212,6 +214,42 @@ struct Trace::Impl {
     memory.depth = commit.depth;
     memory.work = commit.work;
     return known == nullptr ? next : static_cast<size_t>(known - memory.rows.data()) + 1;
+  }
+
+  void encode(const TraceRollback& rollback) {
+    out.varint(tf::zigzag(rollback.sequence));
+    out.varint(static_cast<uint32_t>(rollback.length));
+    memory.expect(rollback.sequence, rollback.length);
+  }
+
+  void encode(const TraceChoice& choice) {
+    const std::pair<uint8_t, int32_t> numbers[] = {{tf::kOwn, choice.own},
+                                                   {tf::kSource, choice.source},
+                                                   {tf::kProposed, choice.proposed},
+                                                   {tf::kConfidence, choice.confidence}};
+    uint8_t flags = 0;
+    if (choice.sequence != memory.sequence) flags |= tf::kChosenSequence;
+    if (!memory.expects(choice.position)) flags |= tf::kChosenPosition;
+    for (const auto& [flag, number] : numbers) flags |= number != 0 ? flag : 0;
+    out.u8(flags);
+    if (flags & tf::kChosenSequence) out.varint(tf::zigzag(choice.sequence));
+    if (flags & tf::kChosenPosition) out.varint(static_cast<uint32_t>(choice.position));
+    for (const auto& [flag, number] : numbers) {
+      if (flags & flag) out.varint(static_cast<uint32_t>(number));
+    }
+    memory.expect(choice.sequence, choice.position);
+  }
+
+  // Events of items that refer to nothing.
+  template <class T>
+  void encode_all(tf::Tag tag, std::span<const T> items) {
+    for (size_t begin = 0; begin < items.size(); begin += tf::kMaxEventRows) {
+      const auto part = items.subspan(begin, std::min(tf::kMaxEventRows, items.size() - begin));
+      out.u8(static_cast<uint8_t>(tag));
+      out.varint(part.size());
+      for (const T& item : part) encode(item);
+      if (out.bytes.size() >= tf::kFlushBytes) flush();
+    }
   }
 };
 
@@ -287,6 +325,14 @@ void Trace::commit(std::span<const TraceCommit> commits) noexcept {
     }
     impl_->flush();
   });
+}
+
+void Trace::rollback(std::span<const TraceRollback> rollbacks) noexcept {
+  impl_->event([&] { impl_->encode_all(tf::Tag::rollback, rollbacks); });
+}
+
+void Trace::choice(std::span<const TraceChoice> choices) noexcept {
+  impl_->event([&] { impl_->encode_all(tf::Tag::choice, choices); });
 }
 
 Result<void> Trace::finish() {

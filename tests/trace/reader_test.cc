@@ -78,7 +78,7 @@ void expect_impossible(const std::string& payload, const char* what) {
   EXPECT_NE(events.error().message.find("byte "), std::string::npos) << events.error().message;
 }
 
-constexpr uint64_t kRowsTag = 1, kMoreRowsTag = 2, kBoundaryTag = 3, kCommitTag = 4;
+constexpr uint64_t kRowsTag = 1, kMoreRowsTag = 2, kBoundaryTag = 3, kCommitTag = 4, kRollbackTag = 5, kChoiceTag = 6;
 constexpr uint64_t kIntMax = 0x7fffffff;
 
 // A step of two rows.
@@ -111,10 +111,11 @@ TEST(Trace, AVerdictThatThereIsNotIsAnError) {
 }
 
 TEST(Trace, ACountThatItsRecordCannotHoldIsAnErrorBeforeMemoryIsTaken) {
-  for (const uint64_t tag : {kRowsTag, kMoreRowsTag, kCommitTag}) {
+  for (const uint64_t tag : {kRowsTag, kMoreRowsTag, kCommitTag, kRollbackTag, kChoiceTag}) {
     TraceEvent event;
     ASSERT_FALSE(events_of(encoded({tag, 1000, 0, 10}), &event));
-    EXPECT_EQ(event.rows.size() + event.commits.size(), 0u) << "tag " << tag;
+    EXPECT_EQ(event.rows.size() + event.commits.size() + event.rollbacks.size() + event.choices.size(), 0u)
+        << "tag " << tag;
   }
   TraceEvent event;
   ASSERT_FALSE(events_of(encoded({kBoundaryTag, 0, 0, 1, 1000, 0, 0}), &event));
@@ -127,8 +128,9 @@ TEST(Trace, ACountThatItsRecordCannotHoldIsAnErrorBeforeMemoryIsTaken) {
 
 TEST(Trace, FieldsOutOfTheirRangeAreErrors) {
   expect_impossible(encoded({0}), "an event of tag 0");
-  expect_impossible(encoded({5, 0}), "an event of tag 5");
-  expect_impossible(encoded({kRowsTag, 1, 8, 10}), "an unknown flag of a row");
+  expect_impossible(encoded({7, 0}), "an event of tag 7");
+  expect_impossible(encoded({kRowsTag, 1, 32, 10}), "an unknown flag of a row");
+  expect_impossible(encoded({kRowsTag, 1, tf::kDraft | tf::kSettled, 10}), "a draft that settles");
   expect_read(encoded({kRowsTag, 1, tf::kOtherPosition, kIntMax, 10}), "the last position");
   expect_impossible(encoded({kRowsTag, 1, tf::kOtherPosition, kIntMax + 1, 10}), "a position past the last");
   expect_impossible(encoded({kRowsTag, 2, tf::kOtherPosition, kIntMax, 10, 0, 10}), "the position after the last");
@@ -146,6 +148,22 @@ TEST(Trace, FieldsOutOfTheirRangeAreErrors) {
   expect_impossible(boundary({0, 0, 1, 1, tf::kNotNext, 0, 4, 6, 2}), "a row of the third kind");
   expect_impossible(two_rows() + encoded({kCommitTag, 1, 16 | tf::kNoToken}), "an unknown flag of a row's end");
   expect_impossible(two_rows() + encoded({kCommitTag, 1, 0, kIntMax + 1}), "a next token past the last");
+}
+
+TEST(Trace, RollbacksAndChoicesOutOfTheirRangeAreErrors) {
+  expect_read(encoded({kRollbackTag, 1, 0, kIntMax}), "a rollback to the last length");
+  expect_impossible(encoded({kRollbackTag, 1, 0, kIntMax + 1}), "a rollback past the last length");
+  expect_impossible(encoded({kRollbackTag, 1, uint64_t{1} << 32, 0}), "a sequence of 33 bits");
+  expect_impossible(encoded({kRollbackTag, 2, 0, 1, 0}), "a rollback without its length");
+  expect_read(encoded({kChoiceTag, 1, 63, 1, kIntMax, kIntMax, kIntMax, kIntMax, kIntMax}), "the largest choice");
+  expect_impossible(encoded({kChoiceTag, 1}) + "\x40", "an unknown flag of a choice");
+  for (const uint64_t flag : {tf::kChosenPosition, tf::kOwn, tf::kSource, tf::kProposed, tf::kConfidence}) {
+    expect_impossible(encoded({kChoiceTag, 1, flag, kIntMax + 1}), "a number of a choice past the last");
+    expect_impossible(encoded({kChoiceTag, 1, flag}), "a number of a choice that is not there");
+  }
+  const std::string at_the_end = encoded({kRowsTag, 1, tf::kOtherPosition, kIntMax, 10});
+  expect_impossible(at_the_end + encoded({kChoiceTag, 1, 0}), "a choice about the position after the last");
+  expect_read(at_the_end + encoded({kRollbackTag, 1, 0, kIntMax, kRowsTag, 1, 0, 10}), "the last position again");
 }
 
 }  // namespace

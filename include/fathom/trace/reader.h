@@ -22,6 +22,8 @@ struct TraceEvent {
     more_rows,  ///< rows that belong to the running step
     boundary,
     commit,
+    rollback,  ///< rows of the running step, and of those before, are taken back
+    choice,    ///< about the step that comes
   };
   Kind kind = Kind::rows;
   std::vector<TraceRow> rows;
@@ -31,6 +33,8 @@ struct TraceEvent {
   std::vector<Step> steps;
   std::vector<Decision> decisions;  // [steps]
   std::vector<TraceCommit> commits;
+  std::vector<TraceRollback> rollbacks;
+  std::vector<TraceChoice> choices;
 };
 
 class FATHOM_API TraceReader {

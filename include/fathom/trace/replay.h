@@ -20,7 +20,9 @@ struct ReplayDifference {
   Verdict replayed = Verdict::run;
 };
 
-/// Rows by what is known about the other policy's decisions. The four kinds add up to `rows`.
+/// Rows by what is known about the other policy's decisions. The four kinds add up to `rows`. A row counts once, in the
+/// step that it entered first and with the depth of its end there: settling adds nothing, and what was taken back
+/// stays.
 struct ReplayReport {
   int64_t rows = 0;                      // that the trace saw to their end
   int64_t decided_same = 0;              // at every boundary
@@ -32,6 +34,10 @@ struct ReplayReport {
   int64_t depth_known_rows = 0;          // generated rows whose depth under the other policy is known
   double known_depth = 0;                // their mean depth under the other policy
   double known_recorded_depth = 0;       // their mean depth in the record
+  int64_t drafted_rows = 0;              // entered as drafts
+  int64_t settled_rows = 0;              // entered again to settle
+  int64_t rolled_back_rows = 0;          // taken back
+  int64_t not_asked_rows = 0;            // of decided_same: a choice ran them in full, whatever the policy
   std::optional<ReplayDifference> first_difference = {};
   bool truncated = false;  // the file ends inside a record
 };
@@ -40,8 +46,12 @@ struct ReplayReport {
 /// A boundary that is not in the trace is one where the recorded policy read and changed nothing; the other policy is
 /// asked there too, with no signals. Work counts as recorded while both policies check at the same boundaries; where it
 /// does not, a decision is known only if it is the same for no work spent and for more than any.
+/// Choices count as recorded: the rows that they run in full are no decisions of a policy, and neither are rows that
+/// settle. Rows behind a rollback are counted on from where it went back to.
 /// A row's depth is known where its decisions are the same or where the first other one is an exit.
-///   errors   those of TraceReader::next; format: decisions about rows that the trace does not hold, or out of order
+///   errors   those of TraceReader::next; format: decisions about rows that the trace does not hold or that settle, or
+///   out of
+///            order; a settled row that did not enter before; a rollback of rows that are not there or not generated
 ///   memory   the rows of one step and a few bytes for each sequence
 FATHOM_API Result<ReplayReport> replay(TraceReader& trace, PolicyRef policy);
 

@@ -22,21 +22,47 @@ struct TraceHeader {
   int32_t n_layers = 0;
 };
 
-/// A row entering a step.
+/// What a row is in its step.
+enum class RowRole : uint8_t {
+  certain,  ///< its token is the text's; its policy decides its depth
+  draft,    ///< its token is a guess, and it may be taken back
+  settled,  ///< it entered in an earlier step and runs the layers that it owes; no policy decides about it here
+};
+
+/// A row entering a step. A settled row enters again under the sequence and position that it has.
 struct TraceRow {
   int32_t sequence = 0;
   int32_t position = 0;
   int32_t token = 0;
   RowKind kind = RowKind::prompt;
+  RowRole role = RowRole::certain;
 };
 
-/// The end of a row: what it cost and, where it predicted, what was committed.
+/// The end of a row in a step: what it cost so far and, where it predicted, what was committed. A row that settles ends
+/// once more: depth and work are those of both steps together, the token is what full depth says.
 struct TraceCommit {
   int32_t sequence = 0;
   int32_t position = 0;
   int32_t token = -1;  // the token chosen after this position; -1: none was asked for
   float depth = 0;     // layers run
   float work = 0;      // of one full-depth row
+};
+
+/// Positions taken back: those of the sequence from `length` on, all of them generated rows. Its next rows begin there.
+struct TraceRollback {
+  int32_t sequence = 0;
+  int32_t length = 0;
+};
+
+/// What a pass was going to draft for one sequence. From `position + own` on its generated rows run all layers and no
+/// policy is asked about them, up to the sequence's next choice.
+struct TraceChoice {
+  int32_t sequence = 0;
+  int32_t position = 0;    // of the pass's first row that does not settle
+  int32_t own = 0;         // rows to be drafted under the policy's savings, the first included
+  int32_t source = 0;      // proposed tokens taken in as rows beside the first
+  int32_t proposed = 0;    // tokens that the source had
+  int32_t confidence = 0;  // class of the proposal
 };
 
 class FATHOM_API Trace {
@@ -52,13 +78,16 @@ class FATHOM_API Trace {
   /// Layers of the model that the header is about; a boundary behind any other is a failure, see finish().
   int32_t n_layers() const noexcept;
 
-  // The engine's side. Failures to write are kept and reported by finish(); running goes on.
+  // The engine's side: for each step choice, rows, boundary, commit and rollback, in this order, those that there are.
+  // Failures to write are kept and reported by finish(); running goes on.
+  void choice(std::span<const TraceChoice> choices) noexcept;
   void rows(std::span<const TraceRow> rows) noexcept;
   /// All rows of one boundary: what was seen and said. `computed`, by RowKind, are the signals that were looked at; one
   /// of them that is NaN was not there to be seen. `sequences[i]` is the sequence of steps[i].
   void boundary(std::span<const SignalSet, 2> computed, std::span<const int32_t> sequences, std::span<const Step> steps,
                 std::span<const Decision> decisions) noexcept;
   void commit(std::span<const TraceCommit> commits) noexcept;
+  void rollback(std::span<const TraceRollback> rollbacks) noexcept;
 
   /// Writes what is buffered. Called by the destructor too, where the error is lost.
   ///   errors   file: the first failure to write; argument: a boundary of a model with more layers than the header says
