@@ -39,6 +39,7 @@ std::string differ(const TraceRow& a, const TraceRow& b) {
       .compare("position", a.position, b.position)
       .compare("token", a.token, b.token)
       .compare("kind", static_cast<int>(a.kind), static_cast<int>(b.kind))
+      .compare("role", static_cast<int>(a.role), static_cast<int>(b.role))
       .at(a.sequence, a.position);
 }
 
@@ -50,6 +51,32 @@ std::string differ(const TraceCommit& a, const TraceCommit& b) {
       .compare("depth", a.depth, b.depth)
       .compare("work", a.work, b.work)
       .at(a.sequence, a.position);
+}
+
+std::string differ(const TraceRollback& a, const TraceRollback& b) {
+  return Fields()
+      .compare("sequence", a.sequence, b.sequence)
+      .compare("length after a rollback", a.length, b.length)
+      .at(a.sequence, a.length);
+}
+
+std::string differ(const TraceChoice& a, const TraceChoice& b) {
+  return Fields()
+      .compare("sequence", a.sequence, b.sequence)
+      .compare("position", a.position, b.position)
+      .compare("own drafts", a.own, b.own)
+      .compare("drafts of the source", a.source, b.source)
+      .compare("proposed", a.proposed, b.proposed)
+      .compare("confidence", a.confidence, b.confidence)
+      .at(a.sequence, a.position);
+}
+
+// Of items that come in equal numbers.
+template <class T>
+std::string differ(const std::vector<T>& a, const std::vector<T>& b) {
+  std::string difference;
+  for (size_t i = 0; i < a.size() && difference.empty(); ++i) difference = differ(a[i], b[i]);
+  return difference;
 }
 
 std::string differ(const TraceEvent& a, const TraceEvent& b, size_t i) {
@@ -77,13 +104,15 @@ std::string differ(const TraceEvent& a, const TraceEvent& b, size_t i) {
 
 std::string differ(const TraceEvent& a, const TraceEvent& b) {
   if (a.kind != b.kind || a.rows.size() != b.rows.size() || a.steps.size() != b.steps.size() ||
-      a.commits.size() != b.commits.size()) {
-    return "another course of events: rows, boundaries or commits differ in number";
+      a.commits.size() != b.commits.size() || a.rollbacks.size() != b.rollbacks.size() ||
+      a.choices.size() != b.choices.size()) {
+    return "another course of events: rows, boundaries, commits, rollbacks or choices differ in number";
   }
-  std::string difference;
-  for (size_t i = 0; i < a.rows.size() && difference.empty(); ++i) difference = differ(a.rows[i], b.rows[i]);
+  std::string difference = differ(a.rows, b.rows);  // an event is of one kind: the other lists are empty
   for (size_t i = 0; i < a.steps.size() && difference.empty(); ++i) difference = differ(a, b, i);
-  for (size_t i = 0; i < a.commits.size() && difference.empty(); ++i) difference = differ(a.commits[i], b.commits[i]);
+  if (difference.empty()) difference = differ(a.commits, b.commits);
+  if (difference.empty()) difference = differ(a.rollbacks, b.rollbacks);
+  if (difference.empty()) difference = differ(a.choices, b.choices);
   return difference;
 }
 

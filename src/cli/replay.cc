@@ -64,6 +64,10 @@ Json result_of(const ReplayReport& r, const std::string& recorded, const std::st
           {"depth_known_rows", r.depth_known_rows},
           {"known_depth", r.depth_known_rows > 0 ? Json(r.known_depth) : Json()},
           {"known_recorded_depth", r.depth_known_rows > 0 ? Json(r.known_recorded_depth) : Json()},
+          {"drafted_rows", r.drafted_rows},
+          {"settled_rows", r.settled_rows},
+          {"rolled_back_rows", r.rolled_back_rows},
+          {"not_asked_rows", r.not_asked_rows},
           {"first_difference", difference},
           {"truncated", r.truncated}};
 }
@@ -87,6 +91,13 @@ Result<int> ask_policy(const Args& args, const Policy& policy, TraceReader& read
   line(r.decided_differently, "decided differently");
   line(r.unknown_signal, "unknown: a signal or work that was not recorded");
   line(r.unknown_after_divergence, "unknown: after a different decision of their sequence");
+  const auto drafts = [&](int64_t rows, const char* what) {
+    if (rows > 0) text += fmt::format("{:>9}           {}\n", rows, what);
+  };
+  drafts(r.not_asked_rows, "of those decided the same: run in full by a choice, no policy asked");
+  drafts(r.drafted_rows, "drafted");
+  drafts(r.settled_rows, "settled");
+  drafts(r.rolled_back_rows, "taken back");
   text += fmt::format("\nmean depth of {} generated rows as recorded: {:.2f}\n", r.generated_rows, r.recorded_depth);
   if (r.depth_known_rows > 0) {
     text += fmt::format("mean depth of the {} whose depth is known: {:.2f}, recorded {:.2f}\n", r.depth_known_rows,

@@ -202,6 +202,53 @@ TEST_F(Cli, ATraceIsHadAgainAndAnsweredByAnotherPolicy) {
   unlink(trace.c_str());
 }
 
+// One row that is drafted, settled and, with the guess behind it, taken back; then one that a choice ran in full.
+void write_drafts(const std::string& path) {
+  Trace trace = Trace::create(path, {.policy = "full_depth", .n_layers = 2}).value();
+  const auto run = [&](std::vector<TraceRow> rows) {
+    trace.rows(rows);
+    std::vector<TraceCommit> commits;
+    for (const TraceRow& row : rows) commits.push_back({row.sequence, row.position, 1, 2, 1});
+    trace.commit(commits);
+  };
+  run({{0, 0, 1, RowKind::prompt}});
+  run({{0, 1, 1, RowKind::generated, RowRole::draft}});
+  run({{0, 1, 1, RowKind::generated, RowRole::settled}, {0, 2, 1, RowKind::generated, RowRole::draft}});
+  trace.rollback(std::vector<TraceRollback>{{0, 1}});
+  trace.choice(std::vector<TraceChoice>{{.position = 1}});
+  run({{0, 1, 1, RowKind::generated}});
+  trace.finish().value();
+}
+
+TEST_F(Cli, ReplaySaysHowManyRowsWereDraftedSettledAndTakenBackWhereThereAreAny) {
+  const std::string trace = temporary_path("drafts"), plain = temporary_path("no_drafts");
+  write_drafts(trace);
+  const Ran ran = fathom_command({"replay", trace, "--policy", "full_depth"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  for (const char* line :
+       {"        4  100.0 %  rows\n", "        2           drafted\n", "        1           settled\n",
+        "        2           taken back\n", "        1           of those decided the same: run in full"}) {
+    EXPECT_NE(ran.out.find(line), std::string::npos) << line << " is not in:\n" << ran.out;
+  }
+  const json report = checked(fathom_command({"replay", trace, "--policy", "full_depth", "--json"}).out, "replay");
+  EXPECT_EQ(report.at("drafted_rows"), 2);
+  EXPECT_EQ(report.at("settled_rows"), 1);
+  EXPECT_EQ(report.at("rolled_back_rows"), 2);
+  EXPECT_EQ(report.at("not_asked_rows"), 1);
+
+  ASSERT_EQ(generate({"-p", "Hello", "-n", "4", "--trace", plain}).code, 0);
+  const std::string without = fathom_command({"replay", plain, "--policy", "full_depth"}).out;
+  EXPECT_NE(without.find("decided the same"), std::string::npos);
+  for (const char* word : {"drafted", "settled", "taken back", "in full"}) {
+    EXPECT_EQ(without.find(word), std::string::npos) << word << " is in:\n" << without;
+  }
+  EXPECT_EQ(
+      checked(fathom_command({"replay", plain, "--policy", "full_depth", "--json"}).out, "replay").at("drafted_rows"),
+      0);
+  unlink(trace.c_str());
+  unlink(plain.c_str());
+}
+
 TEST_F(Cli, ADialogueThatOutgrowsItsContextSaysWhichOptionAndGoesOn) {
   const Ran ran = fathom_command({"chat", "-m", model_, "-n", "2", "--ctx", "64", "--json"},
                                  {.input = std::string(400, 'x') + "\nHello\n"});

@@ -18,6 +18,8 @@ struct Recorded {
   std::vector<Step> steps = std::vector<Step>(2);
   std::vector<Decision> decisions = {{Verdict::run, -1}, {Verdict::skip_layer, 2}};
   std::vector<TraceCommit> commits = {{0, 4, -1, 6, 1}, {1, 7, 99, 3, 0.5f}};
+  std::vector<TraceChoice> choices = {{0, 4, 0, 0, 0, 0}, {1, 7, 1, 2, 3, 4}};
+  std::vector<TraceRollback> rollbacks = {{0, 4}, {1, 7}};
 
   Recorded() {
     for (size_t i = 0; i < 2; ++i) {
@@ -39,9 +41,11 @@ TraceComparison compare(const Recorded& a, const Recorded& b) {
   for (int i = 0; i < 2; ++i) {
     const Recorded& r = i == 0 ? a : b;
     Trace trace = Trace::create(paths[i], {.n_layers = 6}).value();
+    trace.choice(r.choices);
     trace.rows(r.rows);
     if (!r.steps.empty()) trace.boundary(r.computed, r.sequences, r.steps, r.decisions);
     if (!r.commits.empty()) trace.commit(r.commits);
+    trace.rollback(r.rollbacks);
     trace.finish().value();
   }
   TraceReader recorded = TraceReader::open(paths[0]).value(), again = TraceReader::open(paths[1]).value();
@@ -53,7 +57,7 @@ TraceComparison compare(const Recorded& a, const Recorded& b) {
 TEST(CompareTraces, ATraceIsTheSameAsItself) {
   const TraceComparison same = compare({}, {});
   EXPECT_EQ(same.difference, "");
-  EXPECT_EQ(same.events, 3);
+  EXPECT_EQ(same.events, 5);
   EXPECT_EQ(same.rows, 2);
   EXPECT_EQ(same.decisions, 2);
   EXPECT_FALSE(same.truncated);
@@ -66,6 +70,8 @@ TEST(CompareTraces, NoFieldOfAnEventChangesUnseen) {
       {"position 7 of sequence 1: position 7, now 8", [](auto& r) { r.rows[1].position = 8; }},
       {"position 7 of sequence 1: token 12, now 13", [](auto& r) { r.rows[1].token = 13; }},
       {"position 7 of sequence 1: kind 1, now 0", [](auto& r) { r.rows[1].kind = RowKind::prompt; }},
+      {"position 7 of sequence 1: role 0, now 1", [](auto& r) { r.rows[1].role = RowRole::draft; }},
+      {"position 7 of sequence 1: role 0, now 2", [](auto& r) { r.rows[1].role = RowRole::settled; }},
       {"layer 3, position 7 of sequence 1: sequence 1, now 2", [](auto& r) { r.sequences[1] = 2; }},
       {"layer 3, position 7 of sequence 1: position 7, now 8", [](auto& r) { r.steps[1].position = 8; }},
       {"position 4 of sequence 0: layer 3, now 4", [](auto& r) { r.steps[0].layer = r.steps[1].layer = 4; }},
@@ -86,6 +92,14 @@ TEST(CompareTraces, NoFieldOfAnEventChangesUnseen) {
       {"position 7 of sequence 1: next token 99, now 98", [](auto& r) { r.commits[1].token = 98; }},
       {"position 7 of sequence 1: depth 3, now 2.5", [](auto& r) { r.commits[1].depth = 2.5f; }},
       {"position 7 of sequence 1: work 0.5, now 0.25", [](auto& r) { r.commits[1].work = 0.25f; }},
+      {"position 7 of sequence 1: sequence 1, now 2", [](auto& r) { r.rollbacks[1].sequence = 2; }},
+      {"position 7 of sequence 1: length after a rollback 7, now 6", [](auto& r) { r.rollbacks[1].length = 6; }},
+      {"position 7 of sequence 1: sequence 1, now 2", [](auto& r) { r.choices[1].sequence = 2; }},
+      {"position 7 of sequence 1: position 7, now 8", [](auto& r) { r.choices[1].position = 8; }},
+      {"position 7 of sequence 1: own drafts 1, now 0", [](auto& r) { r.choices[1].own = 0; }},
+      {"position 7 of sequence 1: drafts of the source 2, now 1", [](auto& r) { r.choices[1].source = 1; }},
+      {"position 7 of sequence 1: proposed 3, now 2", [](auto& r) { r.choices[1].proposed = 2; }},
+      {"position 7 of sequence 1: confidence 4, now 5", [](auto& r) { r.choices[1].confidence = 5; }},
   };
   for (const auto& [says, change] : changes) {
     Recorded other;
@@ -96,13 +110,17 @@ TEST(CompareTraces, NoFieldOfAnEventChangesUnseen) {
 }
 
 TEST(CompareTraces, ARunOfAnotherLengthOrCourseDiffers) {
-  Recorded shorter, fewer_rows, no_boundary;
-  shorter.commits.clear();
+  Recorded shorter, fewer_rows, no_boundary, fewer_rollbacks, fewer_choices;
+  shorter.rollbacks.clear();
   fewer_rows.rows.pop_back();
   no_boundary.steps.clear();
+  fewer_rollbacks.rollbacks.pop_back();
+  fewer_choices.choices.pop_back();
   EXPECT_EQ(compare({}, shorter).difference, "the run ends where the record goes on");
   EXPECT_EQ(compare(shorter, {}).difference, "the run goes on where the record ends");
   EXPECT_NE(compare({}, fewer_rows).difference.find("differ in number"), std::string::npos);
+  EXPECT_NE(compare({}, fewer_rollbacks).difference.find("differ in number"), std::string::npos);
+  EXPECT_NE(compare({}, fewer_choices).difference.find("differ in number"), std::string::npos);
   EXPECT_NE(compare({}, no_boundary).difference.find("another course"), std::string::npos);
 }
 
