@@ -50,5 +50,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const int64_t sum =
       report->decided_same + report->decided_differently + report->unknown_signal + report->unknown_after_divergence;
   if (sum != report->rows) __builtin_trap();
+  if (report->generated_rows > report->rows || report->not_asked_rows > report->decided_same) __builtin_trap();
+  for (const int64_t rows : {report->drafted_rows, report->settled_rows, report->rolled_back_rows}) {
+    if (rows < 0) __builtin_trap();
+  }
   return 0;
 }
