@@ -3,7 +3,7 @@
 //
 //   file     "FATHOMTR", version (u32), header record, event records
 //   record   payload bytes (u32), checksum (u32: low half of XXH3 of the payload, seeded with the record's offset),
-//   payload payload  events, each a tag byte, a count and its rows; the header record holds the fields of TraceHeader.
+//   payload  events, each a tag byte, a count and its rows; the header record holds the fields of TraceHeader.
 //            A record ends behind the commits of its step; what the step takes back begins the next one
 //
 // Integers are little-endian base-128 varints, floats four little-endian bytes. What a reader can predict from the
