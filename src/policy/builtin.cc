@@ -36,6 +36,8 @@ std::string max_depth::text() const { return print(*this); }
 std::string budget::text() const { return print(*this); }
 std::string full_depth_first::text() const { return print(*this); }
 std::string kv::text() const { return print(*this); }
+std::string draft_ngram::text() const { return print(*this); }
+std::string defer_head::text() const { return print(*this); }
 
 Result<void> exit_at::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> exit_when::check(int32_t n_layers) const { return look(*this, n_layers); }
@@ -48,5 +50,7 @@ Result<void> max_depth::check(int32_t n_layers) const { return look(*this, n_lay
 Result<void> budget::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> full_depth_first::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> kv::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> draft_ngram::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> defer_head::check(int32_t n_layers) const { return look(*this, n_layers); }
 
 }  // namespace fathom

@@ -111,7 +111,8 @@ class Reader {
   std::string_view text_;
   size_t at_ = 0;
   std::vector<AnyStage> stages_;
-  size_t n_read_ = 0;  // full_depth counts here and not in stages_
+  std::vector<size_t> columns_;  // [stages] where each begins
+  size_t n_read_ = 0;            // full_depth counts here and not in stages_
 };
 
 Result<std::vector<AnyStage>> Reader::policy() {
@@ -123,6 +124,10 @@ Result<std::vector<AnyStage>> Reader::policy() {
   } while (take('|'));
   skip_space();
   if (at_ != text_.size()) return expected("'|' and another stage, or nothing");
+  size_t lacking = 0;
+  if (const auto together = detail::check_together(placed(stages_), &lacking); !together) {
+    return error(columns_[lacking], together.error().message);
+  }
   return std::move(stages_);
 }
 
@@ -146,6 +151,7 @@ Result<void> Reader::stage() {
   AnyStage made = make_stage(index);
   FATHOM_TRY(arguments(name, made));
   stages_.push_back(made);
+  columns_.push_back(name.begin);
   return {};
 }
 
@@ -163,12 +169,16 @@ Result<void> Reader::joins(const Token& name, size_t index) const {
       return error(name.begin, fmt::format("the setting {} is given twice: keep one", name.text));
     }
   }
-  return {};
+  const AnyStage stage = make_stage(index);
+  const auto before = placed(stages_);
+  const auto here = detail::check_place(before, placed({&stage, 1}).front());
+  return here ? here : error(name.begin, here.error().message);
 }
 
 Result<void> Reader::arguments(const Token& name, AnyStage& stage) {
   std::vector<bool> given(info_of(stage).fields.size());
-  if (take('(') && !take(')')) {
+  if (given.empty() && take('(') && !take(')')) return expected(fmt::format("')': {} has no fields", name.text));
+  if (!given.empty() && take('(') && !take(')')) {
     size_t next = 0;  // the field of the next argument without a name; past the end once one had a name
     do {
       FATHOM_TRY(argument(name, stage, given, next));

@@ -2,6 +2,7 @@
 // Next in the flow: engine/layer_loop.h.
 #include "fathom/policy/policy.h"
 
+#include <fmt/format.h>
 #include <xxhash.h>
 
 #include <utility>
@@ -45,7 +46,11 @@ SignalSet reads(const void* self, int32_t layer, int32_t n_layers, RowKind kind)
 Settings settings(const void* self) noexcept {
   Settings all;
   for (const AnyStage& any : as_text(self).stages) {
-    if (const auto* setting = std::get_if<kv>(&any)) setting->apply(all);
+    std::visit(
+        [&](const auto& stage) {
+          if constexpr (SettingStage<std::remove_cvref_t<decltype(stage)>>) stage.apply(all);
+        },
+        any);
   }
   return all;
 }
@@ -80,12 +85,42 @@ Result<void> check(const void* self, int32_t n_layers) {
   for (const AnyStage& any : as_text(self).stages) {
     FATHOM_TRY(std::visit([&](const auto& stage) { return stage.check(n_layers); }, any));
   }
-  return {};
+  return detail::check_together(policy_text::placed(as_text(self).stages));
 }
 
 constexpr PolicyTable kTextTable = {kPolicyTableVersion, decide, reads, settings, never_saves, sequential, text, check};
 
 }  // namespace
+
+namespace detail {
+
+Result<void> check_place(std::span<const Placed> before, const Placed& stage) {
+  for (const Placed& left : before) {
+    if (left.sets.kv != KvMode::verify || stage.kind != StageKind::proposal) continue;
+    return Error{ErrorCode::argument,
+                 fmt::format("the proposal {} stands right of kv(verify), which verifies what stands "
+                             "to its left: move {} there",
+                             stage.name, stage.name)};
+  }
+  return {};
+}
+
+Result<void> check_together(std::span<const Placed> stages, size_t* index) {
+  bool verifies = false;
+  for (size_t i = 0; i < stages.size(); ++i) {
+    FATHOM_TRY(check_place(stages.first(i), stages[i]));
+    verifies |= stages[i].sets.kv == KvMode::verify;
+  }
+  for (size_t i = 0; i < stages.size() && !verifies; ++i) {
+    if (!stages[i].sets.drafts()) continue;
+    if (index != nullptr) *index = i;
+    return Error{ErrorCode::argument,
+                 fmt::format("{} drafts tokens that nothing confirms: add | kv(verify)", stages[i].name)};
+  }
+  return {};
+}
+
+}  // namespace detail
 
 Policy::Policy() : Policy(full_depth{}) {}
 

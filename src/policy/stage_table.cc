@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::string_view kOnWords[] = {"generated", "prompt", "all"};
 constexpr std::string_view kPartWords[] = {"layer", "attention", "feed_forward"};
-constexpr std::string_view kKvWords[] = {"fill"};
+constexpr std::string_view kKvWords[] = {"fill", "settle_later", "verify"};
 
 constexpr double kMaxCount = 1e9;
 constexpr double kSmallestBudget = 1e-6f;  // "above 0", as the float that is stored
@@ -109,7 +109,12 @@ constexpr Field kFullDepthFirst[] = {
                                                        "generated rows at full depth"),
 };
 constexpr Field kKv[] = {
-    word<kv, &kv::mode>("mode", kRequired, kKvWords, "fill: projected at once from the state the row left with"),
+    word<kv, &kv::mode>("mode", kRequired, kKvWords,
+                        "fill: projected at once; settle_later: exact before they are read; verify: the token too"),
+    count<kv, &kv::max_rows>("max_rows", kOptional, 1, kMaxOwed, "rows of a sequence that may owe layers"),
+};
+constexpr Field kDeferHead[] = {
+    count<defer_head, &defer_head::hot>("hot", kOptional, 16, 1 << 20, "tokens of the shortlist"),
 };
 
 template <class S>
@@ -132,6 +137,8 @@ constexpr StageInfo kTable[] = {
     row<budget>("a sequence's generated rows spend at most this share of their work at full depth", kBudget),
     row<full_depth_first>("the first generated rows of a sequence run at full depth", kFullDepthFirst),
     row<kv>("how KV cells of layers that were not run come to be", kKv),
+    row<draft_ngram>("tokens are drafted from repetitions of the text; needs kv(verify)", {}),
+    row<defer_head>("rows guess from a shortlist of the head, which they owe; needs kv(verify)", kDeferHead),
 };
 
 template <size_t... I>

@@ -14,7 +14,7 @@ namespace fathom::policy_text {
 
 /// Any built-in stage; the index of an alternative is its row in the table.
 using AnyStage = std::variant<exit_at, exit_when, patience, skip_layers, skip_sublayers, skip_when, min_depth,
-                              max_depth, budget, full_depth_first, kv>;
+                              max_depth, budget, full_depth_first, kv, draft_ngram, defer_head>;
 
 /// What a field holds: int32_t, int32_t up to the model's layers, float, optional<float>, LayerSet, an enum of a byte.
 enum class FieldType : uint8_t { count, layer, number, condition, layers, word };
@@ -41,6 +41,14 @@ struct StageInfo {
 std::span<const StageInfo> stage_table();
 
 inline const StageInfo& info_of(const AnyStage& stage) { return stage_table()[stage.index()]; }
+/// What the rules between stages look at.
+inline std::vector<detail::Placed> placed(std::span<const AnyStage> stages) {
+  std::vector<detail::Placed> all;
+  for (const AnyStage& any : stages) {
+    all.push_back(std::visit([](const auto& stage) { return detail::placed(stage); }, any));
+  }
+  return all;
+}
 /// A stage of the table's row `index`, all fields at their defaults.
 AnyStage make_stage(size_t index);
 inline void* address_of(AnyStage& stage) {

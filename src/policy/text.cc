@@ -136,10 +136,10 @@ std::string print_stage(const StageInfo& info, const void* stage) {
     const void* value = value_of(field, stage);
     const std::string text = value_text(field, value);
     if (!field.required && text == value_text(field, value_of(field, info.defaults))) continue;
-    const bool bare = info.kind == StageKind::setting;  // kv(fill) reads better than kv(mode=fill)
+    const bool bare = field.type == FieldType::word && field.required;  // kv(fill) reads better than kv(mode=fill)
     all.append(all.empty() ? "" : ", ").append(bare ? text : fmt::format("{}={}", field.name, text));
   }
-  return fmt::format("{}({})", info.name, all);
+  return all.empty() ? std::string(info.name) : fmt::format("{}({})", info.name, all);
 }
 
 Result<void> check_stage(const StageInfo& info, const void* stage, int32_t n_layers) {

@@ -71,7 +71,11 @@ S make() {
   if constexpr (std::is_same_v<S, max_depth>) return {.layers = *layer(), .on = any_on()};
   if constexpr (std::is_same_v<S, budget>) return {.of_full = std::max(1e-6f, *share())};
   if constexpr (std::is_same_v<S, full_depth_first>) return {.tokens = *rc::gen::inRange(1, 40)};
-  if constexpr (std::is_same_v<S, kv>) return {};
+  if constexpr (std::is_same_v<S, kv>) {
+    return {.mode = *rc::gen::element(KvMode::fill, KvMode::settle_later), .max_rows = *rc::gen::inRange(1, 65)};
+  }
+  if constexpr (std::is_same_v<S, draft_ngram>) return {};
+  if constexpr (std::is_same_v<S, defer_head>) return {.hot = *rc::gen::inRange(16, 5000)};
 }
 
 /// A random stage of one kind, by its row of the table.
@@ -125,6 +129,10 @@ inline rc::Gen<std::vector<policy_text::AnyStage>> stages() {
     if (*rc::gen::arbitrary<bool>()) {
       all.insert(all.begin() + *rc::gen::inRange<long>(0, static_cast<long>(all.size()) + 1),
                  any_of(StageKind::setting));
+    } else if (*rc::gen::arbitrary<bool>()) {  // what verifies stands right of all proposals, what drafts anywhere
+      all.push_back(kv{.mode = KvMode::verify, .max_rows = *rc::gen::inRange(1, 65)});
+      all.insert(all.begin() + *rc::gen::inRange<long>(0, static_cast<long>(all.size()) + 1),
+                 *rc::gen::arbitrary<bool>() ? policy_text::AnyStage(draft_ngram{}) : make<defer_head>());
     }
     return all;
   });

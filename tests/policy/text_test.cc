@@ -123,7 +123,17 @@ TEST(PolicyText, EveryErrorNamesItsColumnAndTheRemedy) {
       {"min_depth(6) | full_depth | exit_at(3)", 29, "right of the limit min_depth"},
       {"kv(fill) | exit_at(3) | kv(fill)", 25, "given twice"},
       {"kv(none)", 4, "fill"},
-      {"kv", 1, "kv(mode=fill)"},
+      {"kv", 1, "kv(mode=fill|settle_later|verify)"},
+      {"kv(verify, max_rows=0)", 21, "1..64"},
+      {"kv(verify, 65)", 12, "1..64"},
+      {"kv(verify) | exit_at(3)", 14, "move exit_at there"},
+      {"skip_layers([2]) | kv(verify) | draft_ngram | exit_at(3)", 47, "right of kv(verify)"},
+      {"draft_ngram", 1, "add | kv(verify)"},
+      {"exit_at(3) | draft_ngram | kv(settle_later)", 14, "add | kv(verify)"},
+      {"draft_ngram | draft_ngram | kv(verify)", 15, "given twice"},
+      {"defer_head", 1, "add | kv(verify)"},
+      {"defer_head(15) | kv(verify)", 12, "16..1048576"},
+      {"draft_ngram(3) | kv(verify)", 13, "draft_ngram has no fields"},
       {"exit_at(3)\x01", 11, "'?'"},
       {std::string("exit_at(3)\0", 11), 11, "'?'"},
       {std::string(5000, ' '), 4097, "at most 4096"},
@@ -189,7 +199,12 @@ TEST(PolicyCheck, CatchesTypedValuesOutOfRange) {
                         budget{},
                         budget{.of_full = nan},
                         budget{.of_full = 1.01f},
-                        full_depth_first{}};
+                        full_depth_first{},
+                        kv{.mode = KvMode::verify, .max_rows = 0},
+                        draft_ngram{},
+                        defer_head{.hot = 15} | kv{.mode = KvMode::verify},
+                        draft_ngram{} | kv{},
+                        kv{.mode = KvMode::verify} | exit_at{.layer = 3}};
   for (const Policy& policy : bad) EXPECT_FALSE(policy.check(28).has_value()) << policy.text();
 }
 
@@ -199,7 +214,8 @@ TEST(PolicyHelp, NamesEveryStageAndField) {
                            "margin_at_least", "entropy_below",    "from_layer",       "every",
                            "patience",        "agreeing",         "skip_layers",      "skip_sublayers",
                            "skip_when",       "similarity_above", "min_depth",        "max_depth",
-                           "budget",          "of_full",          "full_depth_first", "kv"}) {
+                           "budget",          "of_full",          "full_depth_first", "kv",
+                           "settle_later",    "draft_ngram"}) {
     EXPECT_NE(help.find(word), std::string::npos) << word;
   }
 }

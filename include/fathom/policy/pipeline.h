@@ -2,12 +2,16 @@
 // Next in the flow: policy/policy.h, which erases its type.
 #pragma once
 
+#include <array>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <tuple>
 #include <type_traits>
 
+#include "fathom/core/macros.h"
 #include "fathom/core/result.h"
 #include "fathom/policy/stage.h"
 
@@ -75,6 +79,25 @@ std::string text_of(const S& stage) {
   return std::string(S::traits.name) + "(?)";
 }
 
+/// A stage among others: what the rules between stages look at.
+struct Placed {
+  const char* name = "";
+  StageKind kind = StageKind::proposal;
+  Settings sets = {};  // what it alone configures
+};
+
+template <Stage S>
+constexpr Placed placed(const S& stage) {
+  Placed p{S::traits.name, S::traits.kind, {}};
+  if constexpr (SettingStage<S>) stage.apply(p.sets);
+  return p;
+}
+
+/// What is wrong with a stage behind others, and what all of them together lack; `index` says who lacks it.
+///   errors   argument: a proposal right of kv(verify); drafts without kv(verify)
+FATHOM_API Result<void> check_place(std::span<const Placed> before, const Placed& stage);
+FATHOM_API Result<void> check_together(std::span<const Placed> stages, size_t* index = nullptr);
+
 template <Stage S>
 Result<void> check_of(const S& stage, int32_t n_layers) {
   if constexpr (requires {
@@ -130,7 +153,10 @@ struct pipeline {
       if (first) first = detail::check_of(stage, n_layers);
     };
     std::apply([&](const S&... s) { (look(s), ...); }, stages);
-    return first;
+    if (!first) return first;
+    const auto all = std::apply(
+        [](const S&... s) { return std::array<detail::Placed, sizeof...(S)>{detail::placed(s)...}; }, stages);
+    return detail::check_together(all);
   }
   friend constexpr bool operator==(const pipeline&, const pipeline&) = default;
 };

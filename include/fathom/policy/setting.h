@@ -10,15 +10,42 @@
 
 namespace fathom {
 
-/// How the KV cells of layers that a row did not run come to be; written `kv(fill)`.
+/// How the KV cells of layers that a row did not run come to be; written `kv(fill)`, `kv(verify)`. Behind kv(verify)
+/// the savings to its left are drafts, and the text is that of full depth, bit for bit: docs/lossless.md.
 struct kv {
   KvMode mode = KvMode::fill;
+  int32_t max_rows = 8;  // rows of a sequence that may owe layers; 1..64, of no account to fill
 
   static constexpr StageTraits traits{"kv", StageKind::setting};
-  constexpr void apply(Settings& settings) const noexcept { settings.kv = mode; }
+  constexpr void apply(Settings& settings) const noexcept {
+    settings.kv = mode;
+    settings.kv_max_rows = max_rows;
+  }
   FATHOM_API std::string text() const;
   FATHOM_API Result<void> check(int32_t n_layers) const;
   friend constexpr bool operator==(const kv&, const kv&) = default;
+};
+
+/// A generated row takes its guess from a shortlist of the LM head and owes the head; needs kv(verify). The list holds
+/// tokens of the text and those that the whole head lately ranked high.
+///   cost     hot / vocab of the head for each guess; the head once for all rows that settle
+struct defer_head {
+  int32_t hot = 4096;  // tokens of the shortlist, 16..1048576
+
+  static constexpr StageTraits traits{"defer_head", StageKind::setting};
+  constexpr void apply(Settings& settings) const noexcept { settings.hot_tokens = hot; }
+  FATHOM_API std::string text() const;
+  FATHOM_API Result<void> check(int32_t n_layers) const;
+  friend constexpr bool operator==(const defer_head&, const defer_head&) = default;
+};
+
+/// Tokens are drafted from repetitions of prompt and own output, and confirmed beside the next row; needs kv(verify).
+struct draft_ngram {
+  static constexpr StageTraits traits{"draft_ngram", StageKind::setting};
+  constexpr void apply(Settings& settings) const noexcept { settings.draft_ngram = true; }
+  FATHOM_API std::string text() const;
+  FATHOM_API Result<void> check(int32_t n_layers) const;
+  friend constexpr bool operator==(const draft_ngram&, const draft_ngram&) = default;
 };
 
 }  // namespace fathom

@@ -24,14 +24,26 @@ struct StageTraits {
   bool sequential = false;  // needs the rows of a sequence one after another: what it reads depends on the row before
 };
 
-/// How the KV cells of layers that a row did not run come to be.
+/// How the KV cells of layers that a row did not run come to be. Where they are owed, the row's last exact state is
+/// kept, and the layers above it are run later, for several rows at once.
 enum class KvMode : uint8_t {
-  fill,  ///< projected at once from the state the row left with; approximate
+  fill,          ///< projected at once from the state the row left with; approximate
+  settle_later,  ///< owed; the token stands, and the cells are exact before a deeper row reads them
+  verify,        ///< owed; the token is a guess until the row has settled
 };
+
+/// Rows of one sequence that may owe layers, at most.
+inline constexpr int32_t kMaxOwed = 64;
 
 /// What settings configure, one field for each kind of setting.
 struct Settings {
   KvMode kv = KvMode::fill;
+  int32_t kv_max_rows = 8;   // of a sequence that may owe
+  bool draft_ngram = false;  // tokens are drafted from repetitions of the text
+  int32_t hot_tokens = 0;    // of the shortlist that drafts in place of the head; 0: the head is not deferred
+
+  /// Some row's token is a guess at first.
+  constexpr bool drafts() const { return draft_ngram || hot_tokens > 0; }
 
   friend constexpr bool operator==(const Settings&, const Settings&) = default;
 };
