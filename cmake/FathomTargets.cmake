@@ -3,6 +3,8 @@
 set(FATHOM_SANITIZE "" CACHE STRING "Sanitizers for everything built here, for example address,undefined or thread")
 add_library(fathom_warnings INTERFACE)
 target_compile_options(fathom_warnings INTERFACE -Wall -Wextra -Wpedantic -Wno-missing-field-initializers)
+# GCC 12 calls vectors inside designated initialisers uninitialised where it unrolls their destruction.
+target_compile_options(fathom_warnings INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 if(FATHOM_SANITIZE)
   add_compile_options(-fsanitize=${FATHOM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${FATHOM_SANITIZE})

@@ -97,7 +97,7 @@ Result<void> turn(Dialogue& dialogue, const std::string& message, const Args& ar
   GenerateOptions options = options_of(args.run, policy);
   options.context = args.json ? nullptr : &stream;
   options.on_token = [](void* context, const GeneratedToken& token) {
-    if (context != nullptr) static_cast<Stream*>(context)->write(token.text, token.depth);
+    if (context != nullptr) static_cast<Stream*>(context)->write(token);
     return !interrupted();
   };
   options.on_prefill = [](void*, int32_t, int32_t) { return !interrupted(); };
@@ -151,7 +151,7 @@ Command add_chat(CLI::App& app) {
   add_model_options(*verb, args->model);
   verb->add_option("--system", args->system, "What the system message says");
   add_whole_number(*verb, "-n,--tokens", args->run.max_new_tokens, "Tokens of an answer at most", 1);
-  add_policy_option(*verb, args->policy);
+  add_quality_option(*verb, add_policy_option(*verb, args->policy), args->policy);
   add_sampling_options(*verb, args->run);
   add_context_option(*verb, args->ctx, "Positions of the session; default: 4096, or the model's own if fewer");
   add_kv_option(*verb, args->run.kv);

@@ -136,8 +136,18 @@ void add_kv_option(CLI::App& verb, std::string& kv) {
 
 DType kv_type(const std::string& kv) { return kv == "f32" ? DType::f32 : kv == "bf16" ? DType::bf16 : DType::f16; }
 
-void add_policy_option(CLI::App& verb, std::optional<std::string>& policy) {
-  verb.add_option("--policy", policy, "What decides each token's depth, docs/policies.md; default: full_depth");
+CLI::Option* add_policy_option(CLI::App& verb, std::optional<std::string>& policy) {
+  return verb.add_option("--policy", policy, "What decides each token's depth, docs/policies.md; default: full_depth");
+}
+
+void add_quality_option(CLI::App& verb, CLI::Option* policy_option, std::optional<std::string>& policy) {
+  const auto set = [&policy](const std::string& quality) {
+    policy = quality == "full" ? "full_depth" : "draft_ngram | defer_head | kv(verify, max_rows=16)";
+  };
+  auto* option = verb.add_option_function<std::string>(
+      "--quality", set,
+      "full, or lossless: the same tokens from fewer passes where the text allows it, docs/lossless.md");
+  let_be_one_of(*option->type_name("TEXT")->excludes(policy_option), {"full", "lossless"});
 }
 
 Result<Policy> read_policy(const std::optional<std::string>& text) {

@@ -60,7 +60,9 @@ Result<int32_t> read_context(int64_t ctx, int32_t least, const ModelConfig& conf
 
 void add_kv_option(CLI::App& verb, std::string& kv);
 DType kv_type(const std::string& kv);
-void add_policy_option(CLI::App& verb, std::optional<std::string>& policy);
+CLI::Option* add_policy_option(CLI::App& verb, std::optional<std::string>& policy);
+/// `--quality full | lossless`, in place of a policy; a value becomes the text of `policy`.
+void add_quality_option(CLI::App& verb, CLI::Option* policy_option, std::optional<std::string>& policy);
 /// Reads `--policy`; where it was not given, full depth.
 ///   errors   argument: an empty text, the path of a sidecar, and those of Policy::parse
 Result<Policy> read_policy(const std::optional<std::string>& text);

@@ -20,8 +20,8 @@ struct Shade {
 constexpr Shade kShades[] = {{255, 16}, {189, 16}, {153, 16}, {117, 16}, {75, 16}, {33, 16}, {25, 231}, {19, 231}};
 constexpr int kFull = std::size(kShades) - 1;
 
-std::string painted(std::string_view text, Shade shade) {
-  return fmt::format("\x1b[48;5;{};38;5;{}m{}\x1b[0m", shade.ground, shade.letters, text);
+std::string painted(std::string_view text, Shade shade, bool underlined = false) {
+  return fmt::format("\x1b[{}48;5;{};38;5;{}m{}\x1b[0m", underlined ? "4;" : "", shade.ground, shade.letters, text);
 }
 
 }  // namespace
@@ -59,11 +59,11 @@ int DepthPicture::shade(float depth) const {
 
 // A newline is left unpainted, and clears to its line's end: terminals fill the rest of a wrapped line with the ground
 // that was set when they wrapped.
-std::string DepthPicture::paint(std::string_view text, float depth) const {
+std::string DepthPicture::paint(std::string_view text, float depth, bool drafted) const {
   std::string out;
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
-    if (end > 0) out += painted(harmless(text.substr(0, end)), kShades[shade(depth)]);
+    if (end > 0) out += painted(harmless(text.substr(0, end)), kShades[shade(depth)], drafted);
     if (end == text.size()) break;
     out += "\x1b[K\n";
     text.remove_prefix(end + 1);
@@ -71,7 +71,7 @@ std::string DepthPicture::paint(std::string_view text, float depth) const {
   return out;
 }
 
-std::string DepthPicture::legend() const {
+std::string DepthPicture::legend(bool drafts) const {
   std::string line = "depth ";
   for (int s = 0; s < kFull; ++s) {
     int32_t first = n_layers_, last = -1;  // whole depths of this shade; models under 7 layers leave some shades unused
@@ -83,7 +83,8 @@ std::string DepthPicture::legend() const {
     if (last < 0) continue;
     line += painted(first == last ? fmt::format(" {} ", first) : fmt::format(" {}-{} ", first, last), kShades[s]);
   }
-  return line + painted(fmt::format(" {} ", n_layers_), kShades[kFull]) + fmt::format(" of {} layers", n_layers_);
+  line += painted(fmt::format(" {} ", n_layers_), kShades[kFull]) + fmt::format(" of {} layers", n_layers_);
+  return drafts ? line + "; " + painted("underlined", kShades[kFull], true) + ": drafted, then confirmed" : line;
 }
 
 }  // namespace fathom::cli

@@ -22,10 +22,10 @@ class DepthPicture {
  public:
   explicit DepthPicture(int32_t n_layers) : n_layers_(n_layers) {}
 
-  /// A piece of text that became certain with a token of this depth.
-  std::string paint(std::string_view text, float depth) const;
-  /// One line that says which shade is which depth.
-  std::string legend() const;
+  /// A piece of text that became certain with a token of this depth; underlined where that had been drafted.
+  std::string paint(std::string_view text, float depth, bool drafted = false) const;
+  /// One line that says which shade is which depth, and what underlining means where there is any.
+  std::string legend(bool drafts = false) const;
 
  private:
   int shade(float depth) const;

@@ -87,7 +87,7 @@ Result<int> run(Args args) {
   options.trace = trace ? &*trace : nullptr;
   options.context = args.json ? nullptr : &stream;
   options.on_token = [](void* context, const GeneratedToken& token) {
-    if (context != nullptr) static_cast<Stream*>(context)->write(token.text, token.depth);
+    if (context != nullptr) static_cast<Stream*>(context)->write(token);
     return !interrupted();
   };
   options.on_prefill = [](void*, int32_t, int32_t) { return !interrupted(); };
@@ -113,7 +113,7 @@ Command add_generate(CLI::App& app) {
   auto* chat = verb->add_flag("--chat", args->chat, "The text is a message: put it into the model's chat template");
   verb->add_option("--system", args->system, "What the system message says")->needs(chat);
   add_whole_number(*verb, "-n,--tokens", args->run.max_new_tokens, "New tokens at most", 1);
-  add_policy_option(*verb, args->policy);
+  add_quality_option(*verb, add_policy_option(*verb, args->policy), args->policy);
   add_sampling_options(*verb, args->run);
   add_context_option(*verb, args->ctx, "Positions of the session; default: what prompt and -n need");
   add_kv_option(*verb, args->run.kv);

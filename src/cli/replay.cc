@@ -143,6 +143,30 @@ Result<void> same_model(const TraceHeader& trace, const ModelFile& file, Numeric
   return {};
 }
 
+// Chooses as the recorded run did.
+class RecordedChoices final : public DraftChooser {
+ public:
+  explicit RecordedChoices(TraceReader reader) : reader_(std::move(reader)) {}
+
+  DraftChoice choose(const DraftOffer& offer) override {
+    while (next_ == event_.choices.size()) {
+      next_ = 0;
+      const Result<bool> more = reader_.next(event_);
+      if (!more || !*more) return event_.choices.clear(), DraftChoice{};
+    }
+    const TraceChoice& recorded = event_.choices[next_];
+    if (recorded.position != offer.context) return {};
+    ++next_;
+    return {.own = recorded.own, .source = recorded.source};
+  }
+  void learn(const DraftOutcome&) override {}
+
+ private:
+  TraceReader reader_;
+  TraceEvent event_;
+  size_t next_ = 0;
+};
+
 // Runs what the trace's header describes, writing a trace of its own.
 Result<void> run_again(const Args& args, const TraceHeader& recorded, const std::string& path) {
   FATHOM_TRY(const RunRecord record, read_run(recorded.run_json));
@@ -161,6 +185,9 @@ Result<void> run_again(const Args& args, const TraceHeader& recorded, const std:
   FATHOM_TRY(Session session, make_session(model, record, args.model.threads));
   FATHOM_TRY(Trace trace, Trace::create(path, header_of(file, record, policy)));
   options.trace = &trace;
+  FATHOM_TRY(TraceReader choices, TraceReader::open(args.trace));
+  RecordedChoices chooser(std::move(choices));
+  options.draft_chooser = &chooser;
   FATHOM_TRY(generate(session, record.prompt, options));
   return trace.finish();
 }

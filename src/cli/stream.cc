@@ -13,11 +13,13 @@ std::string count(size_t tokens) { return fmt::format("{} token{}", tokens, toke
 
 }  // namespace
 
-void Stream::write(std::string_view text, float depth) {
+void Stream::write(const GeneratedToken& token) {
+  const std::string_view text = token.text;
+  drafted_ |= token.drafted;
   if (text.empty() || !state_) return;
   line_begun_ = text.back() != '\n';
   if (color_) {
-    state_ = print(picture_.paint(text, depth));
+    state_ = print(picture_.paint(text, token.depth, token.drafted));
   } else {
     state_ = print(terminal_ ? harmless(text) : std::string(text));
   }
@@ -26,7 +28,7 @@ void Stream::write(std::string_view text, float depth) {
 Result<void> Stream::finish() {
   if (state_ && color_) state_ = print("\x1b[K");
   if (state_ && line_begun_) state_ = print("\n");
-  if (state_ && color_) state_ = print(picture_.legend() + "\n");
+  if (state_ && color_) state_ = print(picture_.legend(drafted_) + "\n");
   return state_;
 }
 
@@ -42,7 +44,7 @@ Json result_of(const Generation& g, const Model& model, const Policy& policy) {
           {"n_layers", model.config().n_layers},
           {"mean_depth", g.mean_depth},
           {"work", g.work},
-          {"tokens_per_second", g.decode_steps > 0 ? Json(g.tokens_per_second()) : Json()},
+          {"tokens_per_second", g.decoded > 0 ? Json(g.tokens_per_second()) : Json()},
           {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
           {"kv_bytes", g.kv_bytes},
           {"policy", policy.text()},
@@ -50,14 +52,21 @@ Json result_of(const Generation& g, const Model& model, const Policy& policy) {
           {"kernels", model.tables()[0]->name},
           {"stop_reason", interrupted() ? "interrupt" : name(g.stop_reason)},
           {"depths", g.depths},
-          {"prompt_work", g.prompt_work}};
+          {"prompt_work", g.prompt_work},
+          {"passes", g.decode_steps},
+          {"proposed", g.proposed},
+          {"accepted", g.accepted},
+          {"drafted", g.drafted}};
 }
 
 void summarise(const Generation& out, const Model& model) {
   const std::string_view reason = interrupted() ? "interrupt" : name(out.stop_reason);
-  const std::string rate = out.decode_steps > 0 ? fmt::format(" at {:.1f} tokens/s", out.tokens_per_second()) : "";
-  fmt::print(stderr, "{}{}, mean depth {:.2f} of {}, work {:.3f}; prompt {} at {:.1f} tokens/s; stopped by {}\n",
-             count(out.tokens.size()), rate, out.mean_depth, model.config().n_layers, out.work,
+  const std::string rate = out.decoded > 0 ? fmt::format(" at {:.1f} tokens/s", out.tokens_per_second()) : "";
+  const std::string drafts = out.proposed > 0 ? fmt::format(" in {} passes, {} of {} guesses right", out.decode_steps,
+                                                            out.accepted, out.proposed)
+                                              : "";
+  fmt::print(stderr, "{}{}{}, mean depth {:.2f} of {}, work {:.3f}; prompt {} at {:.1f} tokens/s; stopped by {}\n",
+             count(out.tokens.size()), rate, drafts, out.mean_depth, model.config().n_layers, out.work,
              count(static_cast<size_t>(out.prompt_tokens)), out.prefill_tokens_per_second(), reason);
 }
 

@@ -16,7 +16,7 @@ class Stream {
  public:
   Stream(int32_t n_layers, bool color) : picture_(n_layers), color_(color), terminal_(on_terminal()) {}
 
-  void write(std::string_view text, float depth);
+  void write(const GeneratedToken& token);
   /// Ends the last line, and says which shade is which depth.
   ///   errors   file: the first failure to write
   Result<void> finish();
@@ -26,6 +26,7 @@ class Stream {
   bool color_;
   bool terminal_;
   bool line_begun_ = false;
+  bool drafted_ = false;  // some token was
   Result<void> state_;
 };
 

@@ -28,7 +28,7 @@ void Boundary::begin(PolicyRef policy, Trace* trace, int32_t n_layers, std::span
   steps_.assign(rows.size(), Step{});
   ran_.assign(rows.size(), false);
   has_kind_[0] = has_kind_[1] = false;
-  for (const RowState& row : rows) has_kind_[static_cast<int>(row.kind)] = true;
+  for (const RowState& row : rows) has_kind_[static_cast<int>(row.kind)] |= row.asks;
 }
 
 SignalSet Boundary::wanted(int32_t layer, RowKind kind) const {
@@ -65,7 +65,7 @@ void Boundary::compare(LayerLoop& loop, const float* before) {
 
 void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
   checked_.clear();
-  for (int32_t r : loop.active.running()) {
+  for (int32_t r : asking_) {
     if (wanted(layer, loop.row(r).kind).any(kExitSignals)) checked_.push_back(r);
   }
   LogitStats* stats = loop.buffers.stats;
@@ -105,23 +105,26 @@ void Boundary::describe(const LayerLoop& loop, int32_t layer, const RowState& ro
 
 void Boundary::decide(LayerLoop& loop, int32_t layer) {
   if (policy_.table == nullptr) return;
-  const auto running = loop.active.running();
+  asking_.clear();
+  for (int32_t r : loop.active.running()) {
+    if (loop.row(r).asks) asking_.push_back(r);
+  }
   const SignalSet wants[2] = {wanted(layer, RowKind::prompt), wanted(layer, RowKind::generated)};
   const SignalSet computed = wants[0] | wants[1];
   next_ = wanted(layer + 1, RowKind::prompt) | wanted(layer + 1, RowKind::generated);
-  if (running.empty()) return;
+  if (asking_.empty()) return;
 
   if (layer > 0 && computed.any(kExitSignals)) check_answers(loop, layer);
   if (layer > 0 && computed.has(Signal::similarity)) {
     compare(loop, loop.buffers.before);
-    for (int32_t r : running) {
+    for (int32_t r : asking_) {
       if (ran_[static_cast<size_t>(r)])
         set(steps_[static_cast<size_t>(r)], Signal::similarity, loop.buffers.compared[r]);
     }
   }
   asked_.clear();
   sequences_.clear();
-  for (int32_t r : running) {
+  for (int32_t r : asking_) {
     const RowState& row = loop.row(r);
     Step& step = steps_[static_cast<size_t>(r)];
     const SignalSet mine = wants[static_cast<int>(row.kind)];
@@ -136,14 +139,14 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
     sequences_.push_back(row.sequence);
     step = Step{};
   }
-  said_.assign(running.size(), Decision{});
+  said_.assign(asking_.size(), Decision{});
   policy_.table->decide(policy_.self, asked_.data(), said_.data(), static_cast<int32_t>(said_.size()));
 
   bool any_saving = false;
-  for (size_t i = 0; i < running.size(); ++i) {
+  for (size_t i = 0; i < asking_.size(); ++i) {
     any_saving |= said_[i].verdict != Verdict::run;
-    RowState& row = loop.row(running[i]);
-    loop.active.set(running[i], said_[i].verdict);
+    RowState& row = loop.row(asking_[i]);
+    loop.active.set(asking_[i], said_[i].verdict);
     row.answered = exits(said_[i].verdict) && row.checked_at == layer && layer > 0;
   }
   const bool telling = any_saving || !computed.empty() || policy_.table->sequential(policy_.self);

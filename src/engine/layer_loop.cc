@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 namespace fathom {
 
@@ -24,6 +25,10 @@ void LayerLoop::norm_heads(float* heads, int64_t n_heads, int64_t head_dim, cons
 }
 
 void LayerLoop::product(const float* src, int64_t cols, std::span<const LinearJob> jobs) {
+  linear(pool, activations(src, cols, jobs), jobs);
+}
+
+Activations LayerLoop::activations(const float* src, int64_t cols, std::span<const LinearJob> jobs) {
   Activations activations{.f32 = src, .quant = buffers.quant};
   activations.quant.cols = (cols + kQuantBlock - 1) / kQuantBlock * kQuantBlock;
   int64_t quantised = 0;  // rows some product reads in 8 or 12 bits; all that do read the same
@@ -38,7 +43,7 @@ void LayerLoop::product(const float* src, int64_t cols, std::span<const LinearJo
     run_rows(pool, kernels.quantize, quantised, cols,
              QuantizeArgs{.src = src, .src_cols = cols, .dst = activations.quant});
   }
-  linear(pool, activations, jobs);
+  return activations;
 }
 
 void LayerLoop::rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin) {
@@ -70,16 +75,46 @@ void LayerLoop::mark_cells(int32_t layer, std::span<const int32_t> write) {
     RowState& r = row(write[i]);
     const bool attends = i < n_attend;
     cache.mark(layer, r.sequence, r.position,
-               r.exact   ? Provenance::exact
-               : attends ? Provenance::inexact
-                         : Provenance::filled);
+               r.exact             ? Provenance::exact
+               : r.kept != nullptr ? Provenance::owed
+               : attends           ? Provenance::inexact
+                                   : Provenance::filled);
+    // All rows of its sequence from the first that owed are in this layer: what they write here is exact again.
+    int32_t& inexact = first_inexact(layer, r.sequence);
+    if (r.settles != Settles::nothing && r.exact && inexact >= r.position)
+      inexact = std::numeric_limits<int32_t>::max();
     if (!r.exact) first_inexact(layer, r.sequence) = std::min(first_inexact(layer, r.sequence), r.position);
     if (!attends) r.macs += work.fill(layer);
   }
   // A state stays exact through a layer that the row runs whole and in which no cell it can see is inexact.
   for (int32_t i : write) {
     RowState& r = row(i);
-    r.exact &= active.verdict(i) == Verdict::run && first_inexact(layer, r.sequence) > r.position;
+    const bool exact = r.exact && active.verdict(i) == Verdict::run && first_inexact(layer, r.sequence) > r.position;
+    if (r.exact && !exact && r.kept != nullptr) keep(r, i, layer - 1);
+    r.exact = exact;
+  }
+}
+
+void LayerLoop::keep(RowState& row, int32_t i, int32_t layer) {
+  row.owes_from = layer;
+  std::copy_n(buffers.x + int64_t{i} * config.d_model, config.d_model, row.kept);
+}
+
+void LayerLoop::settle(int32_t layer) {
+  for (size_t i = 0; i < rows.size() && rows[i].settles != Settles::nothing; ++i) {  // they stand in front
+    RowState& owing = rows[i];
+    const auto index = static_cast<int32_t>(i);
+    bool goes = owing.settles == Settles::all;
+    for (int32_t r : active.running()) {
+      goes |= row(r).settles == Settles::nothing && row(r).sequence == owing.sequence && !exits(active.verdict(r));
+    }
+    if (goes && owing.from == layer) {
+      active.enter(index);
+      owing.owes_from = -1;
+    } else if (!goes && owing.owes_from < 0) {
+      active.leave(index);
+      keep(owing, index, layer);
+    }
   }
 }
 
@@ -102,15 +137,19 @@ void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {
     float* dst = in_place ? buffers.logits + first_slot * vocab : buffers.answers;
     const int64_t n = std::ssize(piece);
     norm_rows(piece, weights.final_norm);
-    const LinearJob job[] = {{&weights.head, n, dst, vocab}};
-    product(buffers.normed, config.d_model, job);
+    const LinearJob job[] = {{hot != nullptr ? &hot->weight() : &weights.head, n, dst, vocab}};
+    if (hot != nullptr) {
+      hot->run(pool, activations(buffers.normed, config.d_model, job), n, dst);
+    } else {
+      product(buffers.normed, config.d_model, job);
+    }
     if (stats != nullptr) {
       run_rows(pool, kernels.logit_stats, n, vocab, LogitStatsArgs{.logits = dst, .vocab = vocab, .dst = stats});
       stats += n;
     }
     for (int64_t i = 0; i < n; ++i) {
       RowState& answered = row(piece[static_cast<size_t>(i)]);
-      answered.macs += work.head();
+      answered.macs += hot != nullptr ? work.head(hot->weight().matrix.rows) : work.head();
       if (!in_place && answered.slot >= 0) {
         std::memcpy(buffers.logits + answered.slot * vocab, dst + i * vocab,
                     static_cast<size_t>(vocab) * sizeof(float));

@@ -44,8 +44,10 @@ class Scorer {
     bos_ = tokenizer.adds_bos() ? tokenizer.bos() : -1;
     const int32_t rows = std::min(session.options().max_logit_rows, session.options().max_rows);
     const bool one_by_one = saves_ && options.policy.is_sequential();
+    const Settings settings = options.policy.settings();
+    if (settings.kv == KvMode::settle_later) rows_each_most_ = settings.kv_max_rows;
     side_by_side_ = std::min(side_by_side_, rows);
-    rows_each_ = one_by_one ? 1 : std::max(1, rows / side_by_side_);
+    rows_each_ = one_by_one ? 1 : std::clamp(rows / side_by_side_, 1, rows_each_most_);
   }
 
   Result<Perplexity> run() {
@@ -117,6 +119,7 @@ class Scorer {
       }
       const std::vector<Row> rows = rows_at(windows, at, 0);
       FATHOM_TRY(const StepResult result, session_.step(rows, options_.policy.ref()));
+      for (const RowResult& row : result.settled) macs_ += row.step_macs;
       stats_ = stats_of(result.logits);
       if (saves_) compare(result.logits);
       for (size_t i = 0; i < rows.size(); ++i) {
@@ -152,7 +155,7 @@ class Scorer {
             const LogitStats& stats) {
     ++rows_run_;
     depth_ += row.depth;
-    macs_ += row.macs;
+    macs_ += row.step_macs;
     full_macs_ += row.full_macs;
     const size_t next = size_t(position) + 1;
     if (next >= window.cells.size()) return;
@@ -172,7 +175,7 @@ class Scorer {
   const PerplexityOptions& options_;
   bool saves_;
   int32_t side_by_side_;
-  int32_t rows_each_ = 1;
+  int32_t rows_each_ = 1, rows_each_most_ = std::numeric_limits<int32_t>::max();
   int32_t bos_ = -1;
   std::vector<float> full_;                     // [rows, vocab] logits of full depth for the rows of the step
   std::vector<LogitStats> full_stats_, stats_;  // [rows]
@@ -190,6 +193,12 @@ Result<Perplexity> perplexity(Session& session, std::span<const int32_t> text, c
     return Error{ErrorCode::argument, fmt::format("window {} is outside 8..{}: raise SessionOptions::max_tokens or use "
                                                   "a smaller one",
                                                   options.window, session.options().max_tokens)};
+  }
+  if (options.policy.settings().kv == KvMode::verify) {
+    return Error{ErrorCode::argument,
+                 fmt::format("perplexity under {}: what kv(verify) confirms is full depth's: leave it "
+                             "out to score the savings, or score full_depth",
+                             options.policy.text())};
   }
   if (text.empty()) return Error{ErrorCode::argument, "the text is empty: give at least one token"};
   if (!options.policy.is_full_depth() && session.options().max_sequences < 2) {

@@ -78,6 +78,18 @@ Result<StepBuffers> StepBuffers::make(const ModelConfig& config, int32_t max_row
   return b;
 }
 
+Result<void> StepBuffers::make_kept(const ModelConfig& config, int32_t rows) {
+  if (kept != nullptr) return {};
+  const size_t bytes = static_cast<size_t>(rows) * static_cast<size_t>(config.d_model) * sizeof(float);
+  kept_memory_ = Buffer(bytes, Pages::small);
+  kept = kept_memory_.as<float>();
+  if (kept != nullptr) return {};
+  return Error{ErrorCode::capacity,
+               fmt::format("{} bytes for the states of {} rows that owe layers: the system refused; "
+                           "lower SessionOptions::max_sequences",
+                           bytes, rows)};
+}
+
 Result<void> StepBuffers::make_answers() {
   if (answers != nullptr) return {};
   const size_t bytes = static_cast<size_t>(max_logit_rows) * static_cast<size_t>(vocab) * sizeof(float);

@@ -130,7 +130,10 @@ Result<void> bind_model(Binder& binder, const ModelConfig& config, Weights& dst)
   FATHOM_TRY(const Tensor* table, binder.matrix("token_embd.weight", config.vocab, d));
   dst.embedding = *table;
   FATHOM_TRY(binder.vector("output_norm.weight", d, &dst.final_norm));
-  FATHOM_TRY(binder.linear(config.tied_head ? "token_embd" : "output", config.vocab, d, &dst.head));
+  const char* head = config.tied_head ? "token_embd" : "output";
+  FATHOM_TRY(binder.linear(head, config.vocab, d, &dst.head));
+  FATHOM_TRY(const Tensor* head_rows, binder.matrix(fmt::format("{}.weight", head), config.vocab, d));
+  dst.head_rows = *head_rows;
   binder.find("rope_freqs.weight");  // in config.rope_factors already
   for (size_t l = 0; l < dst.layers.size(); ++l) FATHOM_TRY(bind_layer(binder, config.layers[l], d, l, dst.layers[l]));
   return binder.check_all_used();

@@ -16,6 +16,7 @@ namespace fathom {
 /// How a cell of (layer, position) came to be. The order is the order of trust.
 enum class Provenance : uint8_t {
   missing,  ///< never written: a hole, which no step leaves behind
+  owed,     ///< a stand-in, until its row runs the layers it owes
   filled,   ///< projected from a state that full depth would not have had here, by a row that did not attend
   inexact,  ///< the same by a row that attended
   exact,    ///< bit for bit what full depth writes; also in the first layer that a row skips, whose input is right

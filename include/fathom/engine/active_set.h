@@ -2,6 +2,7 @@
 // Next in the flow: engine/layer_loop.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -11,6 +12,13 @@
 
 namespace fathom {
 
+/// Whether a row is in a step to run the layers it owes, and how far.
+enum class Settles : uint8_t {
+  nothing,      ///< a row of its own
+  with_others,  ///< as deep as some row of its sequence goes
+  all,
+};
+
 /// The running state of one row inside a step.
 struct RowState {
   int32_t token = 0;
@@ -19,6 +27,7 @@ struct RowState {
   int32_t generated = 0;  // generated rows of its sequence before it
   RowKind kind = RowKind::prompt;
   bool predicts = false;     // its logits are wanted
+  bool draft = false;        // its token is a guess
   int32_t slot = -1;         // where they go; -1 for rows that do not predict
   bool exact = true;         // its state is, so far, bit for bit that of full depth
   int32_t checked_at = 0;    // the last boundary whose answer was computed for it; 0: none
@@ -29,6 +38,15 @@ struct RowState {
   double macs = 0;           // multiply-adds so far
   double full_macs = 0;      // of full depth
 
+  // Depth debt: a row may enter with layers behind it, and may leave owing those above its last exact state.
+  int32_t from = 0;              // layers behind it when it enters
+  double macs_before = 0;        // of `macs`, those of earlier steps
+  const float* state = nullptr;  // [d] its state there; null where from is 0
+  Settles settles = Settles::nothing;
+  bool asks = true;        // the policy decides about it
+  float* kept = nullptr;   // [d] where its last exact state is kept; null where it may owe nothing
+  int32_t owes_from = -1;  // layers of which that is the state; -1: it owes nothing
+
   void ran_half(double cost) {
     half_layers += 1;
     macs += cost;
@@ -38,14 +56,20 @@ struct RowState {
 /// Who does what in the coming layer. Lists hold row indices in ascending order within each part.
 class ActiveSet {
  public:
-  void reset(size_t n_rows) {
+  void reset(std::span<const RowState> rows) {
     running_.clear();
     attend_.clear();
     write_.clear();
     feed_.clear();
-    for (size_t i = 0; i < n_rows; ++i) running_.push_back(static_cast<int32_t>(i));
-    verdicts_.assign(n_rows, Verdict::run);
+    verdicts_.assign(rows.size(), Verdict::run);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i].settles == Settles::nothing) running_.push_back(static_cast<int32_t>(i));
+    }
   }
+  /// A row that was waiting runs from the coming layer on.
+  void enter(int32_t row) { running_.insert(std::upper_bound(running_.begin(), running_.end(), row), row); }
+  /// A running row waits again; its cells above are left alone.
+  void leave(int32_t row) { running_.erase(std::lower_bound(running_.begin(), running_.end(), row)); }
 
   /// Rows that have not left.
   std::span<const int32_t> running() const { return running_; }

@@ -50,9 +50,10 @@ class Boundary {
   bool has_kind_[2] = {};  // some row of the step is a prompt row, a generated row
   SignalSet next_;         // what the coming boundary reads, over all kinds present
   std::span<const SequenceHistory> history_;
-  std::vector<Step> steps_;     // [rows] signals gather here until the boundary
-  std::vector<Step> asked_;     // [running]
-  std::vector<Decision> said_;  // [running]
+  std::vector<Step> steps_;      // [rows] signals gather here until the boundary
+  std::vector<Step> asked_;      // [asking]
+  std::vector<Decision> said_;   // [asking]
+  std::vector<int32_t> asking_;  // running rows that the policy decides about
   std::vector<int32_t> sequences_, checked_;
   std::vector<bool> ran_;  // [rows] ran some half of the last layer
 };

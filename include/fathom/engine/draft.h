@@ -74,7 +74,9 @@ struct DraftOutcome {
 class FATHOM_API DraftChooser {
  public:
   virtual ~DraftChooser() = default;
+  /// Called before every pass, also where the offer holds nothing to choose from.
   virtual DraftChoice choose(const DraftOffer& offer) = 0;
+  /// Called after every pass that confirmed something.
   virtual void learn(const DraftOutcome& outcome) = 0;
 };
 

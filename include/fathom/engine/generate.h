@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fathom/engine/draft.h"
 #include "fathom/engine/session.h"
 #include "fathom/policy/policy.h"
 #include "fathom/sample/sampler.h"
@@ -29,6 +30,7 @@ struct GeneratedToken {
   int32_t id = 0;
   std::string_view text;  // what became certain with it; may be empty
   float depth = 0;        // layers the row that predicted it ran
+  bool drafted = false;   // it had been guessed before full depth confirmed it
 };
 
 struct GenerateOptions {
@@ -38,6 +40,10 @@ struct GenerateOptions {
   std::vector<std::string> stop = {};  // the text ends before the first of these
   int64_t sequence = 0;                // names the noise of this text; the caller's number
   bool special = false;                // control tokens appear in the text
+  /// Who guesses tokens, and who says how many a pass takes in; both need a policy with kv(verify), and neither can
+  /// change a token. Not given: what the policy's settings say, and goodput_chooser().
+  DraftSource* draft_source = nullptr;
+  DraftChooser* draft_chooser = nullptr;
   Trace* trace = nullptr;
   /// Called for every token of the text; returning false ends the text after it.
   bool (*on_token)(void* context, const GeneratedToken& token) = nullptr;
@@ -54,18 +60,22 @@ struct Generation {
   std::string text;
   std::vector<int32_t> tokens;  // new ids; the end-of-text token is not among them
   std::vector<float> depths;    // [tokens] layers the row that predicted each ran
+  std::vector<bool> drafted;    // [tokens] whether each had been guessed before it was confirmed
   int32_t prompt_tokens = 0;    // of the prompt, those that were run
   float mean_depth = 0;         // layers run for each generated row; the prompt's depth where there is none
   double work = 1;              // multiply-adds of generated rows over those of the same rows at full depth
   double prompt_work = 1;       // the same for prompt rows
   double prefill_seconds = 0;
-  double decode_seconds = 0;
-  int32_t decode_steps = 0;  // steps in decode_seconds
+  double decode_seconds = 0;  // callbacks included
+  int32_t decoded = 0;        // tokens in decode_seconds: all but the first, which the prompt's last row predicts
+  int32_t decode_steps = 0;   // passes in decode_seconds; fewer than tokens where drafts were confirmed
+  int64_t proposed = 0;       // guesses put to the test
+  int64_t accepted = 0;       // of them, those that were right and had none wrong before them in their pass
   size_t kv_bytes = 0;
   StopReason stop_reason = StopReason::length;
 
-  /// Rates; 0 where nothing was timed (decode_steps 0: the first token comes from the prompt's last row).
-  double tokens_per_second() const { return decode_seconds > 0 ? decode_steps / decode_seconds : 0; }
+  /// Rates; 0 where nothing was timed.
+  double tokens_per_second() const { return decode_seconds > 0 ? decoded / decode_seconds : 0; }
   double prefill_tokens_per_second() const { return prefill_seconds > 0 ? prompt_tokens / prefill_seconds : 0; }
 };
 

@@ -16,6 +16,7 @@
 #include "fathom/engine/boundary.h"
 #include "fathom/engine/step_buffers.h"
 #include "fathom/engine/work.h"
+#include "fathom/head/hot_head.h"
 #include "fathom/model/model.h"
 #include "fathom/ops/attention.h"
 #include "fathom/ops/rows.h"
@@ -34,14 +35,16 @@ struct LayerLoop {
   std::span<RowState> rows;
   std::span<int32_t> inexact_from;  // [sequences, n_layers] first position whose cell is not what full depth has
   ActiveSet& active;
-  Boundary& boundary;  // signals in, decisions out; records them when a trace listens
+  Boundary& boundary;      // signals in, decisions out; records them when a trace listens
+  HotHead* hot = nullptr;  // answers in place of the head; null: the head does
 
   /// Runs all rows from their tokens to their logits.
   void run() {
     embed();
-    active.reset(rows.size());
+    active.reset(rows);
     for (int32_t layer = 1; layer <= config.n_layers; ++layer) {
       boundary.decide(*this, layer - 1);  // sets each running row's verdict in `active`
+      settle(layer - 1);                  // lets rows that owe layers join
       active.act();
       attention_half(layer);
       feed_forward_half(layer);
@@ -61,6 +64,9 @@ struct LayerLoop {
                        .ids = ids,
                        .scale = config.embedding_scale,
                        .dst = buffers.x});
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i].from > 0) std::copy_n(rows[i].state, config.d_model, buffers.x + int64_t(i) * config.d_model);
+    }
   }
 
   /// x += after_norm(attention(norm(x))) for rows that attend; keys and values for those and for all that do not.
@@ -149,10 +155,13 @@ struct LayerLoop {
   // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
   void norm_rows(std::span<const int32_t> which, const float* weight);  // x[which] -> normed
   void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);
-  void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);  // quantises where asked
+  void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);
+  Activations activations(const float* src, int64_t cols, std::span<const LinearJob> jobs);  // quantises where asked
   void rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin);
   void write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write);  // k, v -> cache
-  void mark_cells(int32_t layer, std::span<const int32_t> write);              // provenance, and fills as work
+  void mark_cells(int32_t layer, std::span<const int32_t> write);  // provenance, debts, and fills as work
+  void keep(RowState& row, int32_t i, int32_t layer);              // its state, of which `layer` layers are exact
+  void settle(int32_t layer);  // rows that owe the layers above join where their sequence goes on, and leave where not
   void add_to_state(std::span<const int32_t> which, const float* after_norm);  // x[which] += projected
 };
 

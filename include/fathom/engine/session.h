@@ -31,22 +31,29 @@ struct Row {
   int32_t position = 0;  // the next free one of its sequence
   RowKind kind = RowKind::prompt;
   bool logits = false;  // predict the token after this one
+  bool draft = false;   // the token is a guess, which the trace says
 };
 
 /// What became of a row.
 struct RowResult {
+  int32_t sequence = 0;
+  int32_t position = 0;
   float depth = 0;       // layers run; half a layer counts half
   double macs = 0;       // multiply-adds done for it: layers, checks, fills, head
+  double step_macs = 0;  // of them, in this step
   double full_macs = 0;  // the same at full depth
   int32_t logits = -1;   // row of StepResult::logits, or -1
+  bool owes = false;     // layers, which a later step or settle() runs
+  bool settled = false;  // it entered in an earlier step, and ran layers that it owed
 
   double work() const { return macs / full_macs; }
 };
 
 /// Valid until the next step.
 struct StepResult {
-  std::span<const RowResult> rows;  // [n] in the caller's order
-  View<const float, 2> logits;      // [rows with logits, vocab]
+  std::span<const RowResult> rows;     // [n] in the caller's order
+  std::span<const RowResult> settled;  // rows of earlier steps that ran layers they owed, by sequence and position
+  View<const float, 2> logits;         // [rows with logits, vocab]
 };
 
 class FATHOM_API Session {
@@ -62,17 +69,32 @@ class FATHOM_API Session {
   /// Runs rows of any sequences through the layers, each to the depth its policy decides.
   ///   rows     at most max_rows; prompt and generated rows of several sequences may stand side by side
   ///   policy   nothing given: full depth
+  ///            Under kv(settle_later) and kv(verify) prompt rows run at full depth. Layers that rows of these
+  ///            sequences owe are run beside theirs, as deep as they go; under kv(verify) settle() runs them and no
+  ///            step does.
   ///   errors   argument: a token or sequence out of range, a position that is not the next, a
   ///            generated row beside others of its sequence under a policy that reads what the row before did;
-  ///            capacity: too many rows, or a sequence at its limit; the session is unchanged
+  ///            capacity: too many rows, a sequence at its limit, more rows that owe than kv(..., max_rows); the
+  ///            session is unchanged
   ///   cost     one pass over the weights that some row runs
   Result<StepResult> step(std::span<const Row> rows, PolicyRef policy = {}, Trace* trace = nullptr);
+
+  /// Runs all layers that rows owe, whatever their sequence, and new rows beside them at full depth. Rows that settle
+  /// predict: StepResult::settled says what full depth has to say after each.
+  ///   rows     as for step(), or none
+  ///   policy   what it reads of a sequence's past is kept for it; it decides nothing here
+  ///   errors   those of step(); the session is unchanged, and what was owed is owed still
+  ///   cost     one pass over the weights above the shallowest row
+  Result<StepResult> settle(std::span<const Row> rows = {}, PolicyRef policy = {}, Trace* trace = nullptr);
+
+  /// Rows of a sequence that owe layers: its last ones.
+  int32_t owed(int32_t sequence = 0) const noexcept;
 
   /// The tokens a sequence holds, by position; valid until the next step or truncate.
   std::span<const int32_t> tokens(int32_t sequence = 0) const noexcept;
   int32_t length(int32_t sequence = 0) const noexcept { return static_cast<int32_t>(tokens(sequence).size()); }
 
-  /// Forgets a sequence's positions from `length` on, and what policies knew of them; 0 makes it new.
+  /// Forgets a sequence's positions from `length` on, what they owed and what policies knew of them; 0 makes it new.
   ///   errors   argument: no such sequence, or length beyond what it holds
   Result<void> truncate(int32_t sequence, int32_t length);
 

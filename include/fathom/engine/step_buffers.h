@@ -24,6 +24,10 @@ struct StepBuffers {
   ///   errors   capacity: memory refused
   Result<void> make_answers();
 
+  /// Makes `kept` for so many rows, which only policies that leave layers owed need.
+  ///   errors   capacity: memory refused
+  Result<void> make_kept(const ModelConfig& config, int32_t rows);
+
   float* x = nullptr;             // [max_rows, d]       states
   float* before = nullptr;        // [max_rows, d]       states before the layer, where a signal compares
   float* before_half = nullptr;   // [max_rows, d]  states before the half
@@ -37,6 +41,7 @@ struct StepBuffers {
   float* up = nullptr;            // [max_rows, feed_forward]
   float* logits = nullptr;        // [max_logit_rows, vocab]
   float* answers = nullptr;       // [max_logit_rows, vocab]  answers that are not in their place yet; null until made
+  float* kept = nullptr;          // [owing rows, d]  their last exact states, from step to step; null until made
   float* compared = nullptr;      // [max_rows]
   int32_t* ids = nullptr;         // [max_rows]
   QuantRows quant{};              // [max_rows, widest input]
@@ -50,7 +55,7 @@ struct StepBuffers {
   int64_t vocab = 0;
 
  private:
-  Buffer memory_, answers_memory_;
+  Buffer memory_, answers_memory_, kept_memory_;
 };
 
 }  // namespace fathom

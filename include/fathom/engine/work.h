@@ -14,7 +14,7 @@ namespace fathom {
 class WorkModel {
  public:
   WorkModel() = default;
-  explicit WorkModel(const ModelConfig& config) : head_(double(config.vocab) * config.d_model) {
+  explicit WorkModel(const ModelConfig& config) : vocab_(config.vocab), head_(vocab_ * config.d_model) {
     const double d = config.d_model;
     for (const LayerSpec& spec : config.layers) {
       const double q = double(spec.heads) * spec.head_dim, kv = double(spec.kv_heads) * spec.head_dim;
@@ -41,6 +41,8 @@ class WorkModel {
   /// The same for all layers above `layer`.
   double fill_above(int32_t layer) const { return fill_above_[static_cast<size_t>(layer)]; }
   double head() const { return head_; }
+  /// The head of so many tokens of the vocabulary.
+  double head(int64_t tokens) const { return head_ / vocab_ * static_cast<double>(tokens); }
   /// A row at full depth, with its head where it predicts.
   double full(int32_t position, bool predicts) const {
     double sum = predicts ? head_ : 0;
@@ -55,7 +57,7 @@ class WorkModel {
   };
   std::vector<Part> layers_;
   std::vector<double> fill_above_;  // [n_layers + 1]
-  double head_ = 0;
+  double vocab_ = 1, head_ = 0;
 };
 
 }  // namespace fathom

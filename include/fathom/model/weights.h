@@ -37,6 +37,7 @@ struct Weights {
   std::vector<LayerWeights> layers;
   const float* final_norm = nullptr;  // [d]
   Linear head;                        // [vocab, d]
+  Tensor head_rows;                   // the same in the file's type, mapped; a shortlist is gathered from it
   Buffer packed;
   PackedSource packed_source = PackedSource::packed;
   std::string packed_error = {};

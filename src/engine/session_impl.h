@@ -1,0 +1,86 @@
+// What a Session holds, and the steps of a step: admission, the layer loop, the books.
+// Next in the flow: session_admission.cc, then session.cc.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "fathom/engine/layer_loop.h"
+#include "fathom/engine/session.h"
+
+namespace fathom {
+
+inline constexpr int32_t kNever = std::numeric_limits<int32_t>::max();
+
+struct Session::Impl {
+  /// What a position leaves behind for the policies of rows to come.
+  struct Past {
+    RowKind kind;
+    double macs, full_macs;
+    float entropy;          // of its prediction; NaN where it made none, or nobody asked
+    SequenceHistory after;  // of the sequence with this position
+    int32_t generated;      // generated rows of the sequence with this position
+  };
+  /// What a sequence is between steps.
+  struct Sequence {
+    std::vector<int32_t> tokens;  // by position
+    std::vector<Past> past;       // by position
+    std::vector<RowState> owing;  // rows that owe layers: the last positions, ascending
+
+    // Of the step being admitted:
+    int32_t pending = 0;  // rows
+    int32_t pending_generated = 0;
+    int32_t entered = 0;                 // generated rows so far
+    Settles settles = Settles::nothing;  // what its owing rows do
+
+    int32_t length() const { return static_cast<int32_t>(tokens.size()); }
+    int32_t generated() const { return past.empty() ? 0 : past.back().generated; }
+  };
+  /// How a step treats its rows.
+  struct Plan {
+    PolicyRef policy;
+    KvMode kv = KvMode::fill;
+    int32_t max_owing = 0;     // rows of a sequence that may owe
+    int32_t hot_tokens = 0;    // of the shortlist that answers in place of the head; 0: none
+    bool settles_all = false;  // every row that owes runs to full depth and predicts; the policy decides nothing
+  };
+
+  Model model;
+  SessionOptions options;
+  KernelTable kernels;
+  WorkModel work;
+  ThreadPool pool;
+  KvCache cache;
+  StepBuffers buffers;
+  ActiveSet active;
+  Boundary boundary;
+  std::optional<HotHead> hot;  // once a policy has asked for it
+  std::vector<Sequence> sequences;
+  std::vector<SequenceHistory> history;  // [sequences]
+  std::vector<int32_t> inexact_from;     // [sequences, n_layers]
+  std::vector<RowState> rows;            // those that settle, then the caller's
+  size_t n_settling = 0;                 // in front of `rows`
+  std::vector<RowResult> results;        // [rows]
+  std::vector<TraceRow> traced;
+
+  Sequence& sequence(int32_t i) { return sequences[static_cast<size_t>(i)]; }
+  Result<void> check(std::span<const Row> step) const;
+  Plan plan(PolicyRef policy) const;
+  Result<void> admit(std::span<const Row> step, const Plan& plan);
+  Result<void> check_order(std::span<const Row> step, const Plan& plan);
+  Result<void> check_room(std::span<const Row> step, const Plan& plan);
+  Result<StepResult> run(std::span<const Row> step, const Plan& plan, Trace* trace);
+  bool reads(PolicyRef policy, SignalSet signals) const;
+  void tell(Trace& trace);
+  void conclude(const Plan& plan);
+  Result<void> prepare_hot(std::span<const Row> step, const Plan& plan);
+  void watch_head();
+  void owe_head(size_t i);
+  static RowState owing(const RowState& row);
+  void book(int32_t sequence_idx, int32_t position);
+};
+
+}  // namespace fathom

@@ -1,0 +1,154 @@
+// HotHead: listed rows are gathered from the file and packed, panel by panel, as they change.
+#include "fathom/head/hot_head.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <numeric>
+
+namespace fathom {
+namespace {
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+
+Error refused(size_t bytes) {
+  return {ErrorCode::capacity,
+          fmt::format("{} bytes for a shortlist of the head: the system refused; lower defer_head(hot)", bytes)};
+}
+
+}  // namespace
+
+Result<HotHead> HotHead::make(const Tensor& rows, const Linear& head, int32_t capacity, int32_t n_rows) {
+  HotHead hot;
+  const auto n = static_cast<size_t>(std::min<int64_t>(capacity, rows.rows));
+  hot.asked_ = capacity;
+  hot.rows_ = rows;
+  hot.list_ = head;
+  hot.head_bias_ = head.bias;
+  hot.list_.matrix.rows = static_cast<int64_t>(n);
+  const size_t panel_bytes = head.packed_bytes / static_cast<size_t>(head.panels());
+  const auto panels = static_cast<size_t>(hot.list_.panels());
+  hot.list_.packed_bytes = panels * panel_bytes;
+  hot.packed_ = Buffer(hot.list_.packed_bytes);
+  hot.gathered_ = Buffer(panels * static_cast<size_t>(head.kernel->panel_rows) *
+                         row_bytes(rows.type, static_cast<size_t>(rows.cols)));
+  hot.logits_ = Buffer(n * static_cast<size_t>(n_rows) * sizeof(float), Pages::small);
+  for (const Buffer* buffer : {&hot.packed_, &hot.gathered_, &hot.logits_}) {
+    if (buffer->data() == nullptr) return refused(buffer->size());
+  }
+  hot.list_.packed = hot.packed_.data();
+  hot.tokens_.resize(n);
+  std::iota(hot.tokens_.begin(), hot.tokens_.end(), 0);
+  hot.place_.assign(static_cast<size_t>(rows.rows), -1);
+  std::iota(hot.place_.begin(), hot.place_.begin() + static_cast<std::ptrdiff_t>(n), 0);
+  hot.used_.assign(n, 0);
+  hot.is_stale_.assign(panels, 1);
+  hot.stale_.resize(panels);
+  std::iota(hot.stale_.begin(), hot.stale_.end(), 0);
+  if (head.bias != nullptr) {
+    hot.bias_.assign(head.bias, head.bias + n);
+    hot.list_.bias = hot.bias_.data();
+  }
+  return hot;
+}
+
+void HotHead::use(std::span<const int32_t> tokens) noexcept {
+  for (const int32_t token : tokens) {
+    if (token < 0 || token >= rows_.rows) continue;
+    const int32_t place = place_[static_cast<size_t>(token)];
+    if (place >= 0) {
+      used_[static_cast<size_t>(place)] = 1;
+    } else {
+      put(token);
+    }
+  }
+}
+
+// The token takes the place of the first one from the hand on that was not used since the hand came by.
+void HotHead::put(int32_t token) noexcept {
+  while (used_[hand_] != 0) {
+    used_[hand_] = 0;
+    hand_ = (hand_ + 1) % used_.size();
+  }
+  const size_t at = hand_;
+  hand_ = (hand_ + 1) % used_.size();
+  place_[static_cast<size_t>(tokens_[at])] = -1;
+  place_[static_cast<size_t>(token)] = static_cast<int32_t>(at);
+  tokens_[at] = token;
+  used_[at] = 1;
+  if (head_bias_ != nullptr) bias_[at] = head_bias_[token];
+  const size_t panel = at / static_cast<size_t>(list_.kernel->panel_rows);
+  if (is_stale_[panel] != 0) return;
+  is_stale_[panel] = 1;
+  stale_.push_back(static_cast<int32_t>(panel));
+}
+
+void HotHead::pack(ThreadPool& pool) noexcept {
+  const auto panel_rows = static_cast<size_t>(list_.kernel->panel_rows);
+  const size_t row = row_bytes(rows_.type, static_cast<size_t>(rows_.cols));
+  pool.run(std::ssize(stale_), [&](int64_t i) {
+    const auto panel = static_cast<size_t>(stale_[static_cast<size_t>(i)]);
+    const size_t end = std::min(tokens_.size(), (panel + 1) * panel_rows);
+    for (size_t at = panel * panel_rows; at < end; ++at) {
+      std::memcpy(gathered_.data() + at * row, rows_.data + static_cast<size_t>(tokens_[at]) * row, row);
+    }
+    list_.kernel->pack(list_.matrix, gathered_.data(), packed_.data(), static_cast<int64_t>(panel),
+                       static_cast<int64_t>(panel) + 1);
+  });
+  for (const int32_t panel : stale_) is_stale_[static_cast<size_t>(panel)] = 0;
+  stale_.clear();
+}
+
+void HotHead::run(ThreadPool& pool, const Activations& src, int64_t n, float* dst) noexcept {
+  if (!stale_.empty()) pack(pool);
+  const auto width = static_cast<int64_t>(tokens_.size());
+  auto* logits = logits_.as<float>();
+  const LinearJob job[] = {{&list_, n, logits, width}};
+  linear(pool, src, job);
+  for (int64_t r = 0; r < n; ++r) {
+    float* row = dst + r * rows_.rows;
+    std::fill_n(row, rows_.rows, kNone);
+    for (int64_t i = 0; i < width; ++i) row[tokens_[static_cast<size_t>(i)]] = logits[r * width + i];
+  }
+}
+
+int32_t largest(std::span<const float> logits, std::span<int32_t> dst) {
+  constexpr size_t kBlock = 64;
+  const auto max_of = [&](size_t b) {
+    const auto block = logits.subspan(b, std::min(kBlock, logits.size() - b));
+    float max = kNone;
+    for (const float x : block) max = x > max ? x : max;
+    return max;
+  };
+  std::vector<float> maxima;
+  maxima.reserve(logits.size() / kBlock + 1);
+  for (size_t b = 0; b < logits.size(); b += kBlock) maxima.push_back(max_of(b));
+  // As many blocks reach the n-th largest maximum as are wanted, each with one logit at least: no larger one is missed.
+  float least = kNone;
+  if (dst.size() <= maxima.size() && !dst.empty()) {
+    std::vector<float> sorted = maxima;
+    const auto nth = sorted.begin() + static_cast<std::ptrdiff_t>(dst.size() - 1);
+    std::nth_element(sorted.begin(), nth, sorted.end(), std::greater<>());
+    least = *nth;
+  }
+  std::vector<int32_t> ids;
+  for (size_t b = 0; b < maxima.size(); ++b) {
+    if (!(maxima[b] >= least) || maxima[b] == kNone) continue;
+    for (size_t i = b * kBlock; i < std::min((b + 1) * kBlock, logits.size()); ++i) {
+      if (logits[i] >= least && logits[i] != kNone) ids.push_back(static_cast<int32_t>(i));
+    }
+  }
+  if (ids.size() > dst.size()) {
+    std::nth_element(
+        ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(dst.size()), ids.end(),
+        [&](int32_t a, int32_t b) { return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)]; });
+    ids.resize(dst.size());
+  }
+  std::copy(ids.begin(), ids.end(), dst.begin());
+  return static_cast<int32_t>(ids.size());
+}
+
+}  // namespace fathom
