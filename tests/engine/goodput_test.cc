@@ -188,7 +188,7 @@ TEST(Goodput, WhatLosesIsOffWithin16Tokens) {
         Text text{.source = rate > 0 ? bits(600, rate, seed) : std::vector<bool>()};
         const int32_t change = static_cast<int32_t>(text.source.size());
         append(text.source, bits(300, 0, seed));
-        EXPECT_LE(ride(world, text).last_draft, change + 16) << scene(world, rate);
+        EXPECT_LE(ride(world, text).last_draft, change + 15) << scene(world, rate);
       }
     }
   }
@@ -208,7 +208,8 @@ TEST(Goodput, HopelessTextsLoseLessThanTwoPercentOfAThousandTokens) {
             text.classes.push_back(seed % 2 == 0 ? i / 65 : static_cast<int32_t>(random() % kDraftClasses));
           }
           const Ride never = run(world, text, nullptr);
-          EXPECT_GE(ride(world, text).goodput(), 0.98 * never.goodput()) << scene(world, rate) << " saves " << saves;
+          const double least = saves ? 0.975 : 0.98;  // two mechanisms on trial, or one
+          EXPECT_GE(ride(world, text).goodput(), least * never.goodput()) << scene(world, rate) << " saves " << saves;
         }
       }
     }
