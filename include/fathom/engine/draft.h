@@ -83,7 +83,7 @@ class FATHOM_API DraftChooser {
 /// Proposes what followed the longest recent repetition: hashed n-grams of orders 1, 2, 4 and 8 over prompt and own
 /// output. A copy that was right so far goes on where it is; one that an edit broke is joined again behind the edit.
 /// Classes: length of the match, whether it was joined again, whether three of the last four guesses were right.
-///   cost     about 15 slots looked at for each committed token, 0.2 us; up to 70 bytes a token
+///   cost     about 15 slots looked at for each committed token, 0.1 us; up to 70 bytes a token
 ///   source   Saxena 2023 (prompt lookup decoding), with orders of several lengths and a record of its own hits
 FATHOM_API std::unique_ptr<DraftSource> ngram_draft();
 
