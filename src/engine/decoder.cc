@@ -195,8 +195,8 @@ Result<void> Decoder::draft_row() {
 
 Result<int32_t> Decoder::sample_after(const Lane& lane, const StepResult& result, const RowResult& row) const {
   const auto history = session_.tokens(lane.sequence).first(static_cast<size_t>(row.position) + 1);
-  const int32_t token =
-      sample(result.logits[row.logits].flat(), lane.options.sample, lane.options.sequence, row.position + 1, history);
+  const int32_t token = sample(LogitRow{result.logits[row.logits].flat(), result.tokens}, lane.options.sample,
+                               lane.options.sequence, row.position + 1, history);
   if (token >= 0) return token;
   return Error{ErrorCode::format,
                fmt::format("position {}: the logits hold no number; the model file is damaged", row.position)};

@@ -25,10 +25,6 @@ void LayerLoop::norm_heads(float* heads, int64_t n_heads, int64_t head_dim, cons
 }
 
 void LayerLoop::product(const float* src, int64_t cols, std::span<const LinearJob> jobs) {
-  linear(pool, activations(src, cols, jobs), jobs);
-}
-
-Activations LayerLoop::activations(const float* src, int64_t cols, std::span<const LinearJob> jobs) {
   Activations activations{.f32 = src, .quant = buffers.quant};
   activations.quant.cols = (cols + kQuantBlock - 1) / kQuantBlock * kQuantBlock;
   int64_t quantised = 0;  // rows some product reads in 8 or 12 bits; all that do read the same
@@ -43,7 +39,7 @@ Activations LayerLoop::activations(const float* src, int64_t cols, std::span<con
     run_rows(pool, kernels.quantize, quantised, cols,
              QuantizeArgs{.src = src, .src_cols = cols, .dst = activations.quant});
   }
-  return activations;
+  linear(pool, activations, jobs);
 }
 
 void LayerLoop::rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin) {
@@ -126,7 +122,8 @@ void LayerLoop::add_to_state(std::span<const int32_t> which, const float* after_
 }
 
 void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {
-  const int64_t vocab = buffers.vocab;
+  const Linear& weight = hot != nullptr ? hot->packed(pool) : weights.head;
+  const int64_t vocab = weight.matrix.rows;
   while (!which.empty()) {
     const auto piece = which.first(std::min<size_t>(which.size(), static_cast<size_t>(buffers.max_logit_rows)));
     const int32_t first_slot = row(piece[0]).slot;
@@ -137,19 +134,15 @@ void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {
     float* dst = in_place ? buffers.logits + first_slot * vocab : buffers.answers;
     const int64_t n = std::ssize(piece);
     norm_rows(piece, weights.final_norm);
-    const LinearJob job[] = {{hot != nullptr ? &hot->weight() : &weights.head, n, dst, vocab}};
-    if (hot != nullptr) {
-      hot->run(pool, activations(buffers.normed, config.d_model, job), n, dst);
-    } else {
-      product(buffers.normed, config.d_model, job);
-    }
+    const LinearJob job[] = {{&weight, n, dst, vocab}};
+    product(buffers.normed, config.d_model, job);
     if (stats != nullptr) {
       run_rows(pool, kernels.logit_stats, n, vocab, LogitStatsArgs{.logits = dst, .vocab = vocab, .dst = stats});
       stats += n;
     }
     for (int64_t i = 0; i < n; ++i) {
       RowState& answered = row(piece[static_cast<size_t>(i)]);
-      answered.macs += hot != nullptr ? work.head(hot->weight().matrix.rows) : work.head();
+      answered.macs += work.head(vocab);
       if (!in_place && answered.slot >= 0) {
         std::memcpy(buffers.logits + answered.slot * vocab, dst + i * vocab,
                     static_cast<size_t>(vocab) * sizeof(float));

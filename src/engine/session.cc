@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "fathom/sample/sampler.h"
 #include "src/engine/session_impl.h"
 
 namespace fathom {
@@ -87,7 +88,8 @@ Result<Session> Session::make(const Model& model, const SessionOptions& options)
                                                 .rows = {},
                                                 .n_settling = 0,
                                                 .results = {},
-                                                .traced = {}}));
+                                                .traced = {},
+                                                .watched = {}}));
 }
 
 bool Session::Impl::reads(PolicyRef policy, SignalSet signals) const {
@@ -128,8 +130,7 @@ void Session::Impl::conclude(const Plan& plan) {
                        .settled = i < n_settling});
     LogitStats stats{.entropy = std::numeric_limits<float>::quiet_NaN()};
     if (entropies && row.slot >= 0) {
-      kernels.logit_stats.run(
-          {.logits = buffers.logits + row.slot * buffers.vocab, .vocab = buffers.vocab, .dst = &stats}, 0, 1);
+      kernels.logit_stats.run({.logits = logits(row.slot).data(), .vocab = width, .dst = &stats}, 0, 1);
     }
     if (i >= n_settling) {
       s.tokens.push_back(row.token);
@@ -172,7 +173,7 @@ Result<void> Session::Impl::prepare_hot(std::span<const Row> step, const Plan& p
   if (plan.hot_tokens == 0) return {};
   if (!hot || hot->capacity_asked() != plan.hot_tokens) {
     const Weights& weights = model.weights();
-    FATHOM_TRY(HotHead made, HotHead::make(weights.head_rows, weights.head, plan.hot_tokens, options.max_logit_rows));
+    FATHOM_TRY(HotHead made, HotHead::make(weights.head_rows, weights.head, plan.hot_tokens));
     hot.emplace(std::move(made));
   }
   for (const Row& row : step) hot->use({&row.token, 1});
@@ -183,13 +184,14 @@ Result<void> Session::Impl::prepare_hot(std::span<const Row> step, const Plan& p
 // text itself .96 to .998 of what came next were listed, where the 8,192 most frequent of other texts gave .74 to .99
 // (docs/lossless.md).
 void Session::Impl::watch_head() {
-  constexpr size_t kWatched = 128;
-  int32_t ids[kWatched];
-  for (const RowState& row : rows) {
-    if (row.slot < 0) continue;
-    const std::span<const float> logits(buffers.logits + row.slot * buffers.vocab, static_cast<size_t>(buffers.vocab));
-    hot->use({ids, static_cast<size_t>(largest(logits, ids))});
-  }
+  constexpr int64_t kWatched = 128;
+  watched.resize(static_cast<size_t>(kWatched * n_logits));
+  pool.run(n_logits, [&](int64_t slot) {
+    const auto dst = std::span(watched).subspan(static_cast<size_t>(slot * kWatched), kWatched);
+    const int32_t n = largest(logits(static_cast<int32_t>(slot)), dst);
+    std::fill(dst.begin() + n, dst.end(), -1);
+  });
+  hot->use(watched);
 }
 
 // What the sequence brings along behind a position.
@@ -229,15 +231,16 @@ Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& pla
   LayerLoop loop{config, model.weights(), kernels, work, pool, cache, buffers, rows, inexact_from, active, boundary};
   const bool defers = plan.hot_tokens > 0 && !plan.settles_all;
   if (defers) loop.hot = &*hot;
+  width = defers ? std::ssize(hot->tokens()) : buffers.vocab;
+  n_logits = std::count_if(rows.begin(), rows.end(), [](const RowState& row) { return row.predicts; });
   loop.run();
   if (plan.hot_tokens > 0 && !defers) watch_head();
   conclude(plan);
-  int64_t n_logits = 0;
-  for (const RowState& row : rows) n_logits += row.predicts;
   const std::span<const RowResult> all = results;
   return StepResult{.rows = all.subspan(n_settling),
                     .settled = all.first(n_settling),
-                    .logits = View<const float, 2>(buffers.logits, {n_logits, buffers.vocab})};
+                    .logits = View<const float, 2>(buffers.logits, {n_logits, width}),
+                    .tokens = defers ? hot->tokens() : std::span<const int32_t>{}};
 }
 
 Result<StepResult> Session::step(std::span<const Row> rows, PolicyRef policy, Trace* trace) {

@@ -65,7 +65,13 @@ struct Session::Impl {
   size_t n_settling = 0;                 // in front of `rows`
   std::vector<RowResult> results;        // [rows]
   std::vector<TraceRow> traced;
+  std::vector<int32_t> watched;  // tokens that the whole head ranks high
+  int64_t n_logits = 0;          // rows of logits of the step
+  int64_t width = 0;             // of one
 
+  std::span<const float> logits(int32_t slot) const {
+    return {buffers.logits + slot * width, static_cast<size_t>(width)};
+  }
   Sequence& sequence(int32_t i) { return sequences[static_cast<size_t>(i)]; }
   Result<void> check(std::span<const Row> step) const;
   Plan plan(PolicyRef policy) const;

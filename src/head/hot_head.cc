@@ -5,14 +5,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
-#include <limits>
 #include <numeric>
 
 namespace fathom {
 namespace {
-
-constexpr float kNone = -std::numeric_limits<float>::infinity();
 
 Error refused(size_t bytes) {
   return {ErrorCode::capacity,
@@ -21,7 +17,7 @@ Error refused(size_t bytes) {
 
 }  // namespace
 
-Result<HotHead> HotHead::make(const Tensor& rows, const Linear& head, int32_t capacity, int32_t n_rows) {
+Result<HotHead> HotHead::make(const Tensor& rows, const Linear& head, int32_t capacity) {
   HotHead hot;
   const auto n = static_cast<size_t>(std::min<int64_t>(capacity, rows.rows));
   hot.asked_ = capacity;
@@ -35,8 +31,7 @@ Result<HotHead> HotHead::make(const Tensor& rows, const Linear& head, int32_t ca
   hot.packed_ = Buffer(hot.list_.packed_bytes);
   hot.gathered_ = Buffer(panels * static_cast<size_t>(head.kernel->panel_rows) *
                          row_bytes(rows.type, static_cast<size_t>(rows.cols)));
-  hot.logits_ = Buffer(n * static_cast<size_t>(n_rows) * sizeof(float), Pages::small);
-  for (const Buffer* buffer : {&hot.packed_, &hot.gathered_, &hot.logits_}) {
+  for (const Buffer* buffer : {&hot.packed_, &hot.gathered_}) {
     if (buffer->data() == nullptr) return refused(buffer->size());
   }
   hot.list_.packed = hot.packed_.data();
@@ -78,7 +73,6 @@ void HotHead::put(int32_t token) noexcept {
   place_[static_cast<size_t>(tokens_[at])] = -1;
   place_[static_cast<size_t>(token)] = static_cast<int32_t>(at);
   tokens_[at] = token;
-  used_[at] = 1;
   if (head_bias_ != nullptr) bias_[at] = head_bias_[token];
   const size_t panel = at / static_cast<size_t>(list_.kernel->panel_rows);
   if (is_stale_[panel] != 0) return;
@@ -102,53 +96,9 @@ void HotHead::pack(ThreadPool& pool) noexcept {
   stale_.clear();
 }
 
-void HotHead::run(ThreadPool& pool, const Activations& src, int64_t n, float* dst) noexcept {
+const Linear& HotHead::packed(ThreadPool& pool) noexcept {
   if (!stale_.empty()) pack(pool);
-  const auto width = static_cast<int64_t>(tokens_.size());
-  auto* logits = logits_.as<float>();
-  const LinearJob job[] = {{&list_, n, logits, width}};
-  linear(pool, src, job);
-  for (int64_t r = 0; r < n; ++r) {
-    float* row = dst + r * rows_.rows;
-    std::fill_n(row, rows_.rows, kNone);
-    for (int64_t i = 0; i < width; ++i) row[tokens_[static_cast<size_t>(i)]] = logits[r * width + i];
-  }
-}
-
-int32_t largest(std::span<const float> logits, std::span<int32_t> dst) {
-  constexpr size_t kBlock = 64;
-  const auto max_of = [&](size_t b) {
-    const auto block = logits.subspan(b, std::min(kBlock, logits.size() - b));
-    float max = kNone;
-    for (const float x : block) max = x > max ? x : max;
-    return max;
-  };
-  std::vector<float> maxima;
-  maxima.reserve(logits.size() / kBlock + 1);
-  for (size_t b = 0; b < logits.size(); b += kBlock) maxima.push_back(max_of(b));
-  // As many blocks reach the n-th largest maximum as are wanted, each with one logit at least: no larger one is missed.
-  float least = kNone;
-  if (dst.size() <= maxima.size() && !dst.empty()) {
-    std::vector<float> sorted = maxima;
-    const auto nth = sorted.begin() + static_cast<std::ptrdiff_t>(dst.size() - 1);
-    std::nth_element(sorted.begin(), nth, sorted.end(), std::greater<>());
-    least = *nth;
-  }
-  std::vector<int32_t> ids;
-  for (size_t b = 0; b < maxima.size(); ++b) {
-    if (!(maxima[b] >= least) || maxima[b] == kNone) continue;
-    for (size_t i = b * kBlock; i < std::min((b + 1) * kBlock, logits.size()); ++i) {
-      if (logits[i] >= least && logits[i] != kNone) ids.push_back(static_cast<int32_t>(i));
-    }
-  }
-  if (ids.size() > dst.size()) {
-    std::nth_element(
-        ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(dst.size()), ids.end(),
-        [&](int32_t a, int32_t b) { return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)]; });
-    ids.resize(dst.size());
-  }
-  std::copy(ids.begin(), ids.end(), dst.begin());
-  return static_cast<int32_t>(ids.size());
+  return list_;
 }
 
 }  // namespace fathom

@@ -10,74 +10,22 @@
 #include <limits>
 
 #include "fathom/sample/noise.h"
+#include "src/sample/blocks.h"
 
 namespace fathom {
 namespace {
-
-constexpr float kNone = -std::numeric_limits<float>::infinity();
-constexpr int kBlock = 64;  // logits that share one maximum
-constexpr int kLanes = 16;  // independent running values of a pass, for the compiler's vector lanes
-
-struct Candidate {
-  float logit;
-  int32_t token;
-};
-
-bool better(Candidate a, Candidate b) { return a.logit > b.logit || (a.logit == b.logit && a.token < b.token); }
-
-// Logits in blocks of 64 with the maximum of each, so that later passes read only blocks that matter.
-struct Blocks {
-  std::span<const float> logits;
-  std::vector<float> maxima;  // [ceil(vocab / 64)]; NaN never counts
-  float max = kNone;
-
-  explicit Blocks(std::span<const float> row) : logits(row), maxima((row.size() + kBlock - 1) / kBlock) {
-    float space[kBlock];
-    for (size_t b = 0; b < maxima.size(); ++b) {
-      maxima[b] = max_of(block(b, space));
-      max = std::max(max, maxima[b]);
-    }
-  }
-
-  // The 64 logits of block b; the last block is filled up with -infinity in `space`.
-  const float* block(size_t b, float* space) const {
-    const size_t begin = b * kBlock;
-    if (begin + kBlock <= logits.size()) return logits.data() + begin;
-    std::fill_n(space, kBlock, kNone);
-    std::copy(logits.begin() + begin, logits.end(), space);
-    return space;
-  }
-
-  static float max_of(const float* block) {
-    float lanes[kLanes];
-    std::fill_n(lanes, kLanes, kNone);
-    for (int i = 0; i < kBlock; i += kLanes) {
-      for (int j = 0; j < kLanes; ++j) lanes[j] = block[i + j] > lanes[j] ? block[i + j] : lanes[j];
-    }
-    return *std::max_element(lanes, lanes + kLanes);
-  }
-
-  // All candidates with logit >= `least`, -infinity excluded, in order of id.
-  std::vector<Candidate> at_least(float least) const {
-    std::vector<Candidate> kept;
-    float space[kBlock];
-    for (size_t b = 0; b < maxima.size(); ++b) {
-      if (!(maxima[b] >= least) || maxima[b] == kNone) continue;
-      const float* row = block(b, space);
-      for (int i = 0; i < kBlock; ++i) {
-        if (row[i] >= least && row[i] != kNone) kept.push_back({row[i], static_cast<int32_t>(b * kBlock) + i});
-      }
-    }
-    return kept;
-  }
-};
 
 // The first token with the largest logit.
 int32_t argmax(const Blocks& blocks) {
   if (blocks.max == kNone) return -1;
   const size_t b = std::find(blocks.maxima.begin(), blocks.maxima.end(), blocks.max) - blocks.maxima.begin();
   const auto row = blocks.logits.subspan(b * kBlock);
-  return static_cast<int32_t>(b * kBlock + (std::find(row.begin(), row.end(), blocks.max) - row.begin()));
+  const size_t first = b * kBlock + static_cast<size_t>(std::find(row.begin(), row.end(), blocks.max) - row.begin());
+  int32_t token = blocks.token(first);
+  for (size_t i = first + 1; !blocks.tokens.empty() && i < blocks.logits.size(); ++i) {
+    if (blocks.logits[i] == blocks.max) token = std::min(token, blocks.tokens[i]);
+  }
+  return token;
 }
 
 // exp(x) for x <= 0, relative error below 2e-7; below -87 it stays at exp(-87). Cody and Waite's reduction, then a
@@ -215,51 +163,87 @@ int32_t noisy_argmax(const Blocks& blocks, NoiseKey key, float temperature) {
   // Rounding of the bound: float sums and products of numbers up to |max| + reach.
   const float slack = 1e-5f * (std::fabs(blocks.max) + reach);
   float space[kBlock];
+  int32_t token_space[kBlock];
   for (size_t b = 0; b < blocks.maxima.size(); ++b) {
     const float least = static_cast<float>(winner.score * temperature) - slack;
     if (blocks.maxima[b] + reach < least) continue;
     const float* row = blocks.block(b, space);
-    const auto id = static_cast<int32_t>(b * kBlock);
+    const int32_t* tokens = blocks.tokens_of(b, token_space);
     float bound[kBlock];
     int32_t possible = 0;
-    for (int i = 0; i < kBlock; ++i) bound[i] = row[i] + temperature * noise_bound(noise_bits(key, id + i));
+    for (int i = 0; i < kBlock; ++i) bound[i] = row[i] + temperature * noise_bound(noise_bits(key, tokens[i]));
     for (int i = 0; i < kBlock; ++i) possible |= !(bound[i] < least);
     for (int i = 0; possible != 0 && i < kBlock; ++i) {
-      if (!(bound[i] < least)) winner.offer(row[i], id + i);  // a NaN gets here, and its score wins nothing
+      if (!(bound[i] < least)) winner.offer(row[i], tokens[i]);  // a NaN gets here, and its score wins nothing
     }
   }
   return winner.token;
 }
 
-// Lowers tokens of the latest history: repeat penalty first, then frequency and presence.
-void penalise(std::vector<float>& logits, const SampleOptions& options, std::span<const int32_t> history) {
+// A token that the history holds, and how often.
+struct Seen {
+  int32_t token;
+  int32_t times;
+};
+
+// The latest history by token.
+std::vector<Seen> seen_in(const SampleOptions& options, std::span<const int32_t> history) {
   if (options.penalty_last >= 0) history = history.last(std::min<size_t>(history.size(), options.penalty_last));
-  std::vector<int32_t> seen(history.begin(), history.end());
-  std::sort(seen.begin(), seen.end());
-  for (size_t i = 0, next; i < seen.size(); i = next) {
-    next = std::upper_bound(seen.begin() + i, seen.end(), seen[i]) - seen.begin();
-    if (seen[i] < 0 || static_cast<size_t>(seen[i]) >= logits.size()) continue;
-    float& logit = logits[seen[i]];
-    logit = logit > 0 ? logit / options.repeat_penalty : logit * options.repeat_penalty;
-    logit -= static_cast<float>(next - i) * options.frequency_penalty + options.presence_penalty;
+  std::vector<int32_t> sorted(history.begin(), history.end());
+  std::sort(sorted.begin(), sorted.end());
+  std::vector<Seen> seen;
+  for (const int32_t token : sorted) {
+    if (seen.empty() || seen.back().token != token) seen.push_back({token, 0});
+    ++seen.back().times;
   }
+  return seen;
 }
+
+// Repeat penalty first, then frequency and presence.
+void penalise(float& logit, const SampleOptions& options, int32_t times) {
+  logit = logit > 0 ? logit / options.repeat_penalty : logit * options.repeat_penalty;
+  logit -= static_cast<float>(times) * options.frequency_penalty + options.presence_penalty;
+}
+
+// Where a token's logit stands in a row; null: not there. Rows of a list are searched by a table of (token, place).
+class Places {
+ public:
+  Places(const LogitRow& row, std::vector<float>& store) : store_(store) {
+    for (size_t i = 0; i < row.tokens.size(); ++i) listed_.push_back({row.tokens[i], i});
+    std::sort(listed_.begin(), listed_.end());
+    all_ = row.tokens.empty();
+  }
+  float* find(int32_t token) {
+    if (all_)
+      return token >= 0 && static_cast<size_t>(token) < store_.size() ? &store_[static_cast<size_t>(token)] : nullptr;
+    const auto at = std::lower_bound(listed_.begin(), listed_.end(), std::pair(token, size_t{0}));
+    return at != listed_.end() && at->first == token ? &store_[at->second] : nullptr;
+  }
+
+ private:
+  std::vector<float>& store_;
+  std::vector<std::pair<int32_t, size_t>> listed_;
+  bool all_;
+};
 
 bool adjusts(const SampleOptions& o, std::span<const int32_t> history) {
   const bool penalties = o.repeat_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0;
   return !o.bias.empty() || (penalties && !history.empty());
 }
 
-// Logits after bias and penalties, in `store` when anything changes.
-std::span<const float> adjusted(std::span<const float> logits, const SampleOptions& options,
-                                std::span<const int32_t> history, std::vector<float>& store) {
-  if (!adjusts(options, history)) return logits;
-  store.assign(logits.begin(), logits.end());
+// The row after bias and penalties, in `store` when anything changes.
+LogitRow adjusted(const LogitRow& row, const SampleOptions& options, std::span<const int32_t> history,
+                  std::vector<float>& store) {
+  if (!adjusts(options, history)) return row;
+  store.assign(row.logits.begin(), row.logits.end());
+  Places places(row, store);
   for (const LogitBias& b : options.bias) {
-    if (b.token >= 0 && static_cast<size_t>(b.token) < store.size()) store[b.token] += b.bias;
+    if (float* logit = places.find(b.token)) *logit += b.bias;
   }
-  penalise(store, options, history);
-  return store;
+  for (const Seen& seen : seen_in(options, history)) {
+    if (float* logit = places.find(seen.token)) penalise(*logit, options, seen.times);
+  }
+  return {store, row.tokens};
 }
 
 Error out_of_range(const char* option, double value, const char* range) {
@@ -296,13 +280,13 @@ Result<void> check(const SampleOptions& o, int32_t vocab) {
   return {};
 }
 
-int32_t sample(std::span<const float> logits, const SampleOptions& options, int64_t sequence, int64_t position,
+int32_t sample(const LogitRow& row, const SampleOptions& options, int64_t sequence, int64_t position,
                std::span<const int32_t> history) {
   std::vector<float> store;
-  const Blocks blocks(adjusted(logits, options, history, store));
+  const Blocks blocks(adjusted(row, options, history, store));
   if (options.temperature == 0 || std::isinf(blocks.max)) return argmax(blocks);
   const NoiseKey key = noise_key(options.seed, sequence, position);
-  if (!truncates(options, logits.size())) return noisy_argmax(blocks, key, options.temperature);
+  if (!truncates(options, row.logits.size())) return noisy_argmax(blocks, key, options.temperature);
   Winner winner{key, options.temperature};
   for (Candidate c : truncate(blocks, options)) winner.offer(c.logit, c.token);
   return winner.token;
@@ -311,7 +295,7 @@ int32_t sample(std::span<const float> logits, const SampleOptions& options, int6
 std::vector<int32_t> survivors(std::span<const float> logits, const SampleOptions& options,
                                std::span<const int32_t> history) {
   std::vector<float> store;
-  const Blocks blocks(adjusted(logits, options, history, store));
+  const Blocks blocks(adjusted({logits}, options, history, store));
   std::vector<int32_t> ids;
   if (blocks.max == kNone) return ids;
   for (Candidate c : truncate(blocks, options)) ids.push_back(c.token);

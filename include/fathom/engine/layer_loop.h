@@ -155,8 +155,7 @@ struct LayerLoop {
   // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
   void norm_rows(std::span<const int32_t> which, const float* weight);  // x[which] -> normed
   void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);
-  void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);
-  Activations activations(const float* src, int64_t cols, std::span<const LinearJob> jobs);  // quantises where asked
+  void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);  // quantises where asked
   void rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin);
   void write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write);  // k, v -> cache
   void mark_cells(int32_t layer, std::span<const int32_t> write);  // provenance, debts, and fills as work

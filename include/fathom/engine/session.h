@@ -53,7 +53,8 @@ struct RowResult {
 struct StepResult {
   std::span<const RowResult> rows;     // [n] in the caller's order
   std::span<const RowResult> settled;  // rows of earlier steps that ran layers they owed, by sequence and position
-  View<const float, 2> logits;         // [rows with logits, vocab]
+  View<const float, 2> logits;         // [rows with logits, vocab], or [.., tokens] where a shortlist answered
+  std::span<const int32_t> tokens;     // of the shortlist's logits; empty: all, by id
 };
 
 class FATHOM_API Session {

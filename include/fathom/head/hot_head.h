@@ -21,24 +21,18 @@ class FATHOM_API HotHead {
  public:
   ///   rows     [vocab, d] the head in the file's layout; must outlive this
   ///   head     the same, packed
-  ///   n_rows   rows of activations in one run, at most
   ///   errors   capacity: memory refused
-  static Result<HotHead> make(const Tensor& rows, const Linear& head, int32_t capacity, int32_t n_rows);
+  static Result<HotHead> make(const Tensor& rows, const Linear& head, int32_t capacity);
 
   /// Puts tokens on the list, or keeps them there.
   void use(std::span<const int32_t> tokens) noexcept;
 
-  /// Logits of the listed tokens, -infinity for all others. Packs what use() has changed first.
-  ///   src      [n, d] activations of the final norm
-  ///   dst      [n, vocab]
-  ///   cost     the packed bytes of the list; dst is written whole
-  void run(ThreadPool& pool, const Activations& src, int64_t n, float* dst) noexcept;
+  /// The listed rows of the head, [capacity, d]. What use() has changed is packed first.
+  const Linear& packed(ThreadPool& pool) noexcept;
 
-  const Linear& weight() const noexcept { return list_; }
-  int32_t capacity_asked() const noexcept { return asked_; }
-  /// Listed tokens, in no order.
+  /// The token of each row of packed(), in no order.
   std::span<const int32_t> tokens() const noexcept { return tokens_; }
-  int64_t vocab() const noexcept { return rows_.rows; }
+  int32_t capacity_asked() const noexcept { return asked_; }
 
  private:
   void put(int32_t token) noexcept;
@@ -46,7 +40,7 @@ class FATHOM_API HotHead {
 
   Tensor rows_;
   Linear list_;
-  Buffer packed_, gathered_, logits_;
+  Buffer packed_, gathered_;
   std::vector<int32_t> tokens_;  // [capacity] by place
   std::vector<int32_t> place_;   // [vocab] -1: not listed
   std::vector<uint8_t> used_;    // [capacity] since the hand came by
@@ -57,11 +51,5 @@ class FATHOM_API HotHead {
   size_t hand_ = 0;
   int32_t asked_ = 0;
 };
-
-/// The n largest of a row of logits, in no order; NaN never counts.
-///   dst      room for n
-///   returns  how many there are: n, or fewer where fewer are above -infinity
-///   cost     one pass, and one over the maxima of blocks of 64
-FATHOM_API int32_t largest(std::span<const float> logits, std::span<int32_t> dst);
 
 }  // namespace fathom

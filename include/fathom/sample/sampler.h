@@ -35,8 +35,14 @@ struct SampleOptions {
 ///   errors   argument: the option, its value and its range
 FATHOM_API Result<void> check(const SampleOptions& options, int32_t vocab);
 
+/// A row of logits: of all tokens, or of those of a list; the others then count as -infinity.
+struct LogitRow {
+  std::span<const float> logits;
+  std::span<const int32_t> tokens = {};  // [logits] whose each is, each token once; empty: token i is logits[i]
+};
+
 /// Chooses a token. The result depends on nothing but the arguments: not on batch, threads or earlier calls.
-///   logits    [vocab]   NaN counts as -infinity
+///   row                 NaN counts as -infinity
 ///   options             as check() accepts them
 ///   sequence            the caller's number of the sequence
 ///   position            the position the chosen token will have
@@ -44,12 +50,22 @@ FATHOM_API Result<void> check(const SampleOptions& options, int32_t vocab);
 ///   returns             the token, ties to the lower id; -1 when every logit is NaN or -infinity
 ///   cost                two passes over the logits; logarithms only where the noise can win (noise_bound), and sorting
 ///                       only of what top_k and top_p keep
-FATHOM_API int32_t sample(std::span<const float> logits, const SampleOptions& options, int64_t sequence,
-                          int64_t position, std::span<const int32_t> history = {});
+FATHOM_API int32_t sample(const LogitRow& row, const SampleOptions& options, int64_t sequence, int64_t position,
+                          std::span<const int32_t> history = {});
+inline int32_t sample(std::span<const float> logits, const SampleOptions& options, int64_t sequence, int64_t position,
+                      std::span<const int32_t> history = {}) {
+  return sample(LogitRow{logits}, options, sequence, position, history);
+}
 
 /// The tokens that bias, penalties and truncation leave at temperature > 0, best first, ties by id.
 /// What sample() draws from; for tests, and for those who want to look.
 FATHOM_API std::vector<int32_t> survivors(std::span<const float> logits, const SampleOptions& options,
                                           std::span<const int32_t> history = {});
+
+/// The tokens of the n largest logits of a row, in no order; NaN never counts.
+///   dst      room for n
+///   returns  how many there are: n, or fewer where fewer are above -infinity
+///   cost     one pass, and one over the maxima of blocks of 64
+FATHOM_API int32_t largest(std::span<const float> logits, std::span<int32_t> dst);
 
 }  // namespace fathom
