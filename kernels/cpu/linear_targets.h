@@ -1,15 +1,19 @@
 // The lists of linear kernels of one target, from its `run` functions. Next in the flow: kernels/cpu/tables.cc.
 #pragma once
 
+#include "kernels/cpu/head_pack.h"
 #include "kernels/cpu/pack.h"
 
 namespace fathom::kernels {
 
-inline constexpr int kQuantTypes = 6, kPlainTypes = 3;
+inline constexpr int kQuantTypes = 6, kPlainTypes = 3, kHeadTypes = 2;
 
 /// Kernels of one target. `Runs` has two member templates, the functions for LinearKernel::run:
 ///   quantised<type, planes>   against codes; activations in one plane of bytes (q8) or two (q12)
 ///   plain<type>               against f32, f16 or bf16; activations in f32
+/// and those of HeadKernel:
+///   split<type, planes>       the product against split panels
+///   screen<type, planes>      bounds from their high part
 template <class Runs>
 struct LinearKernels {
   const char* target;  // the kernels' name, "cpu/avx2"
@@ -47,6 +51,21 @@ struct LinearKernels {
     list[kQuantTypes + 2] = plain<DType::bf16>();
   }
 
+  template <DType type, int planes>
+  constexpr HeadKernel head() const {
+    return {{target, planes == 2 ? Activation::q12 : Activation::q8, kPanelRows, split_bytes<type>, pack_split<type>,
+             Runs::template split<type, planes>},
+            prepared_floats<type>,
+            prepare_screen<type>,
+            Runs::template screen<type, planes>};
+  }
+
+  template <int planes>
+  constexpr void fill_heads(HeadKernel* list) const {
+    list[0] = head<DType::q8_0, planes>();
+    list[1] = head<DType::q6_k, planes>();
+  }
+
   constexpr LinearKernel exact() const {
     return {target, Activation::f32, kPanelRows, expanded_bytes, pack_expanded, Runs::template plain<DType::f32>};
   }
@@ -55,6 +74,7 @@ struct LinearKernels {
 /// What a table points to: a list for each numeric path, every type served.
 struct LinearLists {
   LinearKernel fast[kDTypes] = {}, faithful[kDTypes] = {}, exact[1] = {};
+  HeadKernel fast_heads[kHeadTypes] = {}, faithful_heads[kHeadTypes] = {};
 
   LinearLists() = default;
   template <class Runs>
@@ -65,10 +85,18 @@ struct LinearLists {
     kernels.fill_plain(faithful);
   }
 
+  template <class Runs>
+  void add_heads(LinearKernels<Runs> kernels) {
+    kernels.template fill_heads<1>(fast_heads);
+    kernels.template fill_heads<2>(faithful_heads);
+  }
+
   void put_into(KernelTable& table) const {
     table.linear[static_cast<int>(Numerics::fast)] = {fast, kDTypes};
     table.linear[static_cast<int>(Numerics::faithful)] = {faithful, kDTypes};
     table.linear[static_cast<int>(Numerics::exact)] = {exact, 1};
+    table.head[static_cast<int>(Numerics::fast)] = {fast_heads, kHeadTypes};
+    table.head[static_cast<int>(Numerics::faithful)] = {faithful_heads, kHeadTypes};
   }
 };
 

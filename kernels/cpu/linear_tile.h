@@ -105,6 +105,16 @@ void run_quantised_tiles(const LinearArgs& args, TileFn large, const TileFn (&ti
             longest, kManyRowsSegment / planes, begin, end);
 }
 
+/// Bounds of panels [begin, end) for a tile of rows from `row` on; dst counts from `begin`.
+using ScreenTileFn = void (*)(const ScreenArgs& args, int64_t row, int64_t begin, int64_t end);
+
+/// Screens all rows in tiles: tiles[r - 1] serves r rows. Inputs are one segment.
+inline void run_screen_tiles(const ScreenArgs& args, const ScreenTileFn (&tiles)[8], int64_t begin, int64_t end) {
+  for (int64_t row = 0; row < args.n; row += 8) {
+    tiles[std::min<int64_t>(args.n - row, 8) - 1](args, row, begin, end);
+  }
+}
+
 /// 16 outputs of one row on their way to dst: partial sums between segments; after the last they gain the bias.
 inline void load_outputs(const LinearArgs& args, int64_t row, int64_t panel, float* sums) {
   const int64_t o = panel * kPanelRows, n = std::min<int64_t>(kPanelRows, args.matrix.rows - o);

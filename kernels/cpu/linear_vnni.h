@@ -7,5 +7,7 @@ namespace fathom::kernels::vnni {
 
 /// Puts AVX-512 VNNI kernels in the place of the quantised types; x86-64 only.
 void replace_quantised(LinearLists& lists);
+/// The same for the head kernels.
+void replace_heads(LinearLists& lists);
 
 }  // namespace fathom::kernels::vnni

@@ -13,12 +13,14 @@
 namespace fathom::kernels::HWY_NAMESPACE {
 
 LinearLists linear_lists(const char* target);
+void add_head_kernels(const char* target, LinearLists& lists);
 void fill_row_kernels(KernelTable& table);
 void fill_attention_kernels(KernelTable& table);
 
 void fill_table(const char* target, KernelTable& table, LinearLists& lists) {
   table.name = target;
   lists = linear_lists(target);
+  add_head_kernels(target, lists);
   lists.put_into(table);
   fill_row_kernels(table);
   fill_attention_kernels(table);
@@ -50,6 +52,7 @@ struct Tables {
       add(N_AVX3::fill_table, "cpu/avx3");
       tables[n - 1].name = "cpu/avx512vnni";  // plain types and rows are those of AVX3
       vnni::replace_quantised(lists[n - 1]);
+      vnni::replace_heads(lists[n - 1]);
     }
     if (usable & HWY_AVX3) add(N_AVX3::fill_table, "cpu/avx3");
 #endif

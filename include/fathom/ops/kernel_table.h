@@ -10,7 +10,7 @@
 
 namespace fathom {
 
-inline constexpr uint32_t kKernelTableVersion = 2;
+inline constexpr uint32_t kKernelTableVersion = 3;
 
 /// How products are rounded; part of every fingerprint. Which product has how many bits depends on nothing but the
 /// path: not on rows, machine or instruction set.
@@ -67,12 +67,40 @@ struct LinearKernel {
   const char* name;  // backend/target, for example "cpu/avx512vnni"
   Activation activation;
   int32_t panel_rows;
-  /// Bytes of the packed matrix; 0 declines it. panel p starts at p * (bytes / panels).
+  /// Bytes of the packed matrix; 0 declines it.
   size_t (*packed_bytes)(const MatrixDesc& matrix) noexcept;
   /// Packs panels [begin, end) from the file's rows; panels are independent.
   void (*pack)(const MatrixDesc& matrix, const void* src, void* dst, int64_t begin, int64_t end) noexcept;
   /// Computes panels [begin, end) for all n rows.
   void (*run)(const LinearArgs& args, int64_t begin, int64_t end) noexcept;
+};
+
+// ---- the head's screen ------------------------------------------------------------------------------------------
+
+/// Bounds of logits from a part of the weights' bits. A bound of -inf or +inf rules nothing out; no bound is NaN.
+///   lower[r, o] <= what HeadKernel::product gives for row r and output o, bias included, in its floats <= upper[r, o],
+///   or the product is a NaN and the bounds are -inf and +inf
+struct ScreenArgs {
+  MatrixDesc matrix;
+  const void* packed;     // by HeadKernel::product.pack
+  QuantRows src_quant;    // [n, cols]
+  const float* prepared;  // [n, prepared_floats]  by prepare(), for the same rows
+  int64_t n;              // rows, 1 and up
+  const float* bias;      // [rows] or null
+  float* lower;           // [n, dst_stride]  from output begin * panel_rows on; whole panels
+  float* upper;           // [n, dst_stride]
+  int64_t dst_stride;
+};
+
+/// A head matrix in two parts, the high bits of all weights before the low ones: a screen reads the first alone.
+struct HeadKernel {
+  LinearKernel product;  // both parts; the same bits as the table's kernel for the type
+  int64_t (*prepared_floats)(const MatrixDesc& matrix) noexcept;
+  /// What screen() wants to know of a row of activations; false where they are not finite, and screens rule nothing
+  /// out.
+  bool (*prepare)(const MatrixDesc& matrix, const QuantRows& src, int64_t row, float* dst) noexcept;
+  /// Bounds for panels [begin, end) of all n rows.
+  void (*screen)(const ScreenArgs& args, int64_t begin, int64_t end) noexcept;
 };
 
 // ---- rows: every kernel below computes rows [begin, end) and treats each row alone ----------------------------------
@@ -236,11 +264,18 @@ struct LinearList {
   int32_t n = 0;
 };
 
+/// Head kernels of one numeric path, the same way.
+struct HeadList {
+  const HeadKernel* kernels = nullptr;
+  int32_t n = 0;
+};
+
 /// What one backend (on one instruction set) can do. Tables are static and immutable.
 struct KernelTable {
   uint32_t version = kKernelTableVersion;
   const char* name = nullptr;  // "ref", "cpu/avx2", "cpu/avx512vnni"
   LinearList linear[kNumerics];
+  HeadList head[kNumerics];
   RowKernel<EmbedArgs> embed;
   RowKernel<NormArgs> norm;
   RowKernel<QuantizeArgs> quantize;
