@@ -24,6 +24,17 @@ const LinearKernel* find_kernel(const MatrixDesc& matrix, std::span<const Kernel
   return nullptr;
 }
 
+const HeadKernel* find_head_kernel(const MatrixDesc& matrix, std::span<const KernelTable* const> tables,
+                                   Numerics numerics) {
+  for (const KernelTable* table : tables) {
+    const HeadList& list = table->head[static_cast<int>(numerics)];
+    for (int32_t i = 0; i < list.n; ++i) {
+      if (list.kernels[i].product.packed_bytes(matrix) != 0) return &list.kernels[i];
+    }
+  }
+  return nullptr;
+}
+
 std::string shape_text(const Tensor& w) {
   return "tensor " + w.name + " (" + std::string(info(w.type).name) + ", " + std::to_string(w.rows) + " x " +
          std::to_string(w.cols) + ")";
@@ -147,6 +158,21 @@ Result<Linear> plan_linear(const Tensor& weight, std::span<const KernelTable* co
   return Error{ErrorCode::unsupported,
                shape_text(weight) + ": no kernel multiplies it; columns must be whole blocks of " +
                    std::to_string(info(weight.type).block_elements) + ", else convert the tensor to another type"};
+}
+
+Result<HeadLinear> plan_head(const Tensor& weight, std::span<const KernelTable* const> tables, Numerics numerics) {
+  HeadLinear head;
+  head.product.matrix = {weight.type, weight.rows, weight.cols};
+  head.kernel = find_head_kernel(head.product.matrix, tables, numerics);
+  if (head.kernel == nullptr) {
+    return Error{ErrorCode::unsupported,
+                 shape_text(weight) +
+                     ": no kernel screens it: use the whole head, or a head in Q8_0 or Q6_K of at most "
+                     "5120 columns on a numeric path other than exact"};
+  }
+  head.product.kernel = &head.kernel->product;
+  head.product.packed_bytes = head.product.kernel->packed_bytes(head.product.matrix);
+  return head;
 }
 
 void pack_linear(Linear& linear, const Tensor& weight, std::byte* dst, ThreadPool& pool, PackProgress progress) {

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "fathom/sample/noise.h"
+#include "src/sample/adjustments.h"
 #include "src/sample/blocks.h"
 
 namespace fathom {
@@ -114,16 +115,11 @@ std::vector<Candidate> keep_top_p(const Blocks& blocks, const SampleOptions& opt
   return kept;
 }
 
-bool truncates(const SampleOptions& o, size_t vocab) {
-  return (o.top_k > 0 && static_cast<size_t>(o.top_k) < vocab) || o.top_p < 1 || o.min_p > 0;
-}
-
 // What truncation leaves, best first.
 std::vector<Candidate> truncate(const Blocks& blocks, const SampleOptions& options) {
-  const auto lowest =
-      static_cast<float>(blocks.max + options.temperature * std::log(static_cast<double>(options.min_p)));
+  const float lowest = lowest_kept(blocks.max, options);
   std::vector<Candidate> kept;
-  if (options.top_k > 0 && static_cast<size_t>(options.top_k) < blocks.logits.size()) {
+  if (keeps_top_k(options, blocks.logits.size())) {
     kept = keep_top_k(blocks, options.top_k);
     double mass = 0;
     for (Candidate c : kept) mass += mass_of(c, blocks.max, options.temperature);
@@ -180,31 +176,6 @@ int32_t noisy_argmax(const Blocks& blocks, NoiseKey key, float temperature) {
   return winner.token;
 }
 
-// A token that the history holds, and how often.
-struct Seen {
-  int32_t token;
-  int32_t times;
-};
-
-// The latest history by token.
-std::vector<Seen> seen_in(const SampleOptions& options, std::span<const int32_t> history) {
-  if (options.penalty_last >= 0) history = history.last(std::min<size_t>(history.size(), options.penalty_last));
-  std::vector<int32_t> sorted(history.begin(), history.end());
-  std::sort(sorted.begin(), sorted.end());
-  std::vector<Seen> seen;
-  for (const int32_t token : sorted) {
-    if (seen.empty() || seen.back().token != token) seen.push_back({token, 0});
-    ++seen.back().times;
-  }
-  return seen;
-}
-
-// Repeat penalty first, then frequency and presence.
-void penalise(float& logit, const SampleOptions& options, int32_t times) {
-  logit = logit > 0 ? logit / options.repeat_penalty : logit * options.repeat_penalty;
-  logit -= static_cast<float>(times) * options.frequency_penalty + options.presence_penalty;
-}
-
 // Where a token's logit stands in a row; null: not there. Rows of a list are searched by a table of (token, place).
 class Places {
  public:
@@ -226,22 +197,24 @@ class Places {
   bool all_;
 };
 
-bool adjusts(const SampleOptions& o, std::span<const int32_t> history) {
-  const bool penalties = o.repeat_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0;
-  return !o.bias.empty() || (penalties && !history.empty());
-}
-
 // The row after bias and penalties, in `store` when anything changes.
 LogitRow adjusted(const LogitRow& row, const SampleOptions& options, std::span<const int32_t> history,
                   std::vector<float>& store) {
-  if (!adjusts(options, history)) return row;
+  Adjustments adjustments;
+  const bool whole = row.tokens.empty();
+  adjustments.collect(options, history, whole ? std::ssize(row.logits) : std::numeric_limits<int32_t>::max());
+  if (adjustments.empty()) return row;
   store.assign(row.logits.begin(), row.logits.end());
   Places places(row, store);
-  for (const LogitBias& b : options.bias) {
-    if (float* logit = places.find(b.token)) *logit += b.bias;
+  std::vector<float*> at;
+  std::vector<float> changed;
+  for (const int32_t token : adjustments.tokens()) {
+    at.push_back(places.find(token));
+    changed.push_back(at.back() != nullptr ? *at.back() : kNone);
   }
-  for (const Seen& seen : seen_in(options, history)) {
-    if (float* logit = places.find(seen.token)) penalise(*logit, options, seen.times);
+  adjustments.apply(changed);
+  for (size_t i = 0; i < at.size(); ++i) {
+    if (at[i] != nullptr) *at[i] = changed[i];
   }
   return {store, row.tokens};
 }

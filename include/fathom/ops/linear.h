@@ -30,6 +30,19 @@ struct Linear {
 FATHOM_API Result<Linear> plan_linear(const Tensor& weight, std::span<const KernelTable* const> tables,
                                       Numerics numerics);
 
+/// A head matrix packed in two parts: pack_linear packs its product, screens read the high part.
+struct HeadLinear {
+  Linear product;
+  const HeadKernel* kernel = nullptr;  // product.kernel points into it
+
+  bool empty() const { return kernel == nullptr; }
+};
+
+/// The same for a head matrix that is to be screened.
+///   errors   unsupported: no kernel screens (type, shape); plan_linear may still serve it
+FATHOM_API Result<HeadLinear> plan_head(const Tensor& weight, std::span<const KernelTable* const> tables,
+                                        Numerics numerics);
+
 /// Called after each slab with the number of source rows no longer needed, so that their pages can be given back.
 struct PackProgress {
   void (*rows_done)(void* context, int64_t rows) = nullptr;

@@ -1,0 +1,204 @@
+// What one row does with bounds: thresholds, lists, and the rounding of noise.
+#include "src/head/row_screen.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+namespace fathom {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargestReach = 1e30f;  // of noise times T
+constexpr int kLanes = 4;               // running maxima of a panel, for the compiler's vector lanes
+// Relative rounding of `compared` and of the score times T, with room: a few roundings to f32, 2^-24 each.
+constexpr double kScoreRounding = 0x1p-20;
+
+/// The largest of 16 numbers; a NaN counts as infinity.
+float largest_of(const float* x) {
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, -kInfinity);
+  bool numbers = true;
+  for (int i = 0; i < kPanelTokens; i += kLanes) {
+    for (int j = 0; j < kLanes; ++j) {
+      lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+      numbers &= x[i + j] == x[i + j];
+    }
+  }
+  return numbers ? *std::max_element(lanes, lanes + kLanes) : kInfinity;
+}
+
+}  // namespace
+
+FullHead RowScreen::begin(const LogitUse& use, const RowSpace& space) {
+  use_ = use;
+  space_ = space;
+  n_list_ = 0;
+  if (use.options == nullptr) return FullHead::all_logits;
+  const SampleOptions& o = *use.options;
+  const auto vocab = static_cast<size_t>(space.vocab);
+  temperature_ = o.temperature;
+  rule_ = o.temperature == 0 ? Rule::greedy : truncates(o, vocab) ? Rule::kept : Rule::noisy;
+  if (rule_ == Rule::kept && o.top_p < 1 && !keeps_top_k(o, vocab)) return FullHead::top_p;
+  if (rule_ == Rule::noisy && !(kNoiseMax * temperature_ < kLargestReach)) return FullHead::temperature;
+  key_ = noise_key(o.seed, use.sequence, use.position);
+  adjustments_.collect(o, use.history, space.vocab);
+  changed_.resize(adjustments_.tokens().size());
+  std::fill_n(space.scored, space.panels, uint8_t{0});
+  return FullHead::none;
+}
+
+int64_t RowScreen::outputs_of(int64_t panel) const {
+  return std::min<int64_t>(kPanelTokens, space_.vocab - panel * kPanelTokens);
+}
+
+/// What a bound of a token's logit means for the comparison with the threshold.
+float RowScreen::compared(float bound, int64_t token) const {
+  if (rule_ != Rule::noisy) return bound;
+  return bound + temperature_ * noise_bound(noise_bits(key_, static_cast<int32_t>(token)));
+}
+
+float RowScreen::largest(const float* bounds, int64_t panel) const {
+  float x[kPanelTokens];
+  const int64_t n = outputs_of(panel), first = panel * kPanelTokens;
+  for (int64_t i = 0; i < kPanelTokens; ++i) x[i] = i < n ? bounds[i] : -kInfinity;
+  if (rule_ == Rule::noisy) {
+    for (int64_t i = 0; i < kPanelTokens; ++i) x[i] = compared(x[i], first + i);
+  }
+  return largest_of(x);
+}
+
+void RowScreen::note(int64_t panel, int64_t n, const float* lower, const float* upper) {
+  for (int64_t p = panel; p < panel + n; ++p, lower += kPanelTokens, upper += kPanelTokens) {
+    float middle[kPanelTokens];
+    for (int i = 0; i < kPanelTokens; ++i) middle[i] = 0.5f * (lower[i] + upper[i]);
+    space_.bound[p] = largest(upper, p);
+    space_.middle[p] = largest(middle, p);
+    std::copy_n(upper, outputs_of(p), space_.logits + p * kPanelTokens);
+  }
+}
+
+void RowScreen::adjust() {
+  const auto tokens = adjustments_.tokens();
+  if (tokens.empty()) return;
+  for (size_t i = 0; i < tokens.size(); ++i) changed_[i] = space_.logits[tokens[i]];
+  adjustments_.apply(changed_);
+  for (size_t i = 0; i < tokens.size(); ++i) space_.logits[tokens[i]] = changed_[i];
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const int64_t p = tokens[i] / kPanelTokens;
+    float bounds[kPanelTokens] = {};
+    std::copy_n(space_.logits + p * kPanelTokens, outputs_of(p), bounds);
+    space_.bound[p] = largest(bounds, p);
+  }
+}
+
+bool RowScreen::choose() {
+  int64_t wanted = std::min(kFirstPanels, space_.panels);
+  if (rule_ == Rule::kept && keeps_top_k(*use_.options, static_cast<size_t>(space_.vocab)))
+    wanted = std::max(wanted, std::min<int64_t>(use_.options->top_k, space_.panels));
+  if (wanted > space_.list_size) return false;
+  // The `wanted` largest as a heap whose front is the smallest.
+  const auto more = [&](int32_t a, int32_t b) { return space_.middle[a] > space_.middle[b]; };
+  int32_t* list = space_.list;
+  for (int32_t p = 0; p < wanted; ++p) list[p] = p;
+  std::make_heap(list, list + wanted, more);
+  for (auto p = static_cast<int32_t>(wanted); p < space_.panels; ++p) {
+    if (!(space_.middle[p] > space_.middle[list[0]])) continue;
+    std::pop_heap(list, list + wanted, more);
+    list[wanted - 1] = p;
+    std::push_heap(list, list + wanted, more);
+  }
+  std::sort(list, list + wanted);
+  n_list_ = wanted;
+  for (int64_t i = 0; i < wanted; ++i) {
+    const int64_t p = list[i];
+    std::copy_n(space_.logits + p * kPanelTokens, outputs_of(p), space_.first_bounds + i * kPanelTokens);
+    space_.scored[p] = 1;
+  }
+  return true;
+}
+
+/// The logits found in a panel, adjusted; what is no number becomes -infinity, as it does for the sampler.
+void RowScreen::load_values(int64_t panel, float* values) {
+  const int64_t first = panel * kPanelTokens, n = outputs_of(panel);
+  const auto tokens = adjustments_.tokens();
+  std::fill_n(values, kPanelTokens, -kInfinity);
+  std::copy_n(space_.logits + first, n, values);
+  for (auto at = std::lower_bound(tokens.begin(), tokens.end(), first); at != tokens.end() && *at < first + n; ++at)
+    values[*at - first] = changed_[static_cast<size_t>(at - tokens.begin())];
+  for (int64_t i = 0; i < n; ++i) values[i] = values[i] == values[i] ? values[i] : -kInfinity;
+}
+
+void RowScreen::offer_scores(int64_t panel, const float* values) {
+  for (int64_t i = 0; i < outputs_of(panel); ++i) {
+    const auto token = static_cast<int32_t>(panel * kPanelTokens + i);
+    if (compared(values[i], token) < best_score_ * temperature_ - 1) continue;  // saves logarithms, proves nothing
+    best_score_ = std::max(best_score_, values[i] / static_cast<double>(temperature_) + gumbel_noise(key_, token));
+  }
+}
+
+void RowScreen::find_threshold(int64_t n_values) {
+  const SampleOptions& o = *use_.options;
+  float* values = space_.values;
+  const float best = *std::max_element(values, values + n_values);
+  threshold_ = best;
+  if (rule_ == Rule::noisy) threshold_ = best == kInfinity ? kInfinity : best_score_ * temperature_;
+  if (rule_ != Rule::kept) return;
+  threshold_ = -kInfinity;
+  const bool top_k = keeps_top_k(o, static_cast<size_t>(space_.vocab));
+  if (top_k && o.top_k <= n_values) {
+    std::nth_element(values, values + (o.top_k - 1), values + n_values, std::greater<float>());
+    threshold_ = values[o.top_k - 1];
+  }
+  // Beside top_p the k best must all be there: their masses are added up.
+  if (o.min_p > 0 && o.top_p >= 1) threshold_ = std::max<double>(threshold_, lowest_kept(best, o));
+}
+
+/// Whether a token or a panel with this largest comparison could matter.
+bool RowScreen::survives(float compared) const {
+  if (rule_ != Rule::noisy || compared == -kInfinity) return !(compared < threshold_);
+  const double size = std::abs(static_cast<double>(compared)) + std::abs(threshold_) + 4 * kNoiseMax * temperature_;
+  return !(compared < threshold_ - kScoreRounding * size);
+}
+
+int64_t RowScreen::count_survivors(const float* bounds, int64_t panel) const {
+  int64_t n = 0;
+  for (int64_t i = 0; i < outputs_of(panel); ++i) n += survives(compared(bounds[i], panel * kPanelTokens + i));
+  return n;
+}
+
+bool RowScreen::decide(ScreenReport& report) {
+  const auto tokens = adjustments_.tokens();
+  for (size_t i = 0; i < tokens.size(); ++i) changed_[i] = space_.logits[tokens[i]];  // logits where panels are scored
+  adjustments_.apply(changed_);
+  best_score_ = -std::numeric_limits<double>::infinity();
+  for (int64_t i = 0; i < n_list_; ++i) {
+    float* values = space_.values + i * kPanelTokens;
+    load_values(space_.list[i], values);
+    if (rule_ == Rule::noisy) offer_scores(space_.list[i], values);
+  }
+  find_threshold(n_list_ * kPanelTokens);
+  report.panels = n_list_;
+  report.survivors = 0;
+  for (int64_t i = 0; i < n_list_; ++i)
+    report.survivors += count_survivors(space_.first_bounds + i * kPanelTokens, space_.list[i]);
+  n_list_ = 0;
+  for (int64_t p = 0; p < space_.panels; ++p) {
+    if (space_.scored[p] != 0 || !survives(space_.bound[p])) continue;
+    if (report.panels + n_list_ >= space_.list_size) return false;
+    report.survivors += count_survivors(space_.logits + p * kPanelTokens, p);
+    space_.list[n_list_++] = static_cast<int32_t>(p);
+    space_.scored[p] = 1;
+  }
+  report.panels += n_list_;
+  return true;
+}
+
+void RowScreen::clear_rest(int64_t begin, int64_t end) {
+  for (int64_t p = begin; p < end; ++p) {
+    if (space_.scored[p] == 0) std::fill_n(space_.logits + p * kPanelTokens, outputs_of(p), -kInfinity);
+  }
+}
+
+}  // namespace fathom
