@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "tests/kernels/cases.h"
@@ -25,7 +26,7 @@ using testing::same_bits;
 constexpr int64_t kVocab = 4001;
 
 /// What makes a head hard.
-enum class Kind : uint8_t { plain, equal_rows, near_ties, giants, zeros };
+enum class Kind : uint8_t { plain, equal_rows, near_ties, giants, zeros, tight };
 
 /// Sets a row's codes along a row of activations, `share` of the whole range.
 void point_row(LinearCase& c, int64_t token, int64_t row, double share) {
@@ -54,6 +55,13 @@ struct Head {
       for (int i = 0; i < 12; ++i) point_row(c, token(), r, std::uniform_real_distribution<double>(0.5, 1)(random));
     }
     for (int i = 0; i < 60; ++i) change(kind, blocks);
+    if (kind == Kind::tight) tighten();
+  }
+
+  /// Low parts at the middle of their range leave little open: bounds lie near the logits.
+  void tighten() {
+    for (uint8_t& byte : c.weights) byte = c.matrix.type == DType::q8_0 ? (byte & 0xF0) | 7 : (byte & 0xCC) | 0x11;
+    FileBlocks{c}.set_one_scale(c.matrix.type == DType::q8_0 ? 0.0045f : 0.01f);
   }
 
   int64_t token() { return std::uniform_int_distribution<int64_t>(0, kVocab - 1)(random); }
@@ -120,6 +128,12 @@ struct Screened {
     if (use.options == nullptr) continue;
     const int32_t got = sample(row, *use.options, use.sequence, use.position, use.history);
     const int32_t want = sample(full, *use.options, use.sequence, use.position, use.history);
+    // What truncation keeps must be there as a whole.
+    const auto& o = *use.options;
+    const bool truncates = o.temperature > 0 && (o.top_k > 0 || o.top_p < 1 || o.min_p > 0);
+    if (truncates && survivors(row, o, use.history) != survivors(full, o, use.history))
+      return ::testing::AssertionFailure()
+             << fmt::format("row {}: keeps others; top_k {}, top_p {}, min_p {}", r, o.top_k, o.top_p, o.min_p);
     if (got == want) continue;
     return ::testing::AssertionFailure() << fmt::format(
                "row {}: chose {} ({}), in full {} ({}); temperature {}, top_k {}, top_p {}, min_p {}, {} survivors in "
@@ -157,7 +171,7 @@ Options any_options(Random& random, std::span<const float> logits) {
   o.options.temperature = one_of(0.0f, 0.0f, 0.3f, 0.7f, 1.0f, 1.5f);
   o.options.top_k = one_of(0, 0, 1, 5, 40, 4000);
   o.options.top_p = one_of(1.0f, 1.0f, 0.9f);
-  o.options.min_p = one_of(0.0f, 0.0f, 0.05f, 1.0f);
+  o.options.min_p = one_of(0.0f, 0.0f, 0.01f, 0.2f, 1.0f);
   o.options.seed = random();
   if (random() % 2 == 0) {
     o.options.repeat_penalty = one_of(1.0f, 1.1f, 1.5f, 0.7f);
@@ -173,7 +187,7 @@ Options any_options(Random& random, std::span<const float> logits) {
   return o;
 }
 
-constexpr Kind kKinds[] = {Kind::plain, Kind::equal_rows, Kind::near_ties, Kind::giants, Kind::zeros};
+constexpr Kind kKinds[] = {Kind::plain, Kind::equal_rows, Kind::near_ties, Kind::giants, Kind::zeros, Kind::tight};
 
 class ScreenedHeads : public ::testing::TestWithParam<DType> {};
 std::string type_name(const ::testing::TestParamInfo<DType>& test) { return std::string(info(test.param).name); }
@@ -221,7 +235,7 @@ TEST_P(ScreenedHeads, ChooseTheSameOnEveryTarget) {
 std::vector<ScreenReport> reports_of(LinearCase& c, const SampleOptions& options) {
   Screened s(c, *cpu_tables()[0], 2);
   const std::vector<LogitUse> uses(static_cast<size_t>(c.n), LogitUse{&options, 0, 3, {}});
-  std::vector<ScreenReport> reports;
+  std::vector<ScreenReport> reports(uses.size());
   EXPECT_TRUE(chooses_the_same(s, uses, c.n, &reports));
   return reports;
 }
@@ -273,6 +287,49 @@ TEST_P(ScreenedHeads, ScalesThatAreNotFiniteChangeNoChoice) {
       }
     }
   }
+}
+
+// A banned token draws its panel into the first list, where a token of the same adjusted logit as an earlier one, whose
+// row is zeros and so leaves nothing open, sets the threshold to just this logit.
+TEST_P(ScreenedHeads, ABoundThatMeetsTheThresholdKeepsItsTokenAndTiesGoToTheLowerOne) {
+  Head head(GetParam(), Numerics::faithful, 1, 3, Kind::plain);
+  constexpr int32_t kLower = 20, kHigher = 1000, kBanned = 1001;
+  FileBlocks blocks{head.c};
+  point_row(head.c, kBanned, 0, 1);
+  for (const int64_t token : {kLower, kHigher}) {
+    for (int64_t b = 0; b < blocks.n(); ++b) blocks.set_scale(token, b, 0.0f);
+  }
+  SampleOptions options;
+  options.bias = {{kLower, 100}, {kHigher, 100}, {kBanned, -kInf}};
+  const ScreenReport report = reports_of(head.c, options)[0];
+  EXPECT_EQ(report.full, FullHead::none);
+  EXPECT_GT(report.panels, 8) << "the lower one came with the first panels: this proves nothing";
+}
+
+// min_p cuts just below one token after the other, far beyond the first panels; bounds are tight.
+TEST_P(ScreenedHeads, KeepWhatTruncationKeepsAtItsEdge) {
+  Head head(GetParam(), Numerics::faithful, 1, 4, Kind::tight);
+  Screened s(head.c, *cpu_tables()[0], 1);
+  std::vector<float> sorted(s.full);
+  std::sort(sorted.begin(), sorted.end(), std::greater<>());
+  int screened = 0;
+  for (const float temperature : {0.5f, 3.0f}) {
+    for (size_t edge = 1; edge < 60; ++edge) {
+      SampleOptions options;
+      options.temperature = temperature;
+      options.min_p = std::exp((sorted[edge] - sorted[0]) / temperature) * 0.9999f;
+      SampleOptions with_mass = options;
+      with_mass.top_k = 20;
+      with_mass.top_p = 0.5f;
+      for (const SampleOptions& o : {options, with_mass}) {
+        const LogitUse use{&o, 0, 5, {}};
+        std::vector<ScreenReport> reports;
+        ASSERT_TRUE(chooses_the_same(s, {&use, 1}, 1, &reports)) << "edge " << edge << ", temperature " << temperature;
+        screened += reports[0].full == FullHead::none;
+      }
+    }
+  }
+  EXPECT_GT(screened, 120);
 }
 
 TEST_P(ScreenedHeads, VocabulariesOfAFewTokensWork) {
