@@ -15,18 +15,20 @@ constexpr int kLanes = 4;               // running maxima of a panel, for the co
 // Relative rounding of `compared` and of the score times T, with room: a few roundings to f32, 2^-24 each.
 constexpr double kScoreRounding = 0x1p-20;
 
-/// The largest of 16 numbers; a NaN counts as infinity.
+/// The largest of 16 numbers, none of them a NaN.
 float largest_of(const float* x) {
   float lanes[kLanes];
-  std::fill_n(lanes, kLanes, -kInfinity);
-  bool numbers = true;
-  for (int i = 0; i < kPanelTokens; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) {
-      lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
-      numbers &= x[i + j] == x[i + j];
-    }
+  std::copy_n(x, kLanes, lanes);
+  for (int i = kLanes; i < kPanelTokens; i += kLanes) {
+    for (int j = 0; j < kLanes; ++j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
   }
-  return numbers ? *std::max_element(lanes, lanes + kLanes) : kInfinity;
+  return std::max(std::max(lanes[0], lanes[1]), std::max(lanes[2], lanes[3]));
+}
+
+/// The n bounds of a panel that exist, then -infinity; a NaN, which only adjusting makes, becomes infinity.
+void load_bounds(const float* bounds, int64_t n, float* dst) {
+  std::fill_n(dst, kPanelTokens, -kInfinity);
+  for (int64_t i = 0; i < n; ++i) dst[i] = bounds[i] == bounds[i] ? bounds[i] : kInfinity;
 }
 
 }  // namespace
@@ -34,7 +36,8 @@ float largest_of(const float* x) {
 FullHead RowScreen::begin(const LogitUse& use, const RowSpace& space) {
   use_ = use;
   space_ = space;
-  n_list_ = 0;
+  n_list_ = n_first_ = survivors_ = 0;
+  best_score_ = -std::numeric_limits<double>::infinity();
   if (use.options == nullptr) return FullHead::all_logits;
   const SampleOptions& o = *use.options;
   const auto vocab = static_cast<size_t>(space.vocab);
@@ -59,23 +62,16 @@ float RowScreen::compared(float bound, int64_t token) const {
   return bound + temperature_ * noise_bound(noise_bits(key_, static_cast<int32_t>(token)));
 }
 
-float RowScreen::largest(const float* bounds, int64_t panel) const {
-  float x[kPanelTokens];
-  const int64_t n = outputs_of(panel), first = panel * kPanelTokens;
-  for (int64_t i = 0; i < kPanelTokens; ++i) x[i] = i < n ? bounds[i] : -kInfinity;
-  if (rule_ == Rule::noisy) {
-    for (int64_t i = 0; i < kPanelTokens; ++i) x[i] = compared(x[i], first + i);
-  }
-  return largest_of(x);
-}
-
 void RowScreen::note(int64_t panel, int64_t n, const float* lower, const float* upper) {
   for (int64_t p = panel; p < panel + n; ++p, lower += kPanelTokens, upper += kPanelTokens) {
-    float middle[kPanelTokens];
-    for (int i = 0; i < kPanelTokens; ++i) middle[i] = 0.5f * (lower[i] + upper[i]);
-    space_.bound[p] = largest(upper, p);
-    space_.middle[p] = largest(middle, p);
-    std::copy_n(upper, outputs_of(p), space_.logits + p * kPanelTokens);
+    const int64_t outputs = outputs_of(p);
+    float bounds[kPanelTokens], middle[kPanelTokens];
+    std::copy_n(upper, kPanelTokens, bounds);
+    if (outputs < kPanelTokens) load_bounds(upper, outputs, bounds);
+    for (int i = 0; i < kPanelTokens; ++i) middle[i] = lower[i] + bounds[i];  // twice the middle
+    space_.bound[p] = largest_of(bounds);
+    space_.middle[p] = largest_of(middle);
+    std::copy_n(upper, outputs, space_.logits + p * kPanelTokens);
   }
 }
 
@@ -87,9 +83,9 @@ void RowScreen::adjust() {
   for (size_t i = 0; i < tokens.size(); ++i) space_.logits[tokens[i]] = changed_[i];
   for (size_t i = 0; i < tokens.size(); ++i) {
     const int64_t p = tokens[i] / kPanelTokens;
-    float bounds[kPanelTokens] = {};
-    std::copy_n(space_.logits + p * kPanelTokens, outputs_of(p), bounds);
-    space_.bound[p] = largest(bounds, p);
+    float bounds[kPanelTokens];
+    load_bounds(space_.logits + p * kPanelTokens, outputs_of(p), bounds);
+    space_.bound[p] = largest_of(bounds);
   }
 }
 
@@ -98,25 +94,29 @@ bool RowScreen::choose() {
   if (rule_ == Rule::kept && keeps_top_k(*use_.options, static_cast<size_t>(space_.vocab)))
     wanted = std::max(wanted, std::min<int64_t>(use_.options->top_k, space_.panels));
   if (wanted > space_.list_size) return false;
-  // The `wanted` largest as a heap whose front is the smallest.
-  const auto more = [&](int32_t a, int32_t b) { return space_.middle[a] > space_.middle[b]; };
+  list_largest(space_.middle, wanted);
+  return true;
+}
+
+void RowScreen::choose_again() { list_largest(space_.bound, std::min(kFirstPanels, space_.list_size - n_first_)); }
+
+/// Lists the `wanted` panels with the largest numbers that are not multiplied yet, in ascending order.
+void RowScreen::list_largest(const float* of, int64_t wanted) {
+  const auto more = [of](int32_t a, int32_t b) { return of[a] > of[b]; };
   int32_t* list = space_.list;
-  for (int32_t p = 0; p < wanted; ++p) list[p] = p;
-  std::make_heap(list, list + wanted, more);
-  for (auto p = static_cast<int32_t>(wanted); p < space_.panels; ++p) {
-    if (!(space_.middle[p] > space_.middle[list[0]])) continue;
-    std::pop_heap(list, list + wanted, more);
-    list[wanted - 1] = p;
-    std::push_heap(list, list + wanted, more);
+  n_list_ = 0;
+  for (int32_t p = 0; p < space_.panels; ++p) {
+    if (space_.scored[p] != 0 || (n_list_ == wanted && !(of[p] > of[list[0]]))) continue;
+    if (n_list_ == wanted) std::pop_heap(list, list + n_list_--, more);  // the front is the smallest
+    list[n_list_++] = p;
+    std::push_heap(list, list + n_list_, more);
   }
-  std::sort(list, list + wanted);
-  n_list_ = wanted;
-  for (int64_t i = 0; i < wanted; ++i) {
+  std::sort(list, list + n_list_);
+  for (int64_t i = 0; i < n_list_; ++i) {
     const int64_t p = list[i];
-    std::copy_n(space_.logits + p * kPanelTokens, outputs_of(p), space_.first_bounds + i * kPanelTokens);
+    std::copy_n(space_.logits + p * kPanelTokens, outputs_of(p), space_.first_bounds + (n_first_ + i) * kPanelTokens);
     space_.scored[p] = 1;
   }
-  return true;
 }
 
 /// The logits found in a panel, adjusted; what is no number becomes -infinity, as it does for the sampler.
@@ -138,9 +138,10 @@ void RowScreen::offer_scores(int64_t panel, const float* values) {
   }
 }
 
-void RowScreen::find_threshold(int64_t n_values) {
+void RowScreen::find_threshold() {
   const SampleOptions& o = *use_.options;
   float* values = space_.values;
+  const int64_t n_values = n_first_ * kPanelTokens;
   const float best = *std::max_element(values, values + n_values);
   threshold_ = best;
   if (rule_ == Rule::noisy) threshold_ = best == kInfinity ? kInfinity : best_score_ * temperature_;
@@ -168,30 +169,47 @@ int64_t RowScreen::count_survivors(const float* bounds, int64_t panel) const {
   return n;
 }
 
-bool RowScreen::decide(ScreenReport& report) {
+void RowScreen::raise() {
   const auto tokens = adjustments_.tokens();
   for (size_t i = 0; i < tokens.size(); ++i) changed_[i] = space_.logits[tokens[i]];  // logits where panels are scored
   adjustments_.apply(changed_);
-  best_score_ = -std::numeric_limits<double>::infinity();
   for (int64_t i = 0; i < n_list_; ++i) {
-    float* values = space_.values + i * kPanelTokens;
+    float* values = space_.values + (n_first_ + i) * kPanelTokens;
     load_values(space_.list[i], values);
     if (rule_ == Rule::noisy) offer_scores(space_.list[i], values);
   }
-  find_threshold(n_list_ * kPanelTokens);
-  report.panels = n_list_;
-  report.survivors = 0;
-  for (int64_t i = 0; i < n_list_; ++i)
-    report.survivors += count_survivors(space_.first_bounds + i * kPanelTokens, space_.list[i]);
+  n_first_ += n_list_;
+  find_threshold();
+  for (int64_t i = n_first_ - n_list_; i < n_first_; ++i)
+    survivors_ += count_survivors(space_.first_bounds + i * kPanelTokens, space_.list[i - n_first_ + n_list_]);
   n_list_ = 0;
+}
+
+void RowScreen::sift(int64_t begin, int64_t end) {
+  const auto most = static_cast<float>(kNoiseMax * temperature_);
+  for (int64_t p = begin; p < end; ++p) {
+    if (space_.scored[p] != 0) continue;
+    if (!survives(space_.bound[p] + most)) {
+      space_.bound[p] = -kInfinity;
+      continue;
+    }
+    float bounds[kPanelTokens];
+    load_bounds(space_.logits + p * kPanelTokens, outputs_of(p), bounds);
+    for (int i = 0; i < kPanelTokens; ++i) bounds[i] = compared(bounds[i], p * kPanelTokens + i);
+    space_.bound[p] = largest_of(bounds);
+  }
+}
+
+bool RowScreen::finish(ScreenReport& report) {
+  report.survivors = survivors_;
   for (int64_t p = 0; p < space_.panels; ++p) {
     if (space_.scored[p] != 0 || !survives(space_.bound[p])) continue;
-    if (report.panels + n_list_ >= space_.list_size) return false;
+    if (n_first_ + n_list_ >= space_.list_size) return false;
     report.survivors += count_survivors(space_.logits + p * kPanelTokens, p);
     space_.list[n_list_++] = static_cast<int32_t>(p);
     space_.scored[p] = 1;
   }
-  report.panels += n_list_;
+  report.panels = n_first_ + n_list_;
   return true;
 }
 

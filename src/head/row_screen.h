@@ -4,7 +4,10 @@
 //   begin      what the options ask for, or why they need the whole head
 //   note       bounds of a few panels, from any thread; then adjust: bias and penalties, on bounds
 //   choose     the panels that most likely hold the answer; they are multiplied
-//   decide     their logits give a threshold; the panels whose bound reaches it are the rest
+//   raise      their logits give a threshold
+//   sift       with noise: what the threshold leaves open, with each token's noise, from any thread; the most promising
+//              panels are multiplied and raise the threshold once more
+//   finish     the panels whose bound reaches the threshold are the rest
 //
 // The threshold: greedy, the best logit found; with noise, the best score times T; with truncation, a logit that every
 // kept one reaches (top_k: the k-th best found; min_p: from the best found), noise left aside.
@@ -27,12 +30,12 @@ inline constexpr int64_t kFirstPanels =
 /// Memory of one row.
 struct RowSpace {
   float* logits;        // [vocab]          upper bounds, then logits where panels are multiplied
-  float* bound;         // [panels]         largest of what is compared with the threshold
+  float* bound;         // [panels]         largest upper bound; after sift, of what is compared with the threshold
   float* middle;        // [panels]         the same of the middle of bounds
   uint8_t* scored;      // [panels]         1: multiplied
   int32_t* list;        // [list_size]      panels to multiply next
-  float* first_bounds;  // [list_size, 16]  upper bounds of the first list
-  float* values;        // [list_size, 16]  logits found
+  float* first_bounds;  // [list_size, 16]  upper bounds of panels multiplied before the rest
+  float* values;        // [list_size, 16]  their logits, adjusted
   int64_t vocab, panels, list_size;
 };
 
@@ -49,8 +52,19 @@ class RowScreen {
   /// Fills the list with the first panels; false where they are too many.
   bool choose();
 
-  /// Once the list is multiplied: fills it with the rest; false where they are too many.
-  bool decide(ScreenReport& report);
+  /// Takes the logits of the list, which is multiplied now, into the threshold.
+  void raise();
+
+  bool has_noise() const { return rule_ == Rule::noisy; }
+
+  /// Adds noise to the bounds of panels [begin, end) that could reach the threshold; others leave the race.
+  void sift(int64_t begin, int64_t end);
+
+  /// Fills the list with the panels of the largest bounds: where noise has changed who is first.
+  void choose_again();
+
+  /// Fills the list with the rest, and reports on all; false where they are too many.
+  bool finish(ScreenReport& report);
 
   std::span<const int32_t> list() const { return {space_.list, static_cast<size_t>(n_list_)}; }
 
@@ -62,11 +76,11 @@ class RowScreen {
 
   int64_t outputs_of(int64_t panel) const;
   float compared(float bound, int64_t token) const;
-  float largest(const float* bounds, int64_t panel) const;
   bool survives(float compared) const;
   int64_t count_survivors(const float* bounds, int64_t panel) const;
+  void list_largest(const float* of, int64_t wanted);
   void load_values(int64_t panel, float* values);
-  void find_threshold(int64_t n_values);
+  void find_threshold();
   void offer_scores(int64_t panel, const float* values);
 
   LogitUse use_;
@@ -75,6 +89,8 @@ class RowScreen {
   NoiseKey key_;
   float temperature_ = 0;
   int64_t n_list_ = 0;
+  int64_t n_first_ = 0;    // panels multiplied before the rest
+  int64_t survivors_ = 0;  // among panels that were multiplied before the last threshold
   double threshold_ = 0;
   double best_score_ = 0;
   Adjustments adjustments_;

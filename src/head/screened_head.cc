@@ -50,12 +50,15 @@ struct ScreenedHead::Impl {
   Result<void> allocate(int64_t rows);
   void run_pass(const Pass& pass);
   void begin(const Pass& pass, int64_t row);
+  void add_noise(const Pass& pass);
   void screen(const Pass& pass, int64_t row, int64_t n);
   void multiply_lists(const Pass& pass);
   void multiply(const Pass& pass, int64_t row, std::span<const int32_t> list) const;
   void whole_heads(const Pass& pass) const;
   template <class Step>
   void for_screened(const Pass& pass, Step step);
+  template <class Step>
+  void for_pieces(const Pass& pass, Step step);
 };
 
 ScreenedHead::ScreenedHead(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -124,6 +127,17 @@ void ScreenedHead::Impl::for_screened(const Pass& pass, Step step) {
   });
 }
 
+/// Calls step(row, begin, end) for pieces of the panels of every such row.
+template <class Step>
+void ScreenedHead::Impl::for_pieces(const Pass& pass, Step step) {
+  const int64_t each = pieces(panels, pass.pool.threads() * kPartsPerThread);
+  pass.pool.run(pieces(panels, each), [&](int64_t i) {
+    for (size_t r = 0; r < pass.uses.size(); ++r) {
+      if (pass.reports[r].full == FullHead::none) step(r, i * each, std::min(panels, (i + 1) * each));
+    }
+  });
+}
+
 void ScreenedHead::Impl::run_pass(const Pass& pass) {
   const int64_t n = std::ssize(pass.uses);
   pass.pool.run(n, [&](int64_t r) { begin(pass, r); });
@@ -138,17 +152,32 @@ void ScreenedHead::Impl::run_pass(const Pass& pass) {
     if (!screens[r].choose()) pass.reports[r].full = FullHead::survivors;
   });
   multiply_lists(pass);
+  for_screened(pass, [&](size_t r) { screens[r].raise(); });
+  add_noise(pass);
   for_screened(pass, [&](size_t r) {
-    if (!screens[r].decide(pass.reports[r])) pass.reports[r].full = FullHead::survivors;
+    if (!screens[r].finish(pass.reports[r])) pass.reports[r].full = FullHead::survivors;
   });
   multiply_lists(pass);
-  const int64_t each = pieces(panels, pass.pool.threads() * kPartsPerThread);
-  pass.pool.run(pieces(panels, each), [&](int64_t i) {
-    for (size_t r = 0; r < pass.uses.size(); ++r) {
-      if (pass.reports[r].full == FullHead::none) screens[r].clear_rest(i * each, std::min(panels, (i + 1) * each));
-    }
-  });
+  for_pieces(pass, [&](size_t r, int64_t first, int64_t end) { screens[r].clear_rest(first, end); });
   whole_heads(pass);
+}
+
+/// Where noise decides, it takes a second look at who comes first.
+void ScreenedHead::Impl::add_noise(const Pass& pass) {
+  const auto with_noise = [&](size_t r) { return screens[r].has_noise() && pass.reports[r].full == FullHead::none; };
+  bool any = false;
+  for (size_t r = 0; r < pass.uses.size(); ++r) any |= with_noise(r);
+  if (!any) return;
+  for_pieces(pass, [&](size_t r, int64_t first, int64_t end) {
+    if (screens[r].has_noise()) screens[r].sift(first, end);
+  });
+  for_screened(pass, [&](size_t r) {
+    if (screens[r].has_noise()) screens[r].choose_again();
+  });
+  multiply_lists(pass);
+  for_screened(pass, [&](size_t r) {
+    if (screens[r].has_noise()) screens[r].raise();
+  });
 }
 
 void ScreenedHead::Impl::begin(const Pass& pass, int64_t row) {
