@@ -15,14 +15,16 @@ constexpr int kLanes = 4;               // running maxima of a panel, for the co
 // Relative rounding of `compared` and of the score times T, with room: a few roundings to f32, 2^-24 each.
 constexpr double kScoreRounding = 0x1p-20;
 
+float larger(float a, float b) { return a > b ? a : b; }
+
 /// The largest of 16 numbers, none of them a NaN.
 float largest_of(const float* x) {
   float lanes[kLanes];
   std::copy_n(x, kLanes, lanes);
   for (int i = kLanes; i < kPanelTokens; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+    for (int j = 0; j < kLanes; ++j) lanes[j] = larger(x[i + j], lanes[j]);
   }
-  return std::max(std::max(lanes[0], lanes[1]), std::max(lanes[2], lanes[3]));
+  return larger(larger(lanes[0], lanes[1]), larger(lanes[2], lanes[3]));
 }
 
 /// The n bounds of a panel that exist, then -infinity; a NaN, which only adjusting makes, becomes infinity.
@@ -65,12 +67,13 @@ float RowScreen::compared(float bound, int64_t token) const {
 void RowScreen::note(int64_t panel, int64_t n, const float* lower, const float* upper) {
   for (int64_t p = panel; p < panel + n; ++p, lower += kPanelTokens, upper += kPanelTokens) {
     const int64_t outputs = outputs_of(p);
-    float bounds[kPanelTokens], middle[kPanelTokens];
-    std::copy_n(upper, kPanelTokens, bounds);
+    float bounds[kPanelTokens], twice_middle[kPanelTokens];
     if (outputs < kPanelTokens) load_bounds(upper, outputs, bounds);
-    for (int i = 0; i < kPanelTokens; ++i) middle[i] = lower[i] + bounds[i];  // twice the middle
-    space_.bound[p] = largest_of(bounds);
-    space_.middle[p] = largest_of(middle);
+    const float* x = outputs < kPanelTokens ? bounds : upper;
+    for (int i = 0; i < kPanelTokens; ++i) twice_middle[i] = lower[i] + x[i];
+    space_.bound[p] = largest_of(x);
+    const float middle = largest_of(twice_middle);
+    space_.middle[p] = middle == middle ? middle : -kInfinity;  // bounds that prove nothing have no middle
     std::copy_n(upper, outputs, space_.logits + p * kPanelTokens);
   }
 }
@@ -100,16 +103,26 @@ bool RowScreen::choose() {
 
 void RowScreen::choose_again() { list_largest(space_.bound, std::min(kFirstPanels, space_.list_size - n_first_)); }
 
+/// Whether one of 16 panels from `panel` on could have a number of at least `least`; panels past the end count.
+bool RowScreen::any_reaches(const float* of, int64_t panel, float least) const {
+  if (panel + kPanelTokens > space_.panels) return true;
+  return largest_of(of + panel) >= least;
+}
+
 /// Lists the `wanted` panels with the largest numbers that are not multiplied yet, in ascending order.
 void RowScreen::list_largest(const float* of, int64_t wanted) {
   const auto more = [of](int32_t a, int32_t b) { return of[a] > of[b]; };
   int32_t* list = space_.list;
   n_list_ = 0;
-  for (int32_t p = 0; p < space_.panels; ++p) {
-    if (space_.scored[p] != 0 || (n_list_ == wanted && !(of[p] > of[list[0]]))) continue;
-    if (n_list_ == wanted) std::pop_heap(list, list + n_list_--, more);  // the front is the smallest
-    list[n_list_++] = p;
-    std::push_heap(list, list + n_list_, more);
+  for (int32_t first = 0; first < space_.panels; first += kPanelTokens) {
+    if (n_list_ == wanted && !any_reaches(of, first, of[list[0]])) continue;
+    const auto end = static_cast<int32_t>(std::min<int64_t>(first + kPanelTokens, space_.panels));
+    for (int32_t p = first; p < end; ++p) {
+      if (space_.scored[p] != 0 || (n_list_ == wanted && !(of[p] > of[list[0]]))) continue;
+      if (n_list_ == wanted) std::pop_heap(list, list + n_list_--, more);  // the front is the smallest
+      list[n_list_++] = p;
+      std::push_heap(list, list + n_list_, more);
+    }
   }
   std::sort(list, list + n_list_);
   for (int64_t i = 0; i < n_list_; ++i) {
@@ -202,12 +215,15 @@ void RowScreen::sift(int64_t begin, int64_t end) {
 
 bool RowScreen::finish(ScreenReport& report) {
   report.survivors = survivors_;
-  for (int64_t p = 0; p < space_.panels; ++p) {
-    if (space_.scored[p] != 0 || !survives(space_.bound[p])) continue;
-    if (n_first_ + n_list_ >= space_.list_size) return false;
-    report.survivors += count_survivors(space_.logits + p * kPanelTokens, p);
-    space_.list[n_list_++] = static_cast<int32_t>(p);
-    space_.scored[p] = 1;
+  for (int64_t first = 0; first < space_.panels; first += kPanelTokens) {
+    if (first + kPanelTokens <= space_.panels && !survives(largest_of(space_.bound + first))) continue;
+    for (int64_t p = first; p < std::min(first + kPanelTokens, space_.panels); ++p) {
+      if (space_.scored[p] != 0 || !survives(space_.bound[p])) continue;
+      if (n_first_ + n_list_ >= space_.list_size) return false;
+      report.survivors += count_survivors(space_.logits + p * kPanelTokens, p);
+      space_.list[n_list_++] = static_cast<int32_t>(p);
+      space_.scored[p] = 1;
+    }
   }
   report.panels = n_first_ + n_list_;
   return true;

@@ -31,7 +31,7 @@ inline constexpr int64_t kFirstPanels =
 struct RowSpace {
   float* logits;        // [vocab]          upper bounds, then logits where panels are multiplied
   float* bound;         // [panels]         largest upper bound; after sift, of what is compared with the threshold
-  float* middle;        // [panels]         the same of the middle of bounds
+  float* middle;        // [panels]         twice the largest middle of bounds
   uint8_t* scored;      // [panels]         1: multiplied
   int32_t* list;        // [list_size]      panels to multiply next
   float* first_bounds;  // [list_size, 16]  upper bounds of panels multiplied before the rest
@@ -78,6 +78,7 @@ class RowScreen {
   float compared(float bound, int64_t token) const;
   bool survives(float compared) const;
   int64_t count_survivors(const float* bounds, int64_t panel) const;
+  bool any_reaches(const float* of, int64_t panel, float least) const;
   void list_largest(const float* of, int64_t wanted);
   void load_values(int64_t panel, float* values);
   void find_threshold();
