@@ -50,6 +50,7 @@ std::string differ(const TraceCommit& a, const TraceCommit& b) {
       .compare("next token", a.token, b.token)
       .compare("depth", a.depth, b.depth)
       .compare("work", a.work, b.work)
+      .compare("head", static_cast<int>(a.head), static_cast<int>(b.head))
       .at(a.sequence, a.position);
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include "src/engine/decoder.h"
 
@@ -20,10 +21,17 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 struct Place {
   Place(const Tokenizer& tokenizer, GenerateOptions o)
       : options(std::move(o)), lane(tokenizer, options), drafting(options) {}
+  void begin(Session& session, int32_t sequence, std::span<const int32_t> prompt) {
+    lane.sequence = sequence;
+    lane.prompt = prompt;
+    drafting.begin(lane, {}, prompt);
+    expectation.emplace(session, lane);
+  }
 
   GenerateOptions options;
   Lane lane;
   Drafting drafting;
+  std::optional<Expectation> expectation;
   size_t item = 0;
   Clock::time_point begun = Clock::now();
   double prefill_seconds = 0;
@@ -72,9 +80,7 @@ class Batch {
       places_[i] = std::make_unique<Place>(session_.model().tokenizer(), std::move(options));
       Place& place = *places_[i];
       place.item = next_++;
-      place.lane.sequence = static_cast<int32_t>(i);
-      place.lane.prompt = item.prompt;
-      place.drafting.begin(place.lane, {}, item.prompt);
+      place.begin(session_, static_cast<int32_t>(i), item.prompt);
     }
     return {};
   }

@@ -22,7 +22,7 @@ int32_t leading(std::span<const int32_t> guesses, std::span<const int32_t> truth
 }
 
 TraceCommit commit_of(const RowResult& row, int32_t token) {
-  return {row.sequence, row.position, token, row.depth, static_cast<float>(row.work())};
+  return {row.sequence, row.position, token, row.depth, static_cast<float>(row.work()), row.head};
 }
 
 }  // namespace
@@ -60,6 +60,11 @@ Drafting::Drafting(const GenerateOptions& options) {
   source_ = options.draft_source != nullptr ? options.draft_source : own_source_.get();
   chooser_ = options.draft_chooser != nullptr ? options.draft_chooser : own_chooser_.get();
 }
+
+Expectation::Expectation(Session& session, const Lane& lane) : session_(session), sequence_(lane.sequence) {
+  session.expect(lane.sequence, &lane.options.sample, lane.options.sequence);
+}
+Expectation::~Expectation() { session_.expect(sequence_, nullptr); }
 
 void Drafting::begin(Lane& lane, std::span<const int32_t> held, std::span<const int32_t> prompt) const {
   lane.source = source_;

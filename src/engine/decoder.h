@@ -90,6 +90,19 @@ class Drafting {
   DraftChooser* chooser_ = nullptr;
 };
 
+/// While it lives, the session knows what a lane's logits are for.
+class Expectation {
+ public:
+  Expectation(Session& session, const Lane& lane);
+  ~Expectation();
+  Expectation(const Expectation&) = delete;
+  Expectation& operator=(const Expectation&) = delete;
+
+ private:
+  Session& session_;
+  int32_t sequence_;
+};
+
 class Decoder {
  public:
   /// Lanes may come and go between passes; all share the policy and the trace.

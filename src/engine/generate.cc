@@ -86,6 +86,7 @@ Result<Generation> generate_more(Session& session, std::span<const int32_t> prom
   Drafting drafting(options);
   drafting.begin(lane, session.tokens(), prompt);
   lane.prompt = prompt;
+  const Expectation expectation(session, lane);
   const int32_t before = session.length();
   const auto start = Clock::now();
   double first_token = 0;  // seconds

@@ -25,6 +25,10 @@ void LayerLoop::norm_heads(float* heads, int64_t n_heads, int64_t head_dim, cons
 }
 
 void LayerLoop::product(const float* src, int64_t cols, std::span<const LinearJob> jobs) {
+  linear(pool, activations(src, cols, jobs), jobs);
+}
+
+Activations LayerLoop::activations(const float* src, int64_t cols, std::span<const LinearJob> jobs) {
   Activations activations{.f32 = src, .quant = buffers.quant};
   activations.quant.cols = (cols + kQuantBlock - 1) / kQuantBlock * kQuantBlock;
   int64_t quantised = 0;  // rows some product reads in 8 or 12 bits; all that do read the same
@@ -39,7 +43,7 @@ void LayerLoop::product(const float* src, int64_t cols, std::span<const LinearJo
     run_rows(pool, kernels.quantize, quantised, cols,
              QuantizeArgs{.src = src, .src_cols = cols, .dst = activations.quant});
   }
-  linear(pool, activations, jobs);
+  return activations;
 }
 
 void LayerLoop::rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin) {
@@ -135,7 +139,13 @@ void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {
     const int64_t n = std::ssize(piece);
     norm_rows(piece, weights.final_norm);
     const LinearJob job[] = {{&weight, n, dst, vocab}};
-    product(buffers.normed, config.d_model, job);
+    if (screen != nullptr && in_place && stats == nullptr) {
+      const auto slot = static_cast<size_t>(first_slot), n_slots = piece.size();
+      screen->run(pool, activations(buffers.normed, config.d_model, job).quant, uses.subspan(slot, n_slots), dst, vocab,
+                  reports.subspan(slot, n_slots));
+    } else {
+      product(buffers.normed, config.d_model, job);
+    }
     if (stats != nullptr) {
       run_rows(pool, kernels.logit_stats, n, vocab, LogitStatsArgs{.logits = dst, .vocab = vocab, .dst = stats});
       stats += n;

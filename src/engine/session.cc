@@ -82,6 +82,9 @@ Result<Session> Session::make(const Model& model, const SessionOptions& options)
                                                 .active = {},
                                                 .boundary = {},
                                                 .hot = {},
+                                                .screen = {},
+                                                .uses = {},
+                                                .reports = {},
                                                 .sequences = std::vector<Impl::Sequence>(n),
                                                 .history = std::vector<SequenceHistory>(n),
                                                 .inexact_from = std::vector<int32_t>(n * config.layers.size(), kNever),
@@ -126,16 +129,14 @@ void Session::Impl::conclude(const Plan& plan) {
                        .step_macs = row.macs - row.macs_before,
                        .full_macs = row.full_macs,
                        .logits = row.slot,
+                       .head = way_of(row, plan),
                        .owes = owes,
                        .settled = i < n_settling});
     LogitStats stats{.entropy = std::numeric_limits<float>::quiet_NaN()};
     if (entropies && row.slot >= 0) {
       kernels.logit_stats.run({.logits = logits(row.slot).data(), .vocab = width, .dst = &stats}, 0, 1);
     }
-    if (i >= n_settling) {
-      s.tokens.push_back(row.token);
-      s.past.push_back({.kind = row.kind});
-    }
+    if (i >= n_settling) s.past.push_back({.kind = row.kind});
     Past& past = s.past[static_cast<size_t>(row.position)];
     past.macs = row.macs;
     past.full_macs = row.full_macs;
@@ -178,6 +179,41 @@ Result<void> Session::Impl::prepare_hot(std::span<const Row> step, const Plan& p
   }
   for (const Row& row : step) hot->use({&row.token, 1});
   return {};
+}
+
+Result<void> Session::Impl::prepare_screen(const Plan& plan) {
+  if (!plan.screens || screen) return {};
+  const Weights& weights = model.weights();
+  if (weights.head_kernel == nullptr) {
+    return Error{ErrorCode::unsupported, fmt::format("screen_head: no kernel bounds a head of type {}: leave it out",
+                                                     info(weights.head.matrix.type).name)};
+  }
+  FATHOM_TRY(ScreenedHead made, ScreenedHead::make({weights.head, weights.head_kernel}, options.max_logit_rows));
+  screen.emplace(std::move(made));
+  return {};
+}
+
+// What each row's logits are for. A policy that reads their entropy wants all of them.
+void Session::Impl::say_uses(const Plan& plan) {
+  uses.clear();
+  reports.clear();
+  if (!plan.screens) return;
+  const bool all = reads(plan.policy, Signal::last_entropy);
+  for (const RowState& row : rows) {
+    if (row.slot < 0) continue;
+    const Sequence& s = sequence(row.sequence);
+    const std::span<const int32_t> before(s.tokens.data(), static_cast<size_t>(row.position) + 1);
+    uses.push_back({all ? nullptr : s.sampling, s.number, row.position + 1, before});
+  }
+  reports.assign(uses.size(), {.full = FullHead::all_logits});
+}
+
+HeadWay Session::Impl::way_of(const RowState& row, const Plan& plan) const {
+  if (row.slot < 0) return HeadWay::none;
+  if (plan.hot_tokens > 0 && !plan.settles_all) return HeadWay::shortlist;
+  if (!plan.screens) return HeadWay::whole;
+  const auto reason = static_cast<int>(reports[static_cast<size_t>(row.slot)].full);
+  return static_cast<HeadWay>(static_cast<int>(HeadWay::screened) + reason);
 }
 
 // And those that the whole head ranks high: what it nearly chose here it often chooses later. Of 128 tokens and the
@@ -231,6 +267,11 @@ Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& pla
   LayerLoop loop{config, model.weights(), kernels, work, pool, cache, buffers, rows, inexact_from, active, boundary};
   const bool defers = plan.hot_tokens > 0 && !plan.settles_all;
   if (defers) loop.hot = &*hot;
+  if (plan.screens && !defers) {
+    loop.screen = &*screen;
+    loop.uses = uses;
+    loop.reports = reports;
+  }
   width = defers ? std::ssize(hot->tokens()) : buffers.vocab;
   n_logits = std::count_if(rows.begin(), rows.end(), [](const RowState& row) { return row.predicts; });
   loop.run();
@@ -249,8 +290,16 @@ Result<StepResult> Session::step(std::span<const Row> rows, PolicyRef policy, Tr
 
 Result<StepResult> Session::settle(std::span<const Row> rows, PolicyRef policy, Trace* trace) {
   Impl::Plan plan{.policy = policy, .settles_all = true};
-  plan.hot_tokens = impl_->plan(policy).hot_tokens;
+  const Impl::Plan asked = impl_->plan(policy);
+  plan.hot_tokens = asked.hot_tokens;
+  plan.screens = asked.screens;
   return impl_->run(rows, plan, trace);
+}
+
+void Session::expect(int32_t sequence, const SampleOptions* options, int64_t number) noexcept {
+  FATHOM_ASSERT(0 <= sequence && sequence < impl_->options.max_sequences);
+  impl_->sequence(sequence).sampling = options;
+  impl_->sequence(sequence).number = number;
 }
 
 int32_t Session::owed(int32_t sequence) const noexcept {

@@ -32,6 +32,7 @@ Session::Impl::Plan Session::Impl::plan(PolicyRef policy) const {
   if (policy.table == nullptr) return plan;
   const Settings settings = policy.table->settings(policy.self);
   plan.kv = settings.kv;
+  plan.screens = settings.screen_head;
   plan.hot_tokens = settings.kv == KvMode::verify ? settings.hot_tokens : 0;
   if (plan.kv != KvMode::fill) plan.max_owing = std::clamp(settings.kv_max_rows, 1, kMaxOwed);
   return plan;
@@ -44,6 +45,7 @@ Result<void> Session::Impl::admit(std::span<const Row> step, const Plan& plan) {
   FATHOM_TRY(check_order(step, plan));
   FATHOM_TRY(check_room(step, plan));
   FATHOM_TRY(prepare_hot(step, plan));
+  FATHOM_TRY(prepare_screen(plan));
   if (plan.kv != KvMode::fill) FATHOM_TRY(buffers.make_kept(model.config(), options.max_sequences * kMaxOwed));
   for (const Row& row : step) FATHOM_TRY(cache.reserve(row.sequence, row.position + 1));
 
@@ -76,6 +78,8 @@ Result<void> Session::Impl::admit(std::span<const Row> step, const Plan& plan) {
                     .asks = plan.kv == KvMode::fill || row.kind == RowKind::generated,
                     .kept = owes ? buffers.kept + place * model.config().d_model : nullptr});
   }
+  for (const Row& row : step) sequence(row.sequence).tokens.push_back(row.token);
+  say_uses(plan);
   return {};
 }
 

@@ -10,6 +10,7 @@
 
 #include "fathom/engine/layer_loop.h"
 #include "fathom/engine/session.h"
+#include "fathom/head/screened_head.h"
 
 namespace fathom {
 
@@ -26,9 +27,11 @@ struct Session::Impl {
   };
   /// What a sequence is between steps.
   struct Sequence {
-    std::vector<int32_t> tokens;  // by position
-    std::vector<Past> past;       // by position
-    std::vector<RowState> owing;  // rows that owe layers: the last positions, ascending
+    std::vector<int32_t> tokens;              // by position
+    std::vector<Past> past;                   // by position
+    const SampleOptions* sampling = nullptr;  // what its logits are for; null: anything
+    int64_t number = 0;                       // the caller's
+    std::vector<RowState> owing;              // rows that owe layers: the last positions, ascending
 
     // Of the step being admitted:
     int32_t pending = 0;  // rows
@@ -45,6 +48,7 @@ struct Session::Impl {
     KvMode kv = KvMode::fill;
     int32_t max_owing = 0;     // rows of a sequence that may owe
     int32_t hot_tokens = 0;    // of the shortlist that answers in place of the head; 0: none
+    bool screens = false;      // the head's bounds rule tokens out
     bool settles_all = false;  // every row that owes runs to full depth and predicts; the policy decides nothing
   };
 
@@ -58,6 +62,9 @@ struct Session::Impl {
   ActiveSet active;
   Boundary boundary;
   std::optional<HotHead> hot;  // once a policy has asked for it
+  std::optional<ScreenedHead> screen;
+  std::vector<LogitUse> uses;         // [rows with logits]
+  std::vector<ScreenReport> reports;  // [rows with logits]
   std::vector<Sequence> sequences;
   std::vector<SequenceHistory> history;  // [sequences]
   std::vector<int32_t> inexact_from;     // [sequences, n_layers]
@@ -83,6 +90,9 @@ struct Session::Impl {
   void tell(Trace& trace);
   void conclude(const Plan& plan);
   Result<void> prepare_hot(std::span<const Row> step, const Plan& plan);
+  Result<void> prepare_screen(const Plan& plan);
+  void say_uses(const Plan& plan);
+  HeadWay way_of(const RowState& row, const Plan& plan) const;
   void watch_head();
   void owe_head(size_t i);
   static RowState owing(const RowState& row);

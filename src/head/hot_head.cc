@@ -25,9 +25,8 @@ Result<HotHead> HotHead::make(const Tensor& rows, const Linear& head, int32_t ca
   hot.list_ = head;
   hot.head_bias_ = head.bias;
   hot.list_.matrix.rows = static_cast<int64_t>(n);
-  const size_t panel_bytes = head.packed_bytes / static_cast<size_t>(head.panels());
   const auto panels = static_cast<size_t>(hot.list_.panels());
-  hot.list_.packed_bytes = panels * panel_bytes;
+  hot.list_.packed_bytes = head.kernel->packed_bytes(hot.list_.matrix);
   hot.packed_ = Buffer(hot.list_.packed_bytes);
   hot.gathered_ = Buffer(panels * static_cast<size_t>(head.kernel->panel_rows) *
                          row_bytes(rows.type, static_cast<size_t>(rows.cols)));

@@ -192,6 +192,12 @@ Result<void> place_matrices(std::span<const MatrixSlot> slots, const LoadOptions
   for (const MatrixSlot& slot : slots) {
     const float* bias = slot.dst->bias;
     FATHOM_TRY(*slot.dst, plan_linear(*slot.tensor, options.tables, options.numerics));
+    if (slot.dst == &dst.head) {  // in two parts where some kernel screens it
+      if (const auto head = plan_head(*slot.tensor, options.tables, options.numerics)) {
+        dst.head = head->product;
+        dst.head_kernel = head->kernel;
+      }
+    }
     slot.dst->bias = bias;
     total += padded(slot.dst->packed_bytes);
   }

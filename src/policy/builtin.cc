@@ -38,6 +38,7 @@ std::string full_depth_first::text() const { return print(*this); }
 std::string kv::text() const { return print(*this); }
 std::string draft_ngram::text() const { return print(*this); }
 std::string defer_head::text() const { return print(*this); }
+std::string screen_head::text() const { return print(*this); }
 
 Result<void> exit_at::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> exit_when::check(int32_t n_layers) const { return look(*this, n_layers); }
@@ -52,5 +53,6 @@ Result<void> full_depth_first::check(int32_t n_layers) const { return look(*this
 Result<void> kv::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> draft_ngram::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> defer_head::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> screen_head::check(int32_t n_layers) const { return look(*this, n_layers); }
 
 }  // namespace fathom

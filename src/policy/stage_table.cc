@@ -139,6 +139,7 @@ constexpr StageInfo kTable[] = {
     row<kv>("how KV cells of layers that were not run come to be", kKv),
     row<draft_ngram>("tokens are drafted from repetitions of the text; needs kv(verify)", {}),
     row<defer_head>("rows guess from a shortlist of the head, which they owe; needs kv(verify)", kDeferHead),
+    row<screen_head>("bounds from the head's high bits rule tokens out; the rest is read in full", {}),
 };
 
 template <size_t... I>

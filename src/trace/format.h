@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "fathom/head/head_way.h"
 #include "fathom/policy/decision.h"
 
 namespace fathom::trace_format {
@@ -43,7 +44,7 @@ enum : uint8_t {
   kNoSignals = 64,  // every signal of the row is NaN
 };
 // Flags of a row in a commit event.
-enum : uint8_t { kCommitNotNext = 1, kNoToken = 2, kDepth = 4, kWork = 8 };
+enum : uint8_t { kCommitNotNext = 1, kNoToken = 2, kDepth = 4, kWork = 8, kHead = 16 };
 // Flags of a choice; a number without its flag is 0.
 enum : uint8_t { kChosenSequence = 1, kChosenPosition = 2, kOwn = 4, kSource = 8, kProposed = 16, kConfidence = 32 };
 
@@ -71,6 +72,7 @@ struct Memory {
   int32_t position = -1;
   float depth = 0;  // of the last commit
   float work = 0;
+  HeadWay head = HeadWay::none;
 
   void enter(const KnownRow& row) {
     sequence = row.sequence;

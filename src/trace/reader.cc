@@ -224,13 +224,15 @@ struct TraceReader::Impl {
     size_t next = 0;
     for (TraceCommit& commit : event.commits) {
       const uint8_t flags = in.u8();
-      if (flags > 15) in.ok = false;
+      if (flags > 31) in.ok = false;
       const tf::KnownRow* known = refer(flags & tf::kCommitNotNext, next);
       commit.sequence = known != nullptr ? known->sequence : integer();
       commit.position = known != nullptr ? known->position : natural();
       commit.token = flags & tf::kNoToken ? -1 : natural();
       if (flags & tf::kDepth) memory.depth = in.f32();
       if (flags & tf::kWork) memory.work = std::bit_cast<float>(tf::bits_of(memory.work) ^ in.varint(0xffffffffu));
+      if (flags & tf::kHead) memory.head = static_cast<HeadWay>(in.varint(uint32_t{kHeadWays - 1}));
+      commit.head = memory.head;
       commit.depth = memory.depth;
       commit.work = memory.work;
       if (!in.ok) return;

@@ -202,6 +202,7 @@ struct Trace::Impl {
     if (commit.token < 0) flags |= tf::kNoToken;
     if (!tf::same_bits(commit.depth, memory.depth)) flags |= tf::kDepth;
     if (!tf::same_bits(commit.work, memory.work)) flags |= tf::kWork;
+    if (commit.head != memory.head) flags |= tf::kHead;
     out.u8(flags);
     if (flags & tf::kCommitNotNext) reference(known, next);
     if (known == nullptr) {
@@ -211,6 +212,8 @@ struct Trace::Impl {
     if (!(flags & tf::kNoToken)) out.varint(static_cast<uint32_t>(commit.token));
     if (flags & tf::kDepth) out.f32(commit.depth);
     if (flags & tf::kWork) out.varint(tf::bits_of(commit.work) ^ tf::bits_of(memory.work));
+    if (flags & tf::kHead) out.u8(static_cast<uint8_t>(commit.head));
+    memory.head = commit.head;
     memory.depth = commit.depth;
     memory.work = commit.work;
     return known == nullptr ? next : static_cast<size_t>(known - memory.rows.data()) + 1;

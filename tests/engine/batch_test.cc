@@ -66,7 +66,8 @@ INSTANTIATE_TEST_SUITE_P(Policies, BatchOf,
                          ::testing::Values("full_depth", "exit_at(2)", "exit_when(0.02, from_layer=2)",
                                            "skip_when(0.9) | budget(0.7)", "exit_at(3) | kv(settle_later)",
                                            "draft_ngram | kv(verify)", "exit_at(2) | draft_ngram | kv(verify)",
-                                           "defer_head(32) | kv(verify)"));
+                                           "defer_head(32) | kv(verify)", "screen_head",
+                                           "screen_head | draft_ngram | defer_head(40) | kv(verify)"));
 
 TEST(Batch, RefusesBadItemsBeforeAnyTextIsBegun) {
   const Model model = testing::tiny_model();

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <set>
 
 #include "fathom/engine/generate.h"
 #include "fathom/trace/reader.h"
@@ -79,6 +80,36 @@ TEST(DraftTrace, SpellsTheTextThatStandsAndReplays) {
     EXPECT_EQ(report.settled_rows, spelled.settled);
     std::remove(path.c_str());
   }
+}
+
+// How the head came to each row's logits: the trace has it, with the reason where a screen was of no use.
+TEST(DraftTrace, SaysHowTheHeadWasRead) {
+  const Model model = testing::tiny_model({.vocab = 4096, .type = DType::q8_0});
+  const auto ways = [&](const char* text, const SampleOptions& sample) {
+    Session session = Session::make(model, {.max_tokens = 64}).value();
+    const std::string path = ::testing::TempDir() + "/head.trace";
+    Trace trace = Trace::create(path, {.policy = text, .run_json = "{}", .n_layers = 4}).value();
+    const Policy policy = Policy::parse(text).value();
+    GenerateOptions options{.max_new_tokens = 20, .policy = policy, .trace = &trace};
+    options.sample = sample;
+    generate(session, random_ids(8, 4096, 7), options).value();
+    trace.finish().value();
+    std::set<HeadWay> seen;
+    TraceReader reader = TraceReader::open(path).value();
+    TraceEvent event;
+    while (reader.next(event).value()) {
+      for (const TraceCommit& commit : event.commits) {
+        if (commit.token >= 0) seen.insert(commit.head);
+      }
+    }
+    std::remove(path.c_str());
+    return seen;
+  };
+  EXPECT_EQ(ways("full_depth", {}), std::set{HeadWay::whole});
+  EXPECT_TRUE(ways("screen_head", {}).count(HeadWay::screened) +
+              ways("screen_head", {}).count(HeadWay::whole_survivors));
+  EXPECT_EQ(ways("screen_head", {.temperature = 1, .top_p = 0.9f}), std::set{HeadWay::whole_top_p});
+  EXPECT_EQ(ways("defer_head | kv(verify)", {}).count(HeadWay::shortlist), 1u);
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ S make() {
   if constexpr (std::is_same_v<S, kv>) {
     return {.mode = *rc::gen::element(KvMode::fill, KvMode::settle_later), .max_rows = *rc::gen::inRange(1, 65)};
   }
-  if constexpr (std::is_same_v<S, draft_ngram>) return {};
+  if constexpr (std::is_same_v<S, draft_ngram> || std::is_same_v<S, screen_head>) return {};
   if constexpr (std::is_same_v<S, defer_head>) return {.hot = *rc::gen::inRange(16, 5000)};
 }
 
@@ -134,6 +134,7 @@ inline rc::Gen<std::vector<policy_text::AnyStage>> stages() {
       all.insert(all.begin() + *rc::gen::inRange<long>(0, static_cast<long>(all.size()) + 1),
                  *rc::gen::arbitrary<bool>() ? policy_text::AnyStage(draft_ngram{}) : make<defer_head>());
     }
+    if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), screen_head{});
     return all;
   });
 }

@@ -94,7 +94,8 @@ class RandomCalls {
     TraceEvent& call = add(TraceEvent::Kind::commit);
     for (const TraceRow& row : rows) {
       if (below(5) == 0) continue;
-      call.commits.push_back({row.sequence, row.position, below(3) ? below(262144) : -1, real(), real()});
+      call.commits.push_back({row.sequence, row.position, below(3) ? below(262144) : -1, real(), real(),
+                              static_cast<HeadWay>(below(kHeadWays))});
     }
   }
 
@@ -151,6 +152,7 @@ inline void expect_same(const TraceRow& a, const TraceRow& b) {
 inline void expect_same(const TraceCommit& a, const TraceCommit& b) {
   EXPECT_EQ(std::tie(a.sequence, a.position, a.token), std::tie(b.sequence, b.position, b.token));
   EXPECT_TRUE(same(a.depth, b.depth) && same(a.work, b.work));
+  EXPECT_EQ(a.head, b.head);
 }
 
 inline void expect_same(const TraceRollback& a, const TraceRollback& b) {

@@ -17,6 +17,7 @@
 #include "fathom/engine/step_buffers.h"
 #include "fathom/engine/work.h"
 #include "fathom/head/hot_head.h"
+#include "fathom/head/screened_head.h"
 #include "fathom/model/model.h"
 #include "fathom/ops/attention.h"
 #include "fathom/ops/rows.h"
@@ -35,7 +36,10 @@ struct LayerLoop {
   std::span<RowState> rows;
   std::span<int32_t> inexact_from;  // [sequences, n_layers] first position whose cell is not what full depth has
   ActiveSet& active;
-  Boundary& boundary;      // signals in, decisions out; records them when a trace listens
+  Boundary& boundary;                   // signals in, decisions out; records them when a trace listens
+  ScreenedHead* screen = nullptr;       // reads what bounds leave of the head; null: all of it is read
+  std::span<const LogitUse> uses = {};  // [rows with logits] and what it is to say of each
+  std::span<ScreenReport> reports = {};
   HotHead* hot = nullptr;  // answers in place of the head; null: the head does
 
   /// Runs all rows from their tokens to their logits.
@@ -155,7 +159,8 @@ struct LayerLoop {
   // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
   void norm_rows(std::span<const int32_t> which, const float* weight);  // x[which] -> normed
   void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);
-  void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);  // quantises where asked
+  void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);
+  Activations activations(const float* src, int64_t cols, std::span<const LinearJob> jobs);  // quantises where asked
   void rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin);
   void write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write);  // k, v -> cache
   void mark_cells(int32_t layer, std::span<const int32_t> write);  // provenance, debts, and fills as work

@@ -9,8 +9,10 @@
 #include "fathom/cache/kv_cache.h"
 #include "fathom/core/result.h"
 #include "fathom/core/tensor.h"
+#include "fathom/head/head_way.h"
 #include "fathom/model/model.h"
 #include "fathom/policy/policy.h"
+#include "fathom/sample/sampler.h"
 #include "fathom/trace/trace.h"
 
 namespace fathom {
@@ -43,6 +45,7 @@ struct RowResult {
   double step_macs = 0;  // of them, in this step
   double full_macs = 0;  // the same at full depth
   int32_t logits = -1;   // row of StepResult::logits, or -1
+  HeadWay head = HeadWay::none;
   bool owes = false;     // layers, which a later step or settle() runs
   bool settled = false;  // it entered in an earlier step, and ran layers that it owed
 
@@ -90,6 +93,11 @@ class FATHOM_API Session {
 
   /// Rows of a sequence that owe layers: its last ones.
   int32_t owed(int32_t sequence = 0) const noexcept;
+
+  /// Says what a sequence's logits are for: sample() with these options, under this number of the caller's, and nothing
+  /// else. Under a policy with screen_head, logits that cannot be chosen are then -infinity. Null: all are wanted.
+  ///   options   must outlive the sequence's steps, or be taken back
+  void expect(int32_t sequence, const SampleOptions* options, int64_t number = 0) noexcept;
 
   /// The tokens a sequence holds, by position; valid until the next step or truncate.
   std::span<const int32_t> tokens(int32_t sequence = 0) const noexcept;

@@ -35,9 +35,10 @@ enum class PackedSource : uint8_t {
 struct Weights {
   Tensor embedding;  // [vocab, d] in the file's type, mapped; rows are unpacked one at a time
   std::vector<LayerWeights> layers;
-  const float* final_norm = nullptr;  // [d]
-  Linear head;                        // [vocab, d]
-  Tensor head_rows;                   // the same in the file's type, mapped; a shortlist is gathered from it
+  const float* final_norm = nullptr;        // [d]
+  Linear head;                              // [vocab, d]
+  const HeadKernel* head_kernel = nullptr;  // screens the head, which is then packed in two parts; null: nobody does
+  Tensor head_rows;                         // the same in the file's type, mapped; a shortlist is gathered from it
   Buffer packed;
   PackedSource packed_source = PackedSource::packed;
   std::string packed_error = {};

@@ -39,6 +39,17 @@ struct defer_head {
   friend constexpr bool operator==(const defer_head&, const defer_head&) = default;
 };
 
+/// The head's high bits bound every logit, and only what the bounds leave is read in full: where Session::expect() says
+/// what the logits are for, every choice is that of all logits.
+///   cost     4.5 of 8.5 (Q8_0) or 4.6 of 6.6 (Q6_K) bits of each weight of the head, and what the bounds leave
+struct screen_head {
+  static constexpr StageTraits traits{"screen_head", StageKind::setting};
+  constexpr void apply(Settings& settings) const noexcept { settings.screen_head = true; }
+  FATHOM_API std::string text() const;
+  FATHOM_API Result<void> check(int32_t n_layers) const;
+  friend constexpr bool operator==(const screen_head&, const screen_head&) = default;
+};
+
 /// Tokens are drafted from repetitions of prompt and own output, and confirmed beside the next row; needs kv(verify).
 struct draft_ngram {
   static constexpr StageTraits traits{"draft_ngram", StageKind::setting};

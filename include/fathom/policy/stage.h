@@ -40,6 +40,7 @@ struct Settings {
   KvMode kv = KvMode::fill;
   int32_t kv_max_rows = 8;   // of a sequence that may owe
   bool draft_ngram = false;  // tokens are drafted from repetitions of the text
+  bool screen_head = false;  // bounds rule tokens out before the head is read
   int32_t hot_tokens = 0;    // of the shortlist that drafts in place of the head; 0: the head is not deferred
 
   /// Some row's token is a guess at first.

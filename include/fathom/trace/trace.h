@@ -8,6 +8,7 @@
 #include <string>
 
 #include "fathom/core/result.h"
+#include "fathom/head/head_way.h"
 #include "fathom/policy/decision.h"
 
 namespace fathom {
@@ -43,9 +44,10 @@ struct TraceRow {
 struct TraceCommit {
   int32_t sequence = 0;
   int32_t position = 0;
-  int32_t token = -1;  // the token chosen after this position; -1: none was asked for
-  float depth = 0;     // layers run
-  float work = 0;      // of one full-depth row
+  int32_t token = -1;            // the token chosen after this position; -1: none was asked for
+  float depth = 0;               // layers run
+  float work = 0;                // of one full-depth row
+  HeadWay head = HeadWay::none;  // how the head came to the logits that it was chosen from
 };
 
 /// Positions taken back: those of the sequence from `length` on, all of them generated rows. Its next rows begin there.
