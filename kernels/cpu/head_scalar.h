@@ -80,6 +80,11 @@ void run_split(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
   }
 }
 
+template <DType type, int planes>
+void run_listed(const LinearArgs& args, const int32_t* panels, int64_t n_panels) noexcept {
+  for (int64_t i = 0; i < n_panels; ++i) run_split<type, planes>(args, panels[i], panels[i] + 1);
+}
+
 /// Radius that an output's norms give a row.
 inline float norm_radius(const uint8_t* norms, int64_t groups, int o, const float* prepared) {
   uint16_t half;
@@ -133,6 +138,8 @@ void screen(const ScreenArgs& args, int64_t begin, int64_t end) noexcept {
 struct HeadRuns {
   template <DType type, int planes>
   static constexpr auto split = run_split<type, planes>;
+  template <DType type, int planes>
+  static constexpr auto listed = run_listed<type, planes>;
   template <DType type, int planes>
   static constexpr auto screen = scalar::screen<type, planes>;
 };

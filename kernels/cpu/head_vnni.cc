@@ -39,8 +39,9 @@ FATHOM_INLINE void join_pair(const uint8_t* high, const uint8_t* low, __m512i* w
 template <DType type>
 struct Split {
   using Layout = SplitLayout<type>;
-  const uint8_t* head;  // of the unit
-  const uint8_t* low;   // of its first block
+  const uint8_t* head;                                              // of the unit
+  const uint8_t* low;                                               // of its first block
+  int64_t high_ahead = kPrefetchBytes, low_ahead = kPrefetchBytes;  // how far ahead to ask for each stream
 
   FATHOM_INLINE Split(const LinearArgs& args, int64_t panel, int64_t block) {
     const Layout layout(args.matrix);
@@ -50,11 +51,18 @@ struct Split {
     low = packed + layout.low_at(panel) + block * Layout::kSplit.low_block_bytes;
   }
 
+  /// A whole panel of a list: while it is read, the next one is asked for.
+  FATHOM_INLINE Split(const LinearArgs& args, const int32_t* panel, const int32_t* next) : Split(args, *panel, 0) {
+    const Layout layout(args.matrix);
+    high_ahead = static_cast<int64_t>(layout.high_bytes) * (*next - *panel);
+    low_ahead = static_cast<int64_t>(layout.low_bytes) * (*next - *panel);
+  }
+
   FATHOM_INLINE void unpack(int run, __m512i* w) const {
     const uint8_t* high_block = head + Layout::kPanel.head_bytes + run * Layout::kHighBlockBytes;
     const uint8_t* low_block = low + run * Layout::kSplit.low_block_bytes;
-    prefetch(high_block, Layout::kHighUnitBytes / Layout::kPanel.blocks());
-    prefetch(low_block, Layout::kSplit.low_block_bytes);
+    prefetch(high_block, Layout::kHighUnitBytes / Layout::kPanel.blocks(), high_ahead);
+    prefetch(low_block, Layout::kSplit.low_block_bytes, low_ahead);
     join_pair<type, 0>(high_block, low_block, w);
     join_pair<type, 1>(high_block, low_block, w);
     join_pair<type, 2>(high_block, low_block, w);
@@ -66,6 +74,18 @@ struct Split {
     low += Layout::kPanel.blocks() * Layout::kSplit.low_block_bytes;
   }
 };
+
+/// Listed panels for one row.
+template <DType type, int planes>
+void list_tile(const LinearArgs& args, const int32_t* panels, int64_t n_panels) {
+  const TileRange range{0, 0, 0, 0, args.matrix.cols / kQuantBlock};
+  alignas(64) uint8_t records[kTileBytes];
+  gather_tile<type, kZero<type>, 1, planes>(args.src_quant, 0, 0, range.block_end, records);
+  for (int64_t i = 0; i < n_panels; ++i) {
+    const int32_t* next = panels + (i + 1 < n_panels ? i + 1 : i);
+    panel_tile<type, 1, planes>(args, range, panels[i], Split<type>(args, panels + i, next), records);
+  }
+}
 
 // ---- the screen ---------------------------------------------------------------------------------------------------
 
@@ -208,6 +228,11 @@ namespace {
 struct HeadRuns {
   template <DType type, int planes>
   static constexpr auto split = run_panels<type, planes, Split<type>>;
+
+  template <DType type, int planes>
+  static void listed(const LinearArgs& args, const int32_t* panels, int64_t n_panels) noexcept {
+    list_tile<type, planes>(args, panels, n_panels);
+  }
 
   template <DType type, int planes>
   static void screen(const ScreenArgs& args, int64_t begin, int64_t end) noexcept {

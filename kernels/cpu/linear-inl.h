@@ -303,30 +303,32 @@ struct Interleaved {
   HWY_INLINE void next_unit() { head += kFormat.unit_bytes(); }
 };
 
+/// Panel p of a tile, from the records of its segment.
 template <DType type, int rows, int planes, class Panel>
-void tile(const LinearArgs& args, const TileRange& range) {
-  using Record = TileRecord<type, rows, planes>;
+HWY_INLINE void panel_tile(const LinearArgs& args, const TileRange& range, int64_t p, Panel panel,
+                           const uint8_t* record) {
   constexpr PanelFormat f = kPanelFormat<type>;
   const bool last = range.block_end == args.matrix.cols / kQuantBlock;
-  alignas(64) uint8_t records[kTileBytes];
   alignas(64) uint8_t buffer[kQuads * kVectorBytes];
-  alignas(64) float acc[rows][kPanelRows];
-  gather_tile<type, f.zero, rows, planes>(args.src_quant, range.row, range.block, range.block_end - range.block,
-                                          records);
-  for (int64_t p = range.begin; p < range.end; ++p) {
-    Panel panel(args, p, range.block);
-    std::memset(acc, 0, sizeof(acc));
-    for (int r = 0; range.block > 0 && r < rows; ++r) load_outputs(args, range.row + r, p, acc[r]);
-    const uint8_t* record = records;
-    for (int64_t u = range.block / f.blocks(); u < range.block_end / f.blocks(); ++u, panel.next_unit()) {
-      for (int run = 0; run < f.blocks(); ++run, record += Record::kBytes) {
-        const uint8_t* codes = panel.unpack(run, buffer);
-        const BlockScales<type> scales(panel.head, run);
-        tile_step<type, rows, planes>(codes, scales, record, acc);
-      }
+  alignas(64) float acc[rows][kPanelRows] = {};
+  for (int r = 0; range.block > 0 && r < rows; ++r) load_outputs(args, range.row + r, p, acc[r]);
+  for (int64_t u = range.block / f.blocks(); u < range.block_end / f.blocks(); ++u, panel.next_unit()) {
+    for (int run = 0; run < f.blocks(); ++run, record += TileRecord<type, rows, planes>::kBytes) {
+      const uint8_t* codes = panel.unpack(run, buffer);
+      const BlockScales<type> scales(panel.head, run);
+      tile_step<type, rows, planes>(codes, scales, record, acc);
     }
-    for (int r = 0; r < rows; ++r) store_outputs(args, range.row + r, p, last, acc[r]);
   }
+  for (int r = 0; r < rows; ++r) store_outputs(args, range.row + r, p, last, acc[r]);
+}
+
+template <DType type, int rows, int planes, class Panel>
+void tile(const LinearArgs& args, const TileRange& range) {
+  alignas(64) uint8_t records[kTileBytes];
+  gather_tile<type, kPanelFormat<type>.zero, rows, planes>(args.src_quant, range.row, range.block,
+                                                           range.block_end - range.block, records);
+  for (int64_t p = range.begin; p < range.end; ++p)
+    panel_tile<type, rows, planes>(args, range, p, Panel(args, p, range.block), records);
 }
 
 /// LinearKernel::run over panels of one kind.

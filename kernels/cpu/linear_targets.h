@@ -13,6 +13,7 @@ inline constexpr int kQuantTypes = 6, kPlainTypes = 3, kHeadTypes = 2;
 ///   plain<type>               against f32, f16 or bf16; activations in f32
 /// and those of HeadKernel:
 ///   split<type, planes>       the product against split panels
+///   listed<type, planes>      the same for listed panels
 ///   screen<type, planes>      bounds from their high part
 template <class Runs>
 struct LinearKernels {
@@ -55,6 +56,7 @@ struct LinearKernels {
   constexpr HeadKernel head() const {
     return {{target, planes == 2 ? Activation::q12 : Activation::q8, kPanelRows, split_bytes<type>, pack_split<type>,
              Runs::template split<type, planes>},
+            Runs::template listed<type, planes>,
             prepared_floats<type>,
             prepare_screen<type>,
             Runs::template screen<type, planes>};

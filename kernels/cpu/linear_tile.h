@@ -63,9 +63,9 @@ void gather_tile(const QuantRows& src, int64_t row, int64_t block, int64_t n_blo
   }
 }
 
-/// Asks for `bytes` of what a kernel will read a little later.
-inline __attribute__((always_inline)) void prefetch(const uint8_t* p, int bytes) {
-  for (int i = 0; i < bytes; i += kVectorBytes) __builtin_prefetch(p + kPrefetchBytes + i);
+/// Asks for `bytes` of what a kernel will read a little later, `ahead` of where it reads.
+inline __attribute__((always_inline)) void prefetch(const uint8_t* p, int bytes, int64_t ahead = kPrefetchBytes) {
+  for (int i = 0; i < bytes; i += kVectorBytes) __builtin_prefetch(p + ahead + i);
 }
 
 /// Computes a tile of rows from `row` on: panels [begin, end), blocks [block, block_end) of each.

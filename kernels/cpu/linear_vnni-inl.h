@@ -233,24 +233,29 @@ FATHOM_INLINE __mmask16 lanes_of(const LinearArgs& args, int64_t panel) {
   return static_cast<__mmask16>(outputs >= kPanelRows ? 0xFFFF : (1 << outputs) - 1);
 }
 
+/// Panel p of a tile, from the records of its segment.
 template <DType type, int rows, int planes, class Panel>
-void tile(const LinearArgs& args, const TileRange& range) {
+FATHOM_INLINE void panel_tile(const LinearArgs& args, const TileRange& range, int64_t p, const Panel& panel,
+                              const uint8_t* records) {
   constexpr PanelFormat f = kPanelFormat<type>;
   const bool last = range.block_end == args.matrix.cols / kQuantBlock;
+  const __mmask16 lanes = lanes_of(args, p);
+  __m512 acc[rows];
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r)
+    acc[r] = range.block == 0 ? _mm512_setzero_ps() : load_sums(args, range.row + r, p, lanes);
+  panel_step<type, rows, planes>(panel, (range.block_end - range.block) / f.blocks(), records, acc);
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) store_sums(args, range.row + r, p, lanes, last, acc[r]);
+}
+
+template <DType type, int rows, int planes, class Panel>
+void tile(const LinearArgs& args, const TileRange& range) {
   alignas(64) uint8_t records[kTileBytes];
   gather_tile<type, kZero<type>, rows, planes>(args.src_quant, range.row, range.block, range.block_end - range.block,
                                                records);
-  for (int64_t p = range.begin; p < range.end; ++p) {
-    const __mmask16 lanes = lanes_of(args, p);
-    __m512 acc[rows];
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r)
-      acc[r] = range.block == 0 ? _mm512_setzero_ps() : load_sums(args, range.row + r, p, lanes);
-    panel_step<type, rows, planes>(Panel(args, p, range.block), (range.block_end - range.block) / f.blocks(), records,
-                                   acc);
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) store_sums(args, range.row + r, p, lanes, last, acc[r]);
-  }
+  for (int64_t p = range.begin; p < range.end; ++p)
+    panel_tile<type, rows, planes>(args, range, p, Panel(args, p, range.block), records);
 }
 
 }  // namespace

@@ -238,21 +238,17 @@ void ScreenedHead::Impl::multiply_lists(const Pass& pass) {
   });
 }
 
-/// Logits of listed panels, neighbours together.
+/// Logits of listed panels.
 void ScreenedHead::Impl::multiply(const Pass& pass, int64_t row, std::span<const int32_t> list) const {
-  const LinearArgs args{head.product.matrix,
-                        head.product.packed,
-                        nullptr,
-                        rows_from(pass.src, row),
-                        1,
-                        head.product.bias,
-                        pass.dst + row * pass.dst_stride,
-                        pass.dst_stride};
-  for (size_t i = 0, end; i < list.size(); i = end) {
-    end = i + 1;
-    while (end < list.size() && list[end] == list[end - 1] + 1) ++end;
-    head.product.kernel->run(args, list[i], list[end - 1] + 1);
-  }
+  const LinearArgs args{.matrix = head.product.matrix,
+                        .packed = head.product.packed,
+                        .src = nullptr,
+                        .src_quant = rows_from(pass.src, row),
+                        .n = 1,
+                        .bias = head.product.bias,
+                        .dst = pass.dst + row * pass.dst_stride,
+                        .dst_stride = pass.dst_stride};
+  head.kernel->product_of(args, list.data(), std::ssize(list));
 }
 
 /// The whole product for rows that need it, neighbours together.

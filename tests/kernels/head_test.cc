@@ -72,6 +72,22 @@ TEST_P(HeadKernels, ProductsHaveTheBitsOfPlainPanels) {
   }
 }
 
+TEST_P(HeadKernels, ProductsOfListedPanelsAreThoseOfAllAndTouchNoOther) {
+  for (Numerics numerics : kRounding) {
+    LinearCase c(GetParam(), 83, cols(1024), 1, 1, Fill::random, numerics);
+    for (const KernelTable* table : cpu_tables()) {
+      const PackedHead head(*table, c);
+      const std::vector<float> all = head.product(c, 1, 6, true);
+      std::vector<float> got(83, 7.0f);
+      const int32_t panels[] = {0, 2, 3, 5};
+      head.kernel->product_of({c.matrix, head.memory.data(), nullptr, c.quant(), 1, c.bias.data(), got.data(), 83},
+                              panels, 4);
+      for (size_t o = 0; o < 83; ++o)
+        ASSERT_EQ(got[o], o / 16 == 1 || o / 16 == 4 ? 7.0f : all[o]) << table->name << ", output " << o;
+    }
+  }
+}
+
 TEST_P(HeadKernels, ProductsOfExtremeCodesHaveTheBitsOfPlainPanels) {
   for (Numerics numerics : kRounding) {
     for (Fill fill : {Fill::all_max, Fill::all_min}) {

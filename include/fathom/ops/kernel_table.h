@@ -95,6 +95,8 @@ struct ScreenArgs {
 /// A head matrix in two parts, the high bits of all weights before the low ones: a screen reads the first alone.
 struct HeadKernel {
   LinearKernel product;  // both parts; the same bits as the table's kernel for the type
+  /// The product of one row (args.n is 1) for listed panels, ascending.
+  void (*product_of)(const LinearArgs& args, const int32_t* panels, int64_t n_panels) noexcept;
   int64_t (*prepared_floats)(const MatrixDesc& matrix) noexcept;
   /// What screen() wants to know of a row of activations; false where they are not finite, and screens rule nothing
   /// out.
