@@ -1,79 +1,30 @@
 // `fathom generate`: continues a text, streamed token by token, each shaded by its depth where a terminal shows it.
-// Next: chat.cc.
-#include "fathom/engine/generate.h"
+// Next: generate_batch.cc.
+#include "src/cli/generate.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <memory>
 #include <optional>
 
-#include "fathom/text/chat.h"
-#include "src/cli/command.h"
+#include "fathom/engine/generate.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/options.h"
-#include "src/cli/run_record.h"
 #include "src/cli/sampling.h"
 #include "src/cli/stream.h"
 
 namespace fathom::cli {
 namespace {
 
-struct Args {
-  ModelArgs model;
-  TextArgs text;
-  RunRecord run{.max_new_tokens = 128};
-  std::optional<int64_t> ctx;
-  std::optional<std::string> policy;
-  std::string trace;
-  std::string color = "auto";
-  std::string system;
-  bool chat = false;
-  bool json = false;
-};
-
-// Positions of the session: --ctx, or what the prompt and the new tokens need, as far as the model goes.
-Result<int32_t> context_for(const ModelConfig& config, const Args& args) {
-  const int32_t most = config.context;
-  FATHOM_TRY(const int32_t room, read_context(args.ctx.value_or(most), 1, config));
-  const auto n = std::ssize(args.run.prompt);
-  if (n > room) {
-    return Error{ErrorCode::capacity,
-                 fmt::format("a prompt of {} tokens in a context of {}: shorten it or raise --ctx (the "
-                             "model was made for {})",
-                             n, room, most)};
-  }
-  return args.ctx ? room : static_cast<int32_t>(std::min<int64_t>(most, n + int64_t{args.run.max_new_tokens}));
-}
-
-// A text far beyond the context is refused before it is cut into tokens.
-Result<void> check_length(const Tokenizer& tokenizer, const ModelConfig& config, std::string_view text) {
-  const size_t least = tokenizer.at_least(text);
-  if (least <= static_cast<size_t>(config.context)) return {};
-  return Error{ErrorCode::capacity,
-               fmt::format("a prompt of {} bytes, at least {} tokens, in a context of {}: shorten it", text.size(),
-                           least, config.context)};
-}
-
-// The text as it is, or as the user's message in the model's chat template.
-Result<std::vector<int32_t>> prompt_ids(const Tokenizer& tokenizer, const Args& args, const std::string& text) {
-  if (!args.chat) return tokenizer.encode(text);
-  FATHOM_TRY(const ChatTemplate chat, ChatTemplate::make(tokenizer));
-  std::vector<ChatMessage> messages;
-  if (!args.system.empty()) messages.push_back({"system", args.system});
-  messages.push_back({"user", text});
-  return chat.encode(messages);
-}
-
-Result<int> run(Args args) {
+Result<int> run(GenerateArgs args) {
+  if (args.batch > 0) return generate_lines(args);
   FATHOM_TRY(const Policy policy, read_policy(args.policy));
   FATHOM_TRY(const std::string text, read_text(args.text));
   FATHOM_TRY(const ModelFile file, open_file(args.model));
   GenerateOptions options = options_of(args.run, policy);
   FATHOM_TRY(check(options, file.config()));
-  FATHOM_TRY(check_length(file.tokenizer(), file.config(), text));
-  FATHOM_TRY(args.run.prompt, prompt_ids(file.tokenizer(), args, text));
-  FATHOM_TRY(args.run.ctx, context_for(file.config(), args));
+  FATHOM_TRY(const PromptMaker maker, PromptMaker::make(file, args.prompt));
+  FATHOM_TRY(args.run.prompt, maker.ids(text));
+  FATHOM_TRY(check_prompt(args.run.prompt.size(), args.ctx, file.config()));
+  FATHOM_TRY(args.run.ctx, context_for(args.run.prompt.size(), args.run.max_new_tokens, args.ctx, file.config()));
   args.run.numerics = numerics_of(args.model);
   std::optional<Trace> trace;
   if (!args.trace.empty()) {
@@ -106,12 +57,13 @@ Result<int> run(Args args) {
 }  // namespace
 
 Command add_generate(CLI::App& app) {
-  auto args = std::make_shared<Args>();
+  auto args = std::make_shared<GenerateArgs>();
   CLI::App* verb = app.add_subcommand("generate", "Continue a text");
   add_model_options(*verb, args->model);
   add_text_options(*verb, args->text);
-  auto* chat = verb->add_flag("--chat", args->chat, "The text is a message: put it into the model's chat template");
-  verb->add_option("--system", args->system, "What the system message says")->needs(chat);
+  auto* chat =
+      verb->add_flag("--chat", args->prompt.chat, "The text is a message: put it into the model's chat template");
+  verb->add_option("--system", args->prompt.system, "What the system message says")->needs(chat);
   add_whole_number(*verb, "-n,--tokens", args->run.max_new_tokens, "New tokens at most", 1);
   add_quality_option(*verb, add_policy_option(*verb, args->policy), args->policy);
   add_sampling_options(*verb, args->run);
@@ -120,6 +72,11 @@ Command add_generate(CLI::App& app) {
   verb->add_option("--trace", args->trace, "Record every decision in this file, for fathom replay");
   add_color_option(*verb, args->color);
   verb->add_flag("--json", args->json, "One line of JSON, docs/schema/generate.json");
+  auto* batch = add_whole_number(*verb, "--batch", args->batch,
+                                 "Texts at once, 1 to 256: -f holds a prompt a line, as JSON, docs/cli.md", 1, 256);
+  batch->default_str("");
+  for (const char* with : {"--file", "--json"}) batch->needs(verb->get_option(with));
+  for (const char* other : {"--prompt", "--trace", "--color", "--sequence"}) batch->excludes(verb->get_option(other));
   return {verb, [args] { return run(*args); }};
 }
 

@@ -3,11 +3,15 @@
 
 #include <fmt/format.h>
 
-#include "src/cli/interrupt.h"
 #include "src/cli/options.h"
 
 namespace fathom::cli {
 namespace {
+
+// Only an interrupt cancels a text of the command.
+std::string_view reason_of(const Generation& out) {
+  return out.stop_reason == StopReason::cancelled ? "interrupt" : name(out.stop_reason);
+}
 
 std::string count(size_t tokens) { return fmt::format("{} token{}", tokens, tokens == 1 ? "" : "s"); }
 
@@ -50,7 +54,7 @@ Json result_of(const Generation& g, const Model& model, const Policy& policy) {
           {"policy", policy.text()},
           {"numeric_path", model.fingerprint().numeric_path},
           {"kernels", model.tables()[0]->name},
-          {"stop_reason", interrupted() ? "interrupt" : name(g.stop_reason)},
+          {"stop_reason", reason_of(g)},
           {"depths", g.depths},
           {"prompt_work", g.prompt_work},
           {"passes", g.decode_steps},
@@ -60,14 +64,13 @@ Json result_of(const Generation& g, const Model& model, const Policy& policy) {
 }
 
 void summarise(const Generation& out, const Model& model) {
-  const std::string_view reason = interrupted() ? "interrupt" : name(out.stop_reason);
   const std::string rate = out.decoded > 0 ? fmt::format(" at {:.1f} tokens/s", out.tokens_per_second()) : "";
   const std::string drafts = out.proposed > 0 ? fmt::format(" in {} passes, {} of {} guesses right", out.decode_steps,
                                                             out.accepted, out.proposed)
                                               : "";
   fmt::print(stderr, "{}{}{}, mean depth {:.2f} of {}, work {:.3f}; prompt {} at {:.1f} tokens/s; stopped by {}\n",
              count(out.tokens.size()), rate, drafts, out.mean_depth, model.config().n_layers, out.work,
-             count(static_cast<size_t>(out.prompt_tokens)), out.prefill_tokens_per_second(), reason);
+             count(static_cast<size_t>(out.prompt_tokens)), out.prefill_tokens_per_second(), reason_of(out));
 }
 
 }  // namespace fathom::cli

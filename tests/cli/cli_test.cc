@@ -1,4 +1,4 @@
-// The `fathom` command through its built binary: results, exit codes, JSON against its schemas. Next: usage_test.cc.
+// The `fathom` command through its built binary: results, exit codes, JSON against its schemas. Next: batch_test.cc.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -9,12 +9,15 @@
 
 #include "fathom/trace/reader.h"
 #include "tests/cli/cli_fixture.h"
+#include "tests/cli/schema.h"
 #include "tests/cli/spawn.h"
 
 namespace fathom {
 namespace {
 
 using nlohmann::json;
+using testing::checked;
+using testing::checked_lines;
 using testing::Cli;
 using testing::expect_failure;
 using testing::fathom_command;
@@ -22,39 +25,6 @@ using testing::file_content;
 using testing::Ran;
 using testing::temporary_file;
 using testing::temporary_path;
-
-bool has_type(const json& value, const std::string& type) {
-  if (type == "null") return value.is_null();
-  if (type == "string") return value.is_string();
-  if (type == "integer") return value.is_number_integer();
-  if (type == "number") return value.is_number();
-  if (type == "boolean") return value.is_boolean();
-  if (type == "array") return value.is_array();
-  return type == "object" && value.is_object();
-}
-
-// As much of JSON Schema as docs/schema uses: type, properties, required, additionalProperties, items.
-void expect_valid(const json& value, const json& schema, const std::string& where) {
-  const json types = schema.at("type").is_array() ? schema.at("type") : json::array({schema.at("type")});
-  const bool typed = std::any_of(types.begin(), types.end(), [&](const json& t) { return has_type(value, t); });
-  ASSERT_TRUE(typed) << where << " is " << value << ", the schema says " << types;
-  if (value.is_array() && schema.contains("items")) {
-    for (const json& item : value) expect_valid(item, schema.at("items"), where + "[]");
-  }
-  if (!value.is_object() || !schema.contains("properties")) return;
-  for (const json& name : schema.at("required")) EXPECT_TRUE(value.contains(name)) << where << " lacks " << name;
-  for (const auto& [name, field] : value.items()) {
-    ASSERT_TRUE(schema.at("properties").contains(name)) << where << "." << name << " is not in the schema";
-    expect_valid(field, schema.at("properties").at(name), where + "." + name);
-  }
-}
-
-json checked(const std::string& line, const std::string& schema) {
-  const json value = json::parse(line, nullptr, false);
-  EXPECT_FALSE(value.is_discarded()) << line;
-  expect_valid(value, json::parse(file_content(std::string(FATHOM_SCHEMAS) + "/" + schema + ".json")), schema);
-  return value;
-}
 
 TEST_F(Cli, GenerateWritesOnlyTheTextToStdout) {
   const Ran plain = generate({"-p", "Hello", "-n", "12"});
@@ -134,9 +104,7 @@ TEST_F(Cli, ChatAnswersEachLineAndKnowsWhatWasSaid) {
       {"chat", "-m", model_, "-n", "5", "--json", "--policy", "exit_at(layer=1) | full_depth_first(tokens=2)"},
       {.input = "Hello\n\nAgain\n/new\nHello\n"});
   ASSERT_EQ(ran.code, 0) << ran.err;
-  std::istringstream lines(ran.out);
-  std::vector<json> answers;
-  for (std::string line; std::getline(lines, line);) answers.push_back(checked(line, "generate"));
+  const std::vector<json> answers = checked_lines(ran.out, "generate");
   ASSERT_EQ(answers.size(), 3u);
   EXPECT_EQ(answers[0].at("tokens"), answers[2].at("tokens")) << "/new forgets";
   EXPECT_EQ(answers[0].at("depths"), answers[2].at("depths"));

@@ -130,6 +130,7 @@ TEST_F(Cli, WhatTheFileAloneCanTellIsToldBeforeItIsPacked) {
   with({"generate", "-p", "x", "--trace", "/nonexistent/dir/trace"}, 1, "/nonexistent/dir/trace");
   with({"generate", "-p", "x", "--stop", ""}, 2, "stop");
   with({"generate", "-p", std::string(300, 'x')}, 1, "a prompt of ");
+  with({"generate", "-f", text, "--batch", "2", "--json"}, 1, "line 1: no JSON");
   with({"perplexity", "-f", text, "--per-token", "/nonexistent/dir/lines"}, 1, "/nonexistent/dir/lines");
   with({"replay", trace, "--check"}, 1, "another model file");
   EXPECT_EQ(fathom_command({"tokenize", "-m", broken, "-p", "x"}).code, 0) << "needs no weights";
