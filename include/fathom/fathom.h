@@ -7,16 +7,20 @@
 //                                                       every decision -> trace -> replay
 //
 // Read in this order: text/ (words), model/ (a file becomes weights), engine/layer_loop.h (the whole idea in one page),
-// policy/ (who decides), ops/ (the line to the kernels), cache/, sample/, trace/. Three objects to the first token:
+// engine/draft.h (guesses that full depth confirms), policy/ (who decides), ops/ (the line to the kernels), cache/, head/,
+// sample/, trace/. Three objects to the first token:
 //
 //   auto model = fathom::Model::open("model.gguf").value();
 //   auto session = fathom::Session::make(model).value();
 //   auto text = fathom::generate(session, "Once upon a time", {.policy = fathom::exit_at{.layer = 13}}).value().text;
 #pragma once
 
+#include "fathom/engine/batch.h"
+#include "fathom/engine/draft.h"
 #include "fathom/engine/generate.h"
 #include "fathom/engine/perplexity.h"
 #include "fathom/engine/session.h"
+#include "fathom/head/hot_head.h"
 #include "fathom/model/model.h"
 #include "fathom/policy/policy.h"
 #include "fathom/sample/sampler.h"
