@@ -9,6 +9,7 @@ import statistics
 import sys
 
 CHECKING = ("exit_when", "patience")  # stages that run the LM head to decide
+DRAFTING = "kv(verify"  # what stands to its left changes no token
 
 
 def load(path):
@@ -44,6 +45,11 @@ class Weights:
         return self.read(len(self.layers)) * len(depths) / sum(map(self.read, depths))
 
 
+def tokens_per_pass(run):
+    """Of decoded tokens: the first one is predicted by the prompt's pass."""
+    return (len(run["tokens"]) - 1) / run["passes"] if run["passes"] else 1.0
+
+
 def closing(runs, speed, full, weights):
     """What the table does not say by itself, one sentence each."""
     share = weights.head / weights.read(full["n_layers"])
@@ -51,14 +57,17 @@ def closing(runs, speed, full, weights):
         "by bytes: what these depths can give, from the bytes of weights that a token reads, without checks. The LM head is"
         f"\n{share:.0%} of them in this model, and no exit saves it. A speed above that is the spread of this machine's speed."
     )
-    changed = [run for run in runs.values() if run["tokens"] != full["tokens"]]
+    exits = {policy: run for policy, run in runs.items() if run is not full and DRAFTING not in policy}
+    changed = [run for run in exits.values() if run["tokens"] != full["tokens"]]
     if changed:
         yield (
-            f"{len(changed)} of {len(runs) - 1} exits changed the text. This is a stock model without calibration: its"
+            f"{len(changed)} of {len(exits)} exits changed the text. This is a stock model without calibration: its"
             " layers were never\ntaught to answer early, and what an early exit saves, it pays for in words. Shown as it is."
         )
     for policy, run in runs.items():
-        if any(stage in policy for stage in CHECKING) and run["work"] > 1:
+        if DRAFTING in policy:
+            yield of_drafts(policy, run, speed, full)
+        elif any(stage in policy for stage in CHECKING) and run["work"] > 1:
             yield (
                 f"{policy} did {run['work']:.1f} times the work of full depth:\neach check of an exit runs the LM head,"
                 " and in this model that costs more than the layers saved."
@@ -70,16 +79,28 @@ def closing(runs, speed, full, weights):
             )
 
 
+def of_drafts(policy, run, speed, full):
+    """What guesses cost and save."""
+    slower = speed[policy] < speed[full["policy"]]
+    return (
+        f"{policy}: full depth confirmed {len(run['tokens']) - 1} tokens in {run['passes']} passes,"
+        f" {run['accepted']} of {run['proposed']} guesses\nwere right. Tokens of one pass share the head, and copied ones the"
+        " layers too. A wrong guess costs its row and changes no token."
+        + ("\nHere guesses cost more than they saved, or less than the spread of this machine's speed." if slower else "")
+    )
+
+
 def main(info, paths):
-    runs, speeds = {}, {}
+    runs, speeds, passes = {}, {}, {}
     for run in map(load, paths):
         runs.setdefault(run["policy"], run)
         speeds.setdefault(run["policy"], []).append(run["tokens_per_second"])
+        passes.setdefault(run["policy"], []).append(tokens_per_pass(run))
     speed = {policy: statistics.median(values) for policy, values in speeds.items()}
     full, weights = next(iter(runs.values())), Weights(load(info))
 
     width = max(map(len, runs))
-    print(f"\n{'policy':<{width}}  tokens/s  speed  by bytes  mean depth  work  same tokens as full depth")
+    print(f"\n{'policy':<{width}}  tokens/s  speed  by bytes  tokens/pass  mean depth  work  same tokens as full depth")
     for policy, run in runs.items():
         if run is full:
             alike = "(the reference)"
@@ -87,10 +108,10 @@ def main(info, paths):
             alike = "all"
         else:
             alike = f"the first {same_until(run['tokens'], full['tokens'])} of {len(full['tokens'])}"
+        by_bytes = "-" if DRAFTING in policy else f"{weights.limit(run['depths']):.2f}x"
         print(
-            f"{policy:<{width}}  {speed[policy]:8.1f}  {speed[policy] / speed[full['policy']]:4.2f}x"
-            f"  {weights.limit(run['depths']):7.2f}x"
-            f"  {run['mean_depth']:4.1f} of {run['n_layers']:<2}  {run['work']:5.2f}  {alike}"
+            f"{policy:<{width}}  {speed[policy]:8.1f}  {speed[policy] / speed[full['policy']]:4.2f}x  {by_bytes:>8}"
+            f"  {statistics.median(passes[policy]):11.2f}  {run['mean_depth']:4.1f} of {run['n_layers']:<2}  {run['work']:5.2f}  {alike}"
         )
     for sentence in closing(runs, speed, full, weights):
         print(f"\n{sentence}")

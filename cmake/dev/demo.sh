@@ -1,31 +1,32 @@
 # shellcheck shell=bash
-# ./dev demo: one prompt, three policies, side by side on a real model. Next: cmake/dev/test.sh.
+# ./dev demo: one prompt, four ways, side by side on a real model. Next: cmake/dev/test.sh.
 
 demo_model=gemma3-270m
 demo_prompt='The lighthouse keeper had not seen a ship for eleven days. On the twelfth morning,'
-demo_policies=(
-  'full_depth'
-  'exit_at(layer=13)'
-  'exit_when(confidence_at_least=0.9,from_layer=9,every=3)'
+demo_ways=(
+  '--policy=full_depth'
+  '--quality=lossless'
+  '--policy=exit_at(layer=13)'
+  '--policy=exit_when(confidence_at_least=0.9,from_layer=9,every=3)'
 )
 
 dev_demo() {
-  local model policy round n runs=()
+  local model way round n runs=()
   [[ -e $(model_path "$demo_model") ]] || need_writable "$cache_dir"
   need_packages build
   build_release fathom_cli
   model=$(get_model "$demo_model") || exit $?
   local options=(-m "$model" -p "$demo_prompt" -n 48 --threads "$(nproc)")
   printf '%sprompt%s  %s\n' "$bold" "$plain" "$demo_prompt"
-  for policy in "${demo_policies[@]}"; do
-    printf '\n%s%s%s\n' "$bold" "$policy" "$plain"
-    build/release/fathom generate "${options[@]}" --policy "$policy"
+  for way in "${demo_ways[@]}"; do
+    printf '\n%s%s%s\n' "$bold" "${way/=/ }" "$plain"
+    build/release/fathom generate "${options[@]}" "$way"
   done
   say "measuring each three times, in turns, for the table"
   mkdir -p "$logs"
   for round in 1 2 3; do
-    for ((n = 0; n < ${#demo_policies[@]}; n++)); do
-      build/release/fathom generate "${options[@]}" --policy "${demo_policies[n]}" --json \
+    for ((n = 0; n < ${#demo_ways[@]}; n++)); do
+      build/release/fathom generate "${options[@]}" "${demo_ways[n]}" --json \
         >"$logs/demo-$n-$round.json" 2>"$logs/demo.log" || die 1 "generate failed: $(tail -n 1 "$logs/demo.log")"
       runs+=("$logs/demo-$n-$round.json")
     done

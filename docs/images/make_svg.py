@@ -20,10 +20,13 @@ BASIC = "#1c1f26 #e06c75 #98c379 #e5c07b #61afef #c678dd #56b6c2 #d8dbe2".split(
 BRIGHT = "#5c6370 #ff7b86 #b1e58f #ffd58a #7cc0ff #dc8cf0 #6fd3df #ffffff".split()
 
 PROMPT_TEXT = "The lighthouse keeper had not seen a ship for eleven days. On the twelfth morning,"
-COMMANDS = [
-    ["build/release/fathom", "generate", "-m", "gemma3-270m", "-n", "48", "-p", PROMPT_TEXT, "--policy", policy]
-    for policy in ("full_depth", "exit_at(layer=13)", "exit_when(confidence_at_least=0.9,from_layer=9,every=3)")
+WAYS = [
+    ("--policy", "full_depth"),
+    ("--quality", "lossless"),
+    ("--policy", "exit_at(layer=13)"),
+    ("--policy", "exit_when(confidence_at_least=0.9,from_layer=9,every=3)"),
 ]
+COMMANDS = [["build/release/fathom", "generate", "-m", "gemma3-270m", "-n", "48", "-p", PROMPT_TEXT, *way] for way in WAYS]
 
 
 def palette(n):
@@ -40,13 +43,14 @@ def palette(n):
 
 
 class Style:
-    """What SGR sequences have set: foreground, background, weight."""
+    """What SGR sequences have set: foreground, background, weight, underline."""
 
     def __init__(self):
         self.reset()
 
     def reset(self):
-        self.fg, self.bg, self.bold, self.dim, self.swap = None, None, False, False, False
+        self.fg, self.bg = None, None
+        self.bold = self.dim = self.swap = self.underline = False
 
     def apply(self, codes):
         codes = [int(c or 0) for c in codes.split(";")]
@@ -56,6 +60,8 @@ class Style:
                 self.reset()
             elif c in (1, 2, 7):
                 self.bold, self.dim, self.swap = self.bold or c == 1, self.dim or c == 2, self.swap or c == 7
+            elif c in (4, 24):
+                self.underline = c == 4
             elif c == 22:
                 self.bold = self.dim = False
             elif c == 27:
@@ -74,7 +80,7 @@ class Style:
         fg, bg = self.fg or FOREGROUND, self.bg
         if self.swap:
             fg, bg = bg or BACKGROUND, fg
-        return fg, bg, self.bold, self.dim
+        return fg, bg, self.bold, self.dim, self.underline
 
 
 def run(command):
@@ -137,15 +143,16 @@ def svg(rows):
             end = x
             while end < len(row) and row[end][1] == row[x][1]:
                 end += 1
-            fg, bg, bold, dim = row[x][1]
+            fg, bg, bold, dim, underline = row[x][1]
             left, top, span = MARGIN + x * CELL_W, MARGIN + y * CELL_H, (end - x) * CELL_W
             if bg:
                 out.append(f'<rect x="{left:.1f}" y="{top}" width="{span:.1f}" height="{CELL_H}" fill="{bg}"/>')
             text = "".join(c for c, _ in row[x:end])
             if text.strip():
-                weight = (' font-weight="bold"' if bold else "") + (' opacity="0.6"' if dim else "")
+                look = (' font-weight="bold"' if bold else "") + (' opacity="0.6"' if dim else "")
+                look += ' text-decoration="underline"' if underline else ""
                 out.append(
-                    f'<text x="{left:.1f}" y="{top + 14}" fill="{fg}" textLength="{span:.1f}" xml:space="preserve"{weight}>'
+                    f'<text x="{left:.1f}" y="{top + 14}" fill="{fg}" textLength="{span:.1f}" xml:space="preserve"{look}>'
                     f"{html.escape(text)}</text>"
                 )
             x = end
