@@ -22,6 +22,7 @@ SCRIPTS = {
     "memory": "memory.py",
     "trace": "trace.py",
     "peers": "peers/throughput.py",
+    "lossless": "lossless/speed.py",
     "roofline": "roofline.py",
     "quality": "quality/agreement.py",
 }

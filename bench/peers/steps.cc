@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "bench/json_lines.h"
 #include "fathom/fathom.h"
 
 namespace fathom {
@@ -110,40 +110,17 @@ class Evaluator {
   std::vector<Row> rows_;
 };
 
-Numerics path_named(std::string_view name) {
-  const auto numerics = numerics_named(name);
-  if (!numerics) throw std::invalid_argument("--numerics " + std::string(name) + ": give fast, faithful or exact");
-  return *numerics;
-}
-
 int serve(int argc, char** argv) {
   if (argc < 5) throw std::invalid_argument("usage: bench_steps MODEL THREADS CONTEXT FIRST_TOKEN [OPTION VALUE...]");
   const auto begin = Clock::now();
-  OpenOptions open;
-  open.threads = std::atoi(argv[2]);
-  for (int i = 5; i + 1 < argc; i += 2) {
-    const std::string_view option = argv[i];
-    if (option == "--target") open.target = argv[i + 1];
-    if (option == "--numerics") open.numerics = path_named(argv[i + 1]);
-  }
-  const Model model = Model::open(argv[1], open).value();
-  Evaluator side(Session::make(model, {.max_tokens = std::atoi(argv[3]), .threads = open.threads}).value());
+  const bench::ServeOptions options = bench::serve_options(argc, argv, 5);
+  const Model model = Model::open(options.path, options.open).value();
+  Evaluator side(Session::make(model, {.max_tokens = options.context, .threads = options.open.threads}).value());
   side.run({std::atoi(argv[4])}, RowKind::prompt);
   const double seconds = seconds_since(begin);
-  const Json hello = {
-      {"system", model.tables()[0]->name}, {"numerics", model.fingerprint().numeric_path}, {"load_seconds", seconds}};
-  std::printf("%s\n", hello.dump().c_str());
-  std::fflush(stdout);
-  std::string line;
-  for (int c = std::getchar(); c != EOF; c = std::getchar()) {
-    if (c != '\n') {
-      line += static_cast<char>(c);
-      continue;
-    }
-    std::printf("%s\n", side.answer(Json::parse(line)).dump().c_str());
-    std::fflush(stdout);
-    line.clear();
-  }
+  bench::put_line(
+      {{"system", model.tables()[0]->name}, {"numerics", model.fingerprint().numeric_path}, {"load_seconds", seconds}});
+  bench::answer_lines([&](const Json& request) { return side.answer(request); });
   return 0;
 }
 
