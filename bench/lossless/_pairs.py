@@ -1,11 +1,10 @@
-"""Both sides of a pair in one process, and what their slices say: ratios with intervals, bytes, roofs. Next: speed.py."""
+"""Both sides of a pair in one process, and what their slices say: ratios, intervals, bytes, roofs. Next: speed.py."""
 
 import math
 import statistics
 
 import _common as common
 from _side import Side
-from _works import Models
 
 PROGRAM = common.ROOT / "build" / "release" / "bench" / "bench_pairs"
 CONTEXT = 1024
@@ -38,11 +37,11 @@ class Weights:
         head = next(t for layer, t in matrices if layer is None)
         self.head, self.head_row = head["bytes"], head["bytes"] / head["rows"]
 
+    def at_full_depth(self):
+        return self.body + self.head
+
     def read(self, counts, hot):
         return counts["body"] * self.body + counts["head"] * self.head + counts["shortlist"] * hot * self.head_row
-
-
-__all__ = ["Models", "Pairs", "Weights"]
 
 
 def student(degrees):
@@ -84,7 +83,7 @@ class Figure:
         self.answers = [answer for answers in runs for answer in answers]
 
     def strata(self):
-        """By prompt, a round is one unit; of a single prompt its slices are, which differ by what the text is as well."""
+        """By prompt, each round a unit; of a single prompt its slices are the units, which differ by their text too."""
         if len(self.runs) == 1:
             return [[seconds([s]) for answer in self.runs[0] for s in answer["slices"] if s[0] > 0 and s[2] > 0]]
         return [[seconds(answer["slices"]) for answer in answers] for answers in self.runs]
@@ -120,7 +119,9 @@ class Figure:
                 "acceptance": round(self.sum("accepted") / proposed, 3) if proposed else None,
                 "own_rows": self.sum("own_rows"), "settles": self.sum("settles"),
                 **{f"{key}_per_token": round(count / n, 3) for key, count in counts.items()},
-                "bytes_per_token": round(read), "roof_share": round(read * n / s / roof, 3),
+                "bytes_per_token": round(read), "base_bytes_per_token": weights.at_full_depth(),
+                "roof_share": round(read * n / s / roof, 3),
+                "base_roof_share": round(weights.at_full_depth() * base_n / base_s / roof, 3),
                 "roof_gb_per_s": round(roof / 1e9, 1)}
 
 

@@ -120,12 +120,20 @@ class Side {
   Counts counts_;
 };
 
-// Tokens of two texts that are not the same where both have one; to the end: and those that only one has.
-int64_t differing(const Ids& a, const Ids& b, bool to_the_end) {
-  const size_t n = std::min(a.size(), b.size());
-  auto count = static_cast<int64_t>(to_the_end ? std::max(a.size(), b.size()) - n : 0);
-  for (size_t i = 0; i < n; ++i) count += a[i] != b[i] ? 1 : 0;
-  return count;
+struct Compared {
+  size_t tokens = 0;
+  int64_t differing = 0;
+};
+
+// Two texts as far as both go; whole: and where and why each ends.
+Compared compare(const Generation& a, const Generation& b, bool whole) {
+  const size_t both = std::min(a.tokens.size(), b.tokens.size()), longer = std::max(a.tokens.size(), b.tokens.size());
+  Compared out{both};
+  for (size_t i = 0; i < both; ++i) out.differing += a.tokens[i] != b.tokens[i] ? 1 : 0;
+  if (!whole) return out;
+  out.tokens = longer;
+  out.differing += static_cast<int64_t>(longer - both) + (a.stop_reason != b.stop_reason ? 1 : 0);
+  return out;
 }
 
 // The two sides' turns: each writes its slice, in the order A B B A.
@@ -213,9 +221,7 @@ class Pairs {
     Turns turns(full, tested);
     while (!full.ended() || !tested.ended()) turns.take(/*level=*/true);
     const Generation expected = full.take(0), got = tested.take(0);
-    const int64_t other_end = expected.stop_reason == got.stop_reason ? 0 : 1;
-    return reply(turns, tested.counts(), {&got, 1},
-                 differing(expected.tokens, got.tokens, /*to_the_end=*/true) + other_end);
+    return reply(turns, tested.counts(), {&got, 1}, compare(expected, got, /*whole=*/true));
   }
 
   /// Several texts side by side, and one of them alone, under one policy. Ends with the first text, and no text ends by
@@ -237,28 +243,21 @@ class Pairs {
     const Generation expected = alone.take(0);
     std::vector<Generation> got;
     for (size_t i = 0; i < prompts.size(); ++i) got.push_back(together.take(i));
-    return reply(turns, together.counts(), got, differing(expected.tokens, got[one].tokens, /*to_the_end=*/false));
+    return reply(turns, together.counts(), got, compare(expected, got[one], /*whole=*/false));
   }
 
   // Slices: [tokens of full depth or the text alone, its seconds, tokens of the other side, its seconds].
-  static Json reply(const Turns& turns, const Counts& counts, std::span<const Generation> got, int64_t differing) {
-    size_t tokens = 0;
+  static Json reply(const Turns& turns, const Counts& counts, std::span<const Generation> got, Compared compared) {
     int64_t proposed = 0, accepted = 0;
     for (const Generation& generation : got) {
-      tokens += generation.tokens.size();
       proposed += generation.proposed;
       accepted += generation.accepted;
     }
-    return {{"tokens", tokens},
-            {"differing", differing},
-            {"slices", turns.slices()},
-            {"proposed", proposed},
-            {"accepted", accepted},
-            {"passes", counts.passes},
-            {"body", counts.body},
-            {"head", counts.head},
-            {"shortlist", counts.shortlist},
-            {"own_rows", counts.own_rows},
+    return {{"tokens", compared.tokens},     {"differing", compared.differing},
+            {"slices", turns.slices()},      {"proposed", proposed},
+            {"accepted", accepted},          {"passes", counts.passes},
+            {"body", counts.body},           {"head", counts.head},
+            {"shortlist", counts.shortlist}, {"own_rows", counts.own_rows},
             {"settles", counts.settles}};
   }
 

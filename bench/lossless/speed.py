@@ -16,8 +16,8 @@ tokens in the order A B B A; where guesses held, the policy writes more, and ful
 the same tokens. Prefill and the first token are not timed. ratio is a ratio of speeds, with its 95 % interval: of the
 machine's noise on these prompts (rounds of a prompt are the units), for a single prompt and for batches of slices.
 Rounds end when every interval is narrower than --width of its ratio, or with --rounds. least and most are over prompts.
-Bytes are of matrices in the file that passes read for a token: layers, whole head, shortlist (4,096 rows of the head); the
-roof is the memory's, measured between rounds. Exits with 1 when a token differs from full depth's.
+Bytes are of matrices in the file that passes read for a token: layers (all of them, also where savings skip some), whole
+head, shortlist (4,096 rows of the head); the roof is the memory's, measured between rounds. Exits with 1 when a token differs from full depth's.
 --quick takes one piece of each text, few edits and two rounds: about a minute a model. Next: ../report.py.
 """
 
@@ -32,7 +32,8 @@ sys.path[:0] = [str(BENCH), str(BENCH / "peers")]
 
 import _common as common
 import _prompts
-from _pairs import HOT, Figure, Models, Pairs, Weights
+from _pairs import HOT, Figure, Pairs, Weights
+from _works import Models
 
 KINDS = ("natural", "editing", "mixed", "batch")
 LOSSLESS = "draft_ngram | defer_head | kv(verify, max_rows=16)"  # what --quality lossless stands for
@@ -191,11 +192,12 @@ def row(f):
     acceptance = "" if f["acceptance"] is None else f"{f['acceptance']:.2f} of {f['proposed']}"
     return [f["kind"], f["text"], heat, f"{f['ratio']:.3f}", interval(f), f"{f['least']:.2f} to {f['most']:.2f}",
             f"{f['tokens_per_s']:g} ({f['base_tokens_per_s']:g})", f"{f['tokens_per_pass']:.2f}", acceptance,
-            f"{f['bytes_per_token'] / 1e6:.0f}", f"{100 * f['roof_share']:.0f} %", f["differing"]]
+            f"{f['bytes_per_token'] / 1e6:.0f} ({f['base_bytes_per_token'] / 1e6:.0f})",
+            f"{100 * f['roof_share']:.0f} % ({100 * f['base_roof_share']:.0f} %)", f["differing"]]
 
 
-HEADER = ["kind", "text", "tokens are", "ratio", "95 % interval", "prompts", "tokens/s (before)", "tokens a pass",
-          "acceptance", "MB a token", "of the roof", "differing"]
+HEADER = ["kind", "text", "tokens are", "ratio", "95 % interval", "prompts", "tokens/s (first side)",
+          "tokens a pass", "acceptance", "MB a token", "of the roof", "differing"]
 
 
 def show(lines, options):
