@@ -53,40 +53,41 @@ def student(degrees):
             + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3))
 
 
-def seconds(slices):
-    """(what the first side takes for the second side's tokens, what the second side takes)."""
-    timed = [s for s in slices if s[0] > 0 and s[2] > 0]
-    return sum(s[1] * s[2] / s[0] for s in timed), sum(s[3] for s in timed)
+def sums(slices):
+    """(tokens, seconds) of the first side and of the second."""
+    return tuple(sum(part[i] for part in slices) for i in range(4))
 
 
 def ratio(strata):
-    """The ratio of all seconds of the first side to all of the second, and half of its 95 % interval.
+    """The second side's tokens a second over the first side's, and half of the 95 % interval.
 
-    strata: for each thing that was measured several times, its (first, second) of each time. Only what differs between
-    the times of one stratum is uncertain (the delta method within strata): prompts are given, and not drawn.
+    strata: for each thing that was measured several times, the sums of each time. Only what differs between the times of
+    one stratum is uncertain (the delta method within strata): prompts are given, and not drawn.
     """
-    first, second = (sum(unit[side] for units in strata for unit in units) for side in (0, 1))
-    value = first / second
+    base_n, base_s, n, s = total = sums([unit for units in strata for unit in units])
+    value = n / s / (base_n / base_s)
     variance = 0.0
     for units in strata:
         if len(units) > 1:
-            variance += len(units) * statistics.variance(a - value * b for a, b in units)
+            shares = [[part / whole for part, whole in zip(unit, total)] for unit in units]
+            variance += len(units) * statistics.variance(c + b - a - d for a, b, c, d in shares)
     degrees = sum(len(units) - 1 for units in strata)
-    return value, student(degrees) * math.sqrt(variance) / second if degrees else math.inf
+    return value, value * student(degrees) * math.sqrt(variance) if degrees else math.inf
 
 
 class Figure:
     """What was measured of some prompts: the answers to each, round by round."""
 
     def __init__(self, runs):
-        self.runs = [answers for answers in runs if seconds(answers[0]["slices"])[1] > 0]
+        # The others ended with their first token.
+        self.runs = [answers for answers in runs if sums(answers[0]["slices"])[2] > 0]
         self.answers = [answer for answers in runs for answer in answers]
 
     def strata(self):
         """By prompt, each round a unit; of a single prompt its slices are the units, which differ by their text too."""
         if len(self.runs) == 1:
-            return [[seconds([s]) for answer in self.runs[0] for s in answer["slices"] if s[0] > 0 and s[2] > 0]]
-        return [[seconds(answer["slices"]) for answer in answers] for answers in self.runs]
+            return [[tuple(part) for answer in self.runs[0] for part in answer["slices"]]]
+        return [[sums(answer["slices"]) for answer in answers] for answers in self.runs]
 
     def ratio(self):
         return ratio(self.strata())
@@ -95,17 +96,19 @@ class Figure:
         value, half = self.ratio()
         return 2 * half / value
 
+    def sums(self):
+        return sums([part for answer in self.answers for part in answer["slices"]])
+
     def sum(self, key):
         return sum(answer[key] for answer in self.answers)
 
     def line(self, weights, roof, hot):
         """The figure's fields; roof: bytes a second that the memory gave meanwhile."""
         value, half = self.ratio()
-        slices = [s for answer in self.answers for s in answer["slices"]]
-        base_n, base_s, n, s = (sum(slice_[i] for slice_ in slices) for i in range(4))
+        base_n, base_s, n, s = self.sums()
         counts = {key: self.sum(key) for key in ("body", "head", "shortlist")}
         read = weights.read(counts, hot) / n
-        by_prompt = [ratio([[seconds(answer["slices"])] for answer in answers])[0] for answers in self.runs]
+        by_prompt = [ratio([[sums(answer["slices"]) for answer in answers]])[0] for answers in self.runs]
         proposed = self.sum("proposed")
         finite = math.isfinite(half)
         return {"ratio": round(value, 4), "low": round(value - half, 4) if finite else None,

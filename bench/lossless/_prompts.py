@@ -65,6 +65,13 @@ def mixed(pairs, n):
     return prompts
 
 
-def batch(pairs, n):
-    """n different natural prompts."""
-    return [prompt.ids for prompt in natural(pairs, -(-n // len(TEXTS)))][:n]
+def batch(pairs, size, **request):
+    """Different natural prompts for a batch, of which none ends its text early: what does is replaced."""
+    spare = [prompt.ids for prompt in natural(pairs, 6)]
+    chosen, spare = spare[::3][:size], spare[1::3] + spare[2::3]
+    while ended := pairs.ask(work="batch", prompts=chosen, alone=0, **request)["ended"]:
+        for i in ended:
+            if not spare:
+                common.die(f"batch: too many texts end within {request['n']} tokens")
+            chosen[i] = spare.pop()
+    return chosen

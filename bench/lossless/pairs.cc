@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -224,17 +223,12 @@ class Pairs {
     return reply(turns, tested.counts(), {&got, 1}, compare(expected, got, /*whole=*/true));
   }
 
-  /// Several texts side by side, and one of them alone, under one policy. Ends with the first text, and no text ends by
-  /// itself.
+  /// Several texts side by side, and one of them alone, under one policy, until the first ends. `ended`: those that did
+  /// so before their limit, which is a short measurement.
   Json batch(const Json& request) {
     const auto prompts = request.at("prompts").get<std::vector<Ids>>();
     const auto one = request.at("alone").get<size_t>();
-    GenerateOptions options = options_of(request, request.at("policy").get<std::string>());
-    for (int32_t id = 0; id < model_.config().vocab; ++id) {
-      if (model_.tokenizer().ends_text(id)) {
-        options.sample.bias.push_back({id, -std::numeric_limits<float>::infinity()});
-      }
-    }
+    const GenerateOptions options = options_of(request, request.at("policy").get<std::string>());
     const auto n = static_cast<int32_t>(prompts.size());
     if (!many_ || many_->options().max_sequences != n) many_.emplace(make(kBatchTokens, n));
     Side alone(full_, {prompts.at(one)}, options), together(*many_, prompts, options);
@@ -242,8 +236,14 @@ class Pairs {
     while (!alone.ended() && !together.ended()) turns.take(/*level=*/false);
     const Generation expected = alone.take(0);
     std::vector<Generation> got;
-    for (size_t i = 0; i < prompts.size(); ++i) got.push_back(together.take(i));
-    return reply(turns, together.counts(), got, compare(expected, got[one], /*whole=*/false));
+    std::vector<size_t> ended;
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      got.push_back(together.take(i));
+      if (got[i].stop_reason == StopReason::end_of_text) ended.push_back(i);
+    }
+    Json out = reply(turns, together.counts(), got, compare(expected, got[one], /*whole=*/false));
+    out["ended"] = ended;
+    return out;
   }
 
   // Slices: [tokens of full depth or the text alone, its seconds, tokens of the other side, its seconds].

@@ -12,6 +12,7 @@ import time
 
 import llama_cpp as llama
 import numpy as np
+from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
 BATCH = 512
 LOG_LEVEL_ERROR = 4  # of ggml.h
@@ -31,7 +32,8 @@ class Evaluator:
         params.swa_full = False  # its faster setting: layers with a window keep and read that window only
         params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_ENABLED
         self.context = llama.llama_init_from_model(self.model, params)
-        self.n_vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
+        self.vocab = llama.llama_model_get_vocab(self.model)
+        self.n_vocab = llama.llama_vocab_n_tokens(self.vocab)
         self.batch = llama.llama_batch_init(BATCH, 0, 1)
         self.length = 0
 
@@ -98,6 +100,32 @@ class Evaluator:
                 times.append(time.perf_counter() - begin)
                 self.truncate(length)
         return {"seconds": statistics.median(every), "one": statistics.median(one)}
+
+    def write(self, prompt, n, guesses):
+        """At most n tokens after a prompt, greedy, the first not timed; guesses of its prompt lookup beside each row."""
+        self.truncate(0)
+        self.run(prompt)
+        text, end = [*prompt, self.best(-1)], len(prompt) + n
+        begin = time.perf_counter()
+        while len(text) < end and not llama.llama_vocab_is_eog(self.vocab, text[-1]):
+            self.write_step(text, min(guesses, end - len(text) - 1))
+        seconds = time.perf_counter() - begin
+        return {"tokens": len(text) - len(prompt) - 1, "seconds": seconds}
+
+    def write_step(self, text, guesses):
+        """One step: appends what follows, as far as the guesses were right, and forgets the others."""
+        draft = LlamaPromptLookupDecoding.find_candidate_pred_tokens(np.array(text, np.intc), 2, guesses) if guesses else []
+        self.run([text[-1], *map(int, draft)], all_logits=True)
+        for row in range(len(draft) + 1):
+            text.append(self.best(row))
+            over = llama.llama_vocab_is_eog(self.vocab, text[-1])
+            if over or row == len(draft) or draft[row] != text[-1]:
+                break
+        if self.length > len(text) - 1:
+            self.truncate(len(text) - 1)
+
+    def best(self, row):
+        return int(self.logits(row).argmax())
 
     def score(self, windows):
         scored = []
