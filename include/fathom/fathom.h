@@ -7,8 +7,8 @@
 //                                                       every decision -> trace -> replay
 //
 // Read in this order: text/ (words), model/ (a file becomes weights), engine/layer_loop.h (the whole idea in one page),
-// engine/draft.h (guesses that full depth confirms), policy/ (who decides), ops/ (the line to the kernels), cache/, head/,
-// sample/, trace/. Three objects to the first token:
+// engine/draft.h (guesses that full depth confirms), policy/ (who decides), ops/ (the line to the kernels), cache/,
+// head/, sample/, trace/. Three objects to the first token:
 //
 //   auto model = fathom::Model::open("model.gguf").value();
 //   auto session = fathom::Session::make(model).value();

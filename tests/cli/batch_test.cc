@@ -28,7 +28,7 @@ class CliBatch : public Cli {
                    const testing::SpawnOptions& options = {}) {
     const std::string path = temporary_file("prompts.jsonl", lines);
     more.insert(more.begin(), {"-f", path, "--batch", std::to_string(at_once), "--json"});
-    const Ran ran = generate(more, options);
+    Ran ran = generate(more, options);
     unlink(path.c_str());
     return ran;
   }
@@ -162,7 +162,9 @@ TEST_F(CliBatch, ABadLineIsNamedWithItsFaultAndTheRemedyBeforeAnyTextIsBegun) {
       {"{\"text\": \"" + std::string(300, 'x') + "\"}", "line 2: a prompt of "},
   };
   for (const auto& [line, said] : cases) {
-    const Ran ran = batch(good + line + "\n" + good, {"--ctx", "100"});
+    std::string lines = good;
+    lines.append(line).append("\n").append(good);
+    const Ran ran = batch(lines, {"--ctx", "100"});
     expect_failure(ran, 1, said);
     EXPECT_NE(ran.err.find("prompts.jsonl, line 2: "), std::string::npos) << ran.err;
     EXPECT_EQ(ran.err.find('\x1b'), std::string::npos) << "a terminal would obey it";

@@ -176,6 +176,7 @@ void write_drafts(const std::string& path) {
   const auto run = [&](std::vector<TraceRow> rows) {
     trace.rows(rows);
     std::vector<TraceCommit> commits;
+    commits.reserve(rows.size());
     for (const TraceRow& row : rows) commits.push_back({row.sequence, row.position, 1, 2, 1});
     trace.commit(commits);
   };
