@@ -114,6 +114,7 @@ Result<int> generate_lines(const GenerateArgs& args) {
   options.on_done = [](void* context, size_t item, const Generation& out) {
     return static_cast<InOrder*>(context)->done(item, out);
   };
+  options.on_pass = [](void*) { return !interrupted(); };
   const InterruptGuard guard;
   FATHOM_TRY(const std::vector<Generation> all, generate_batch(session, texts.items, options));
   FATHOM_TRY(output.finish(all));

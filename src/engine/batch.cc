@@ -58,6 +58,7 @@ class Batch {
       }
       if (lanes.empty()) return std::move(out_);
       FATHOM_TRY(decoder_.pass(lanes));
+      if (options_.on_pass != nullptr && !cancelled_ && !options_.on_pass(options_.context)) cancel();
       for (auto& place : places_) {
         if (place != nullptr) FATHOM_TRY(look_at(place));
       }
@@ -85,6 +86,12 @@ class Batch {
     return {};
   }
 
+  // Ends the texts that run, and those that are not begun.
+  void cancel() {
+    cancelled_ = true;
+    for (; next_ < items_.size(); ++next_) out_[next_].stop_reason = StopReason::cancelled;
+  }
+
   // Times its first token, and hands over a text that has ended.
   Result<void> look_at(std::unique_ptr<Place>& place) {
     Lane& lane = place->lane;
@@ -97,8 +104,7 @@ class Batch {
     out.decode_seconds = out.decoded > 0 ? seconds_since(place->begun) - place->prefill_seconds : 0;
     out.kv_bytes = session_.cache().bytes();
     if (options_.on_done != nullptr && !cancelled_ && !options_.on_done(options_.context, place->item, out)) {
-      cancelled_ = true;
-      for (; next_ < items_.size(); ++next_) out_[next_].stop_reason = StopReason::cancelled;
+      cancel();
     }
     FATHOM_TRY(session_.truncate(lane.sequence, 0));
     place.reset();

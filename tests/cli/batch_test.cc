@@ -213,5 +213,17 @@ TEST_F(CliBatch, AnInterruptPrintsTheTextsThatWereBegunAndGives130) {
   EXPECT_LE(interrupted, 4u) << "those that ran";
 }
 
+// The first text is soon at the context's end; without a look between passes the second one would run on to its own.
+TEST_F(CliBatch, AnInterruptEndsATextThatRunsAlone) {
+  const Ran ran = batch("{\"text\": \"" + std::string(4090, 'x') + "\"}\n{\"text\": \"Hello\"}\n",
+                        {"-n", "4000", "--temperature", "3"}, 1, {.interrupt_after_bytes = 1});
+  EXPECT_EQ(ran.code, 130) << ran.err;
+  const std::vector<json> lines = checked_lines(ran.out, "generate_batch");
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0].at("stop_reason"), "context");
+  EXPECT_EQ(lines[1].at("stop_reason"), "interrupt");
+  EXPECT_LT(lines[1].at("tokens").size(), 4000u);
+}
+
 }  // namespace
 }  // namespace fathom

@@ -90,6 +90,21 @@ TEST(Batch, RefusesBadItemsBeforeAnyTextIsBegun) {
   EXPECT_NE(refused.error().message.find("may settle 18 rows"), std::string::npos) << refused.error().message;
 }
 
+TEST(Batch, EndsAllTextsBetweenPassesWhenAsked) {
+  const Model model = testing::tiny_model();
+  Session session = Session::make(model, {.max_tokens = 64, .max_sequences = 2}).value();
+  int left = 4;
+  BatchOptions options{.each = {.max_new_tokens = 20}};
+  options.context = &left;
+  options.on_pass = [](void* context) { return --*static_cast<int*>(context) > 0; };
+  const auto out = generate_batch(session, items_of(model, 5), options).value();
+  EXPECT_EQ(left, 0);
+  for (size_t i = 0; i < out.size(); ++i) {
+    EXPECT_EQ(out[i].stop_reason, StopReason::cancelled) << i;
+    EXPECT_EQ(out[i].tokens.size(), i < 2 ? 4u : 0u) << i;
+  }
+}
+
 TEST(Batch, HandsOverTextsAsTheyEndAndStopsWhenAsked) {
   const Model model = testing::tiny_model();
   Session session = Session::make(model, {.max_tokens = 64, .max_sequences = 2}).value();

@@ -20,6 +20,8 @@ struct BatchOptions {
   GenerateOptions each = {};  // of every text; `trace`, `on_token`, `on_prefill` and `draft_source` are not used
   /// Called for each text when it ends, in the order in which texts end; returning false ends the others as cancelled.
   bool (*on_done)(void* context, size_t item, const Generation& generation) = nullptr;
+  /// Called between passes; returning false ends all texts as cancelled.
+  bool (*on_pass)(void* context) = nullptr;
   void* context = nullptr;
 };
 
