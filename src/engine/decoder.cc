@@ -235,7 +235,7 @@ Result<void> Decoder::confirm(std::span<Lane* const> lanes) {
 void Decoder::gather(std::span<Lane* const> lanes) {
   rows_.clear();
   auto room = static_cast<size_t>(session_.options().max_rows);
-  for (const Lane* lane : lanes) room -= static_cast<size_t>(session_.owed(lane->sequence)) * verifies();
+  for (const Lane* lane : lanes) room -= static_cast<size_t>(session_.owed(lane->sequence));
   const auto enter = [&](const Lane& lane, int32_t token, size_t i, bool logits) {
     const bool prompt = !lane.prompt.empty();
     rows_.push_back({.token = token,

@@ -69,6 +69,25 @@ INSTANTIATE_TEST_SUITE_P(Policies, BatchOf,
                                            "defer_head(32) | kv(verify)", "screen_head",
                                            "screen_head | draft_ngram | defer_head(40) | kv(verify)"));
 
+// Rows that owe join the step of a row behind them, and take their part of its rows.
+TEST(Batch, ALongPromptLeavesRoomForRowsThatSettle) {
+  const Model model = testing::tiny_model({.context = 1024});
+  const Policy later = exit_at{.layer = 2} | kv{.mode = KvMode::settle_later, .max_rows = 8};
+  std::vector<BatchItem> items;
+  for (int32_t i = 0; i < 4; ++i) items.push_back({random_ids(10 + 200 * i, model.config().vocab, uint64_t(i) + 1)});
+  GenerateOptions each{.max_new_tokens = 30, .policy = later};
+  Session session = Session::make(model, {.max_tokens = 1024, .max_sequences = 3, .max_rows = 64}).value();
+  const auto out = generate_batch(session, items, {.each = each});
+  ASSERT_TRUE(out.has_value()) << out.error().message;
+  Session alone = Session::make(model, {.max_tokens = 1024, .max_rows = 64}).value();
+  for (size_t i = 0; i < items.size(); ++i) {
+    EXPECT_EQ((*out)[i].tokens, generate(alone, items[i].prompt, each).value().tokens) << i;
+  }
+  ASSERT_GT(alone.owed(), 0);
+  const auto more = generate_more(alone, random_ids(200, model.config().vocab, 9), each);
+  EXPECT_TRUE(more.has_value()) << more.error().message;
+}
+
 TEST(Batch, RefusesBadItemsBeforeAnyTextIsBegun) {
   const Model model = testing::tiny_model();
   Session session = Session::make(model, {.max_tokens = 16, .max_sequences = 2}).value();
