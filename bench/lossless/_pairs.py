@@ -19,6 +19,7 @@ class Pairs(Side):
             common.die(f"{PROGRAM} is not built: run ./dev bench lossless")
         extra = ["--target", "cpu/avx2"] if options.isa == "avx2" else []
         extra += ["--numerics", numerics] if numerics else []
+        extra += ["--screen-head", "yes"] if "screen_head" in (options.policy or "") else []
         super().__init__([PROGRAM, model.path, options.threads, CONTEXT, *extra])
         self.begin = model.begin
         self.has_chat = model.info["tokenizer"]["chat_template"]

@@ -121,7 +121,7 @@ Result<int> run(Args args) {
   FATHOM_TRY(check(options_of(args.run, policy), config));
   FATHOM_TRY(const ChatTemplate chat, ChatTemplate::make(file.tokenizer()));
   FATHOM_TRY(args.run.ctx, read_context(args.ctx.value_or(std::min(config.context, 4096)), 1, config));
-  FATHOM_TRY(const Model model, pack(file, args.model));
+  FATHOM_TRY(const Model model, pack(file, args.model, policy));
   FATHOM_TRY(Session session, make_session(model, args.run, args.model.threads));
   Dialogue dialogue(session, chat, args.system);
 

@@ -101,9 +101,10 @@ Result<ModelFile> open_file(const ModelArgs& args) {
   return ModelFile::open(path);
 }
 
-Result<Model> pack(const ModelFile& file, const ModelArgs& args) {
+Result<Model> pack(const ModelFile& file, const ModelArgs& args, const Policy& policy) {
   FATHOM_TRY(Model model, Model::open(file, {.numerics = numerics_of(args),
                                              .threads = args.threads,
+                                             .screen_head = policy.settings().screen_head,
                                              .target = args.target.empty() ? nullptr : args.target.c_str(),
                                              .packed_folder = args.packed_cache ? packed_folder() : std::string()}));
   if (model.weights().packed_source == PackedSource::refused) spdlog::warn(model.weights().packed_error);

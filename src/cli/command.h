@@ -49,9 +49,9 @@ void add_model_options(CLI::App& verb, ModelArgs& args, bool required = true);
 Numerics numerics_of(const ModelArgs& args);
 /// Reads the file that `-m` names, a path or a name of the model cache, without packing it.
 Result<ModelFile> open_file(const ModelArgs& args);
-/// Packs it, the costly part: what can be wrong with the other options is found before. Says so where there are more
-/// threads than CPUs.
-Result<Model> pack(const ModelFile& file, const ModelArgs& args);
+/// Packs it for a policy, the costly part: what can be wrong with the other options is found before. Says so where
+/// there are more threads than CPUs.
+Result<Model> pack(const ModelFile& file, const ModelArgs& args, const Policy& policy = {});
 
 /// `--ctx`, whose range is the model's: read_context() checks it.
 void add_context_option(CLI::App& verb, std::optional<int64_t>& ctx, const std::string& help);

@@ -31,7 +31,7 @@ Result<int> run(GenerateArgs args) {
     FATHOM_TRY(Trace made, Trace::create(args.trace, header_of(file, args.run, policy)));
     trace.emplace(std::move(made));
   }
-  FATHOM_TRY(const Model model, pack(file, args.model));
+  FATHOM_TRY(const Model model, pack(file, args.model, policy));
   FATHOM_TRY(Session session, make_session(model, args.run, args.model.threads));
 
   Stream stream(model.config().n_layers, use_color(args.color));

@@ -106,7 +106,7 @@ Result<int> generate_lines(const GenerateArgs& args) {
   FATHOM_TRY(const Texts texts, read_texts(args, file));
   FATHOM_TRY(const int32_t ctx, context_for(texts.longest, args.run.max_new_tokens, args.ctx, file.config()));
   const auto n = static_cast<int32_t>(std::min(static_cast<size_t>(args.batch), texts.items.size()));
-  FATHOM_TRY(const Model model, pack(file, args.model));
+  FATHOM_TRY(const Model model, pack(file, args.model, policy));
   FATHOM_TRY(Session session, Session::make(model, session_for(n, ctx, args, policy.settings())));
 
   InOrder output(texts.lines, model, policy);

@@ -105,7 +105,7 @@ Result<int> run(const Args& args) {
     FATHOM_TRY(PerTokenFile made, PerTokenFile::open(args.per_token));
     per_token.emplace(std::move(made));
   }
-  FATHOM_TRY(const Model model, pack(file, args.model));
+  FATHOM_TRY(const Model model, pack(file, args.model, policy));
   FATHOM_TRY(Session session, Session::make(model, {.max_tokens = ctx,
                                                     .max_sequences = kWindowsSideBySide,
                                                     .kv = kv_type(args.kv),

@@ -181,7 +181,7 @@ Result<void> run_again(const Args& args, const TraceHeader& recorded, const std:
   FATHOM_TRY(same_model(recorded, file, record.numerics));
   GenerateOptions options = options_of(record, policy);
   FATHOM_TRY(check(options, file.config()));
-  FATHOM_TRY(const Model model, pack(file, model_args));
+  FATHOM_TRY(const Model model, pack(file, model_args, policy));
   FATHOM_TRY(Session session, make_session(model, record, args.model.threads));
   FATHOM_TRY(Trace trace, Trace::create(path, header_of(file, record, policy)));
   options.trace = &trace;

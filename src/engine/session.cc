@@ -185,8 +185,10 @@ Result<void> Session::Impl::prepare_screen(const Plan& plan) {
   if (!plan.screens || screen) return {};
   const Weights& weights = model.weights();
   if (weights.head_kernel == nullptr) {
-    return Error{ErrorCode::unsupported, fmt::format("screen_head: no kernel bounds a head of type {}: leave it out",
-                                                     info(weights.head.matrix.type).name)};
+    return Error{ErrorCode::unsupported,
+                 fmt::format("screen_head: the head, {}, is not packed in two parts: open the model with "
+                             "OpenOptions::screen_head; types but Q8_0 and Q6_K have no bounds, leave it out there",
+                             info(weights.head.matrix.type).name)};
   }
   FATHOM_TRY(ScreenedHead made, ScreenedHead::make({weights.head, weights.head_kernel}, options.max_logit_rows));
   screen.emplace(std::move(made));

@@ -192,7 +192,7 @@ Result<void> place_matrices(std::span<const MatrixSlot> slots, const LoadOptions
   for (const MatrixSlot& slot : slots) {
     const float* bias = slot.dst->bias;
     FATHOM_TRY(*slot.dst, plan_linear(*slot.tensor, options.tables, options.numerics));
-    if (slot.dst == &dst.head) {  // in two parts where some kernel screens it
+    if (options.screen_head && slot.dst == &dst.head) {
       if (const auto head = plan_head(*slot.tensor, options.tables, options.numerics)) {
         dst.head = head->product;
         dst.head_kernel = head->kernel;

@@ -21,6 +21,7 @@ struct LoadOptions {
   const MappedFile* mapped = nullptr;  // whose pages are given back while packing; null: plain memory
   std::string packed_folder = {};      // where packed matrices are kept; empty: nowhere
   uint64_t model_hash = 0;             // names them there
+  bool screen_head = false;            // the head in two parts, where some kernel screens it
 };
 
 /// Checks every tensor before it copies or packs the first.

@@ -26,7 +26,8 @@ class BatchOf : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(BatchOf, TextsSideBySideAreTheTextsAlone) {
   for (const char* family : {"gemma3", "qwen2"}) {
-    const Model model = testing::tiny_model({.family = family, .n_layers = 5, .type = DType::q8_0});
+    const Model model = testing::tiny_model({.family = family, .n_layers = 5, .type = DType::q8_0},
+                                            {.screen_head = Policy::parse(GetParam()).value().settings().screen_head});
     const auto items = items_of(model, 11);
     GenerateOptions each{
         .max_new_tokens = 40, .sample = {.temperature = 0.9f}, .policy = Policy::parse(GetParam()).value()};

@@ -84,7 +84,7 @@ TEST(DraftTrace, SpellsTheTextThatStandsAndReplays) {
 
 // How the head came to each row's logits: the trace has it, with the reason where a screen was of no use.
 TEST(DraftTrace, SaysHowTheHeadWasRead) {
-  const Model model = testing::tiny_model({.vocab = 4096, .type = DType::q8_0});
+  const Model model = testing::tiny_model({.vocab = 4096, .type = DType::q8_0}, {.screen_head = true});
   const auto ways = [&](const char* text, const SampleOptions& sample) {
     Session session = Session::make(model, {.max_tokens = 64}).value();
     const std::string path = ::testing::TempDir() + "/head.trace";
@@ -106,6 +106,10 @@ TEST(DraftTrace, SaysHowTheHeadWasRead) {
     return seen;
   };
   EXPECT_EQ(ways("full_depth", {}), std::set{HeadWay::whole});
+  Session plain = Session::make(testing::tiny_model({.vocab = 4096, .type = DType::q8_0}), {.max_tokens = 64}).value();
+  const auto refused = generate(plain, random_ids(8, 4096, 7), {.policy = screen_head{}});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("OpenOptions::screen_head"), std::string::npos) << refused.error().message;
   EXPECT_TRUE(ways("screen_head", {}).count(HeadWay::screened) +
               ways("screen_head", {}).count(HeadWay::whole_survivors));
   EXPECT_EQ(ways("screen_head", {.temperature = 1, .top_p = 0.9f}), std::set{HeadWay::whole_top_p});

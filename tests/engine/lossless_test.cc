@@ -69,7 +69,10 @@ class Lossless : public ::testing::TestWithParam<std::tuple<const char*, const c
  protected:
   const char* family() const { return std::get<0>(GetParam()); }
   Policy policy() const { return Policy::parse(std::get<1>(GetParam())).value(); }
-  Model model() const { return testing::tiny_model({.family = family(), .n_layers = kLayers, .type = DType::q8_0}); }
+  Model model() const {
+    return testing::tiny_model({.family = family(), .n_layers = kLayers, .type = DType::q8_0},
+                               {.screen_head = policy().settings().screen_head});
+  }
 };
 
 TEST_P(Lossless, GivesTheTokensOfFullDepthWhateverIsChosen) {

@@ -19,6 +19,7 @@ namespace fathom {
 struct OpenOptions {
   Numerics numerics = Numerics::faithful;  // docs/decisions/0003-faithful-by-default.md
   int threads = 1;                         // used while packing only; 1 starts none
+  bool screen_head = false;                // packs the head in two parts, which screen_head needs and others pay for
   const char* target = nullptr;            // a kernel table by name ("cpu/avx2", "ref"); null: the machine's best
   /// A folder of the user's own where packed matrices are kept and read again, as large as the model file; empty: none.
   /// A file there is used only if model, time of change, kernels, shapes and the hashes of its data all match; trouble
