@@ -297,6 +297,7 @@ void Decoder::learn(Lane& lane, int32_t rows, double seconds) {
   const bool own = lane.choice.own > 0;
   const auto drafted = own ? std::span<const int32_t>(lane.own)
                            : std::span<const int32_t>(lane.guesses).first(static_cast<size_t>(lane.choice.source));
+  const bool tells = !own && settings_.hot_tokens > 0 && policy_.is_full_depth();  // a shortlist alone can be asked
   const int32_t accepted = leading(drafted, fresh.subspan(std::min(fresh.size(), lane.n_certain)));
   lane.proposed += std::ssize(drafted);
   lane.accepted += accepted;
@@ -305,6 +306,7 @@ void Decoder::learn(Lane& lane, int32_t rows, double seconds) {
                        .drafted = static_cast<int32_t>(drafted.size()),
                        .accepted = accepted,
                        .would_match = lane.guesses.empty() ? -1 : lane.guesses.front() == fresh.front(),
+                       .own_would_match = tells ? session_.was_listed(fresh.front()) : -1,
                        .rows = rows,
                        .own_seconds = lane.own_seconds,
                        .seconds = seconds});

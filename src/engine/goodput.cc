@@ -135,6 +135,7 @@ void Goodput::learn(const DraftOutcome& outcome) {
     since_own_ = 0;
   } else {
     times_.learn_confirm(outcome.rows, outcome.seconds);
+    if (outcome.own_would_match >= 0) own_.learn(outcome.own_would_match, outcome.own_would_match == 0);
     since_own_ += tokens;
   }
   since_plain_ = choice == DraftChoice{} ? 0 : since_plain_ + 1;

@@ -177,6 +177,7 @@ Result<void> Session::Impl::prepare_hot(std::span<const Row> step, const Plan& p
     FATHOM_TRY(HotHead made, HotHead::make(weights.head_rows, weights.head, plan.hot_tokens));
     hot.emplace(std::move(made));
   }
+  hot->begin_step();
   for (const Row& row : step) hot->use({&row.token, 1});
   return {};
 }
@@ -303,6 +304,8 @@ void Session::expect(int32_t sequence, const SampleOptions* options, int64_t num
   impl_->sequence(sequence).sampling = options;
   impl_->sequence(sequence).number = number;
 }
+
+bool Session::was_listed(int32_t token) const noexcept { return impl_->hot && impl_->hot->was_listed(token); }
 
 int32_t Session::owed(int32_t sequence) const noexcept {
   FATHOM_ASSERT(0 <= sequence && sequence < impl_->options.max_sequences);

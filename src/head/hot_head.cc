@@ -39,6 +39,7 @@ Result<HotHead> HotHead::make(const Tensor& rows, const Linear& head, int32_t ca
   hot.place_.assign(static_cast<size_t>(rows.rows), -1);
   std::iota(hot.place_.begin(), hot.place_.begin() + static_cast<std::ptrdiff_t>(n), 0);
   hot.used_.assign(n, 0);
+  hot.since_.assign(n, 0);
   hot.is_stale_.assign(panels, 1);
   hot.stale_.resize(panels);
   std::iota(hot.stale_.begin(), hot.stale_.end(), 0);
@@ -72,6 +73,7 @@ void HotHead::put(int32_t token) noexcept {
   place_[static_cast<size_t>(tokens_[at])] = -1;
   place_[static_cast<size_t>(token)] = static_cast<int32_t>(at);
   tokens_[at] = token;
+  since_[at] = step_;
   if (head_bias_ != nullptr) bias_[at] = head_bias_[token];
   const size_t panel = at / static_cast<size_t>(list_.kernel->panel_rows);
   if (is_stale_[panel] != 0) return;

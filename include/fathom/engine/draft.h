@@ -64,10 +64,11 @@ struct DraftOutcome {
   int32_t drafted = 0;   // guesses that were put to the test
   int32_t accepted = 0;  // of them, from the first on, those that full depth confirmed
   int32_t would_match =
-      -1;                  // the source's first guess, taken in or not, was the token that came: 1, 0; -1: it had none
-  int32_t rows = 0;        // of the pass that confirms, other sequences' included
-  double own_seconds = 0;  // of the rows drafted under savings, all together
-  double seconds = 0;      // of the pass that confirms
+      -1;  // the source's first guess, taken in or not, was the token that came: 1, 0; -1: it had none
+  int32_t own_would_match = -1;  // a row under savings would have guessed that token: 1, 0; -1: nobody can tell
+  int32_t rows = 0;              // of the pass that confirms, other sequences' included
+  double own_seconds = 0;        // of the rows drafted under savings, all together
+  double seconds = 0;            // of the pass that confirms
 };
 
 /// Chooses for each pass. Every choice gives the same tokens, so a chooser may look at clocks or throw dice.

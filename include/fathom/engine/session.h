@@ -91,6 +91,9 @@ class FATHOM_API Session {
   ///   cost     one pass over the weights above the shallowest row
   Result<StepResult> settle(std::span<const Row> rows = {}, PolicyRef policy = {}, Trace* trace = nullptr);
 
+  /// Whether the shortlist of defer_head held a token before the last step: a guess from it would then have been right.
+  bool was_listed(int32_t token) const noexcept;
+
   /// Rows of a sequence that owe layers: its last ones.
   int32_t owed(int32_t sequence = 0) const noexcept;
 

@@ -27,6 +27,14 @@ class FATHOM_API HotHead {
   /// Puts tokens on the list, or keeps them there.
   void use(std::span<const int32_t> tokens) noexcept;
 
+  /// Begins a step: what is put on the list from here on was not listed before it.
+  void begin_step() noexcept { ++step_; }
+  /// Whether a token was on the list before the running step.
+  bool was_listed(int32_t token) const noexcept {
+    const int32_t place = place_[static_cast<size_t>(token)];
+    return place >= 0 && since_[static_cast<size_t>(place)] < step_;
+  }
+
   /// The listed rows of the head, [capacity, d]. What use() has changed is packed first.
   const Linear& packed(ThreadPool& pool) noexcept;
 
@@ -44,12 +52,14 @@ class FATHOM_API HotHead {
   std::vector<int32_t> tokens_;  // [capacity] by place
   std::vector<int32_t> place_;   // [vocab] -1: not listed
   std::vector<uint8_t> used_;    // [capacity] since the hand came by
+  std::vector<int64_t> since_;   // [capacity] the step that put it there
   std::vector<int32_t> stale_;   // panels whose packed rows are not those of tokens_
   std::vector<uint8_t> is_stale_;
   std::vector<float> bias_;
   const float* head_bias_ = nullptr;
   size_t hand_ = 0;
   int32_t asked_ = 0;
+  int64_t step_ = 1;
 };
 
 }  // namespace fathom
