@@ -2,12 +2,19 @@
 // Next: lossless_test.cc.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <random>
 #include <vector>
 
 #include "fathom/engine/draft.h"
 
 namespace fathom::testing {
+
+/// Another run of dice, prompts and noise for each --gtest_random_seed; printed by GoogleTest where it is not 0.
+inline uint64_t run_seed() {
+  return 1000003 * static_cast<uint64_t>(::testing::UnitTest::GetInstance()->random_seed());
+}
 
 /// Knows how the text goes on, and says so with probability `right`; else it says anything.
 class Oracle final : public DraftSource {

@@ -78,9 +78,10 @@ class Lossless : public ::testing::TestWithParam<std::tuple<const char*, const c
 TEST_P(Lossless, GivesTheTokensOfFullDepthWhateverIsChosen) {
   const Model m = model();
   Session full = session(m), drafted = session(m);
-  const auto prompt = random_ids(21, m.config().vocab, 9);
-  uint64_t seed = 1;
-  for (const SampleOptions& sample : samplings()) {
+  const auto prompt = random_ids(21, m.config().vocab, 9 + testing::run_seed());
+  uint64_t seed = 1 + testing::run_seed();
+  for (SampleOptions sample : samplings()) {
+    sample.seed += testing::run_seed();
     const GenerateOptions plain{.max_new_tokens = 60, .sample = sample, .sequence = 7};
     const Generation expected = generate(full, prompt, plain).value();
     for (int run = 0; run < 3; ++run) {
@@ -105,7 +106,7 @@ TEST_P(Lossless, GivesTheTokensOfFullDepthFromASourceOfAnyWorth) {
   if (policy().settings().draft_ngram) GTEST_SKIP() << "has a source of its own";
   const Model m = model();
   Session full = session(m), drafted = session(m);
-  const auto prompt = random_ids(5, m.config().vocab, 2);
+  const auto prompt = random_ids(5, m.config().vocab, 2 + testing::run_seed());
   const GenerateOptions plain{.max_new_tokens = 70, .sample = {.temperature = 0.9f, .seed = 8}};
   const Generation expected = generate(full, prompt, plain).value();
   for (const double right : {0.0, 0.5, 0.9, 1.0}) {
