@@ -2,6 +2,7 @@
 // this program is counted.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -11,7 +12,8 @@
 
 namespace {
 std::atomic<int64_t> n_allocations{0};
-}
+std::atomic<bool> refuses_pages{false};  // aligned memory that may be refused is
+}  // namespace
 
 // AddressSanitizer has allocation functions of its own, which these would come between.
 #if defined(__SANITIZE_ADDRESS__)
@@ -25,6 +27,7 @@ void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
 }
 void* operator new(size_t bytes, std::align_val_t align, const std::nothrow_t&) noexcept {
   n_allocations.fetch_add(1, std::memory_order_relaxed);
+  if (refuses_pages.load(std::memory_order_relaxed)) return nullptr;
   const auto a = static_cast<size_t>(align);
   return std::aligned_alloc(a, (bytes + a - 1) / a * a);
 }
@@ -91,6 +94,36 @@ TEST_F(Allocation, APolicyWithChecksAndSkipsAllocatesNothing) {
                         budget{.of_full = 0.9f} | min_depth{.layers = 1};
   EXPECT_EQ(allocations(policy, 1, 2), 0);
   EXPECT_EQ(allocations(policy, 8, 2), 0);
+}
+
+// Memory refused while rows settle: what was owed is owed still, and settles when there is memory.
+TEST_F(Allocation, SettlingThatIsRefusedMemoryLeavesTheSequenceValid) {
+  const Model model = testing::tiny_model({.n_layers = 5, .type = DType::q8_0});
+  Session full = Session::make(model, {.max_tokens = 128}).value(),
+          s = Session::make(model, {.max_tokens = 128}).value();
+  const auto ids = testing::random_ids(65, model.config().vocab, 3);
+  const Policy policy = exit_at{.layer = 2} | kv{.mode = KvMode::verify};
+  testing::run(full, std::span(ids).first(56));
+  testing::run(s, std::span(ids).first(56));
+  for (int32_t p = 56; p < 64; ++p) {
+    const Row row{.token = ids[size_t(p)], .position = p, .kind = RowKind::generated, .logits = true};
+    ASSERT_TRUE(s.step({&row, 1}, policy.ref()).has_value());
+    ASSERT_TRUE(full.step({&row, 1}).has_value());
+  }
+  const Row next{
+      .token = ids[64], .position = 64, .kind = RowKind::generated, .logits = true};  // the next page's first
+  refuses_pages = true;
+  const auto refused = s.settle({&next, 1});
+  refuses_pages = false;
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::capacity);
+  EXPECT_EQ(s.owed(), 8);
+  EXPECT_EQ(s.length(), 64);
+  const StepResult settled = s.settle({&next, 1}).value();
+  const StepResult expected = full.step({&next, 1}).value();
+  ASSERT_EQ(settled.settled.size(), 8u);
+  const auto got = settled.logits[settled.rows[0].logits].flat(), want = expected.logits[0].flat();
+  EXPECT_TRUE(std::equal(got.begin(), got.end(), want.begin(), want.end()));
 }
 
 }  // namespace

@@ -125,11 +125,19 @@ TEST_P(Lossless, GivesTheTokensOfFullDepthFromASourceOfAnyWorth) {
 TEST_P(Lossless, EndsWhereFullDepthEnds) {
   const Model m = model();
   const auto prompt = random_ids(9, m.config().vocab, 4);
-  for (const int32_t n : {1, 2, 3, 7, 40}) {
+  std::vector<LogitBias> endings;  // make the end of text likely at any place
+  for (int32_t id = 0; id < m.config().vocab; ++id) {
+    if (m.tokenizer().ends_text(id)) endings.push_back({id, 3});
+  }
+  for (const int32_t n : {1, 2, 3, 7, 40, 100}) {
     for (const int32_t ctx : {9 + n / 2 + 1, 128}) {
       Session full = session(m, ctx), drafted = session(m, ctx);
-      const GenerateOptions plain{.max_new_tokens = n, .sample = {.temperature = 1, .seed = 2}};
+      GenerateOptions plain{.max_new_tokens = n, .sample = {.temperature = 1, .seed = 2}};
+      if (n == 100) plain.sample.bias = endings;
       const Generation expected = generate(full, prompt, plain).value();
+      if (n == 100 && ctx == 128) {
+        EXPECT_EQ(expected.stop_reason, StopReason::end_of_text);
+      }
       Dice dice(static_cast<uint64_t>(n + ctx));
       GenerateOptions options = plain;
       options.policy = policy();
