@@ -127,22 +127,18 @@ class Batch {
 Result<std::vector<Generation>> generate_batch(Session& session, std::span<const BatchItem> items,
                                                const BatchOptions& options) {
   FATHOM_TRY(check(options.each, session.model().config()));
-  if (session.options().max_logit_rows < session.options().max_sequences) {
-    return Error{ErrorCode::argument,
-                 fmt::format("SessionOptions::max_logit_rows {}: a batch of {} sequences takes one for each",
-                             session.options().max_logit_rows, session.options().max_sequences)};
-  }
-  const Settings settings = options.each.policy.settings();
-  const int32_t needed = session.options().max_sequences * (settings.kv_max_rows + 1);
-  if (settings.kv == KvMode::settle_later && session.options().max_rows < needed) {
-    return Error{
-        ErrorCode::argument,
-        fmt::format("SessionOptions::max_rows {}: {} sequences under kv(settle_later, max_rows={}) may settle {} "
-                    "rows in one step: raise it",
-                    session.options().max_rows, session.options().max_sequences, settings.kv_max_rows, needed)};
-  }
+  FATHOM_TRY(check_rows(session, options.each.policy, session.options().max_sequences));
   for (size_t i = 0; i < items.size(); ++i) {
     const size_t n = items[i].prompt.size(), room = static_cast<size_t>(session.options().max_tokens);
+    const int32_t vocab = session.model().config().vocab;
+    const auto unknown =
+        std::find_if(items[i].prompt.begin(), items[i].prompt.end(), [&](int32_t id) { return id < 0 || id >= vocab; });
+    if (unknown != items[i].prompt.end()) {
+      return Error{ErrorCode::argument,
+                   fmt::format("item {}: token {} is outside the vocabulary 0..{}: use ids of this "
+                               "model's tokenizer",
+                               i, *unknown, vocab - 1)};
+    }
     if (n >= 1 && n <= room) continue;
     return Error{n == 0 ? ErrorCode::argument : ErrorCode::capacity,
                  fmt::format("item {}: a prompt of {} tokens in a context of {}: {}", i, n, room,

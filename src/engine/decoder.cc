@@ -21,6 +21,11 @@ int32_t leading(std::span<const int32_t> guesses, std::span<const int32_t> truth
       guesses.begin());
 }
 
+Error damaged(const RowResult& row) {
+  return {ErrorCode::format,
+          fmt::format("position {}: the logits hold no number; the model file is damaged", row.position)};
+}
+
 TraceCommit commit_of(const RowResult& row, int32_t token) {
   return {row.sequence, row.position, token, row.depth, static_cast<float>(row.work()), row.head};
 }
@@ -87,6 +92,22 @@ Decoder::Decoder(Session& session, const Policy& policy, Trace* trace)
       settings_(policy.settings()),
       saves_(!policy.is_full_depth() || settings_.hot_tokens > 0),
       trace_(trace) {}
+
+Result<void> check_rows(const Session& session, const Policy& policy, int32_t lanes) {
+  const Settings settings = policy.settings();
+  const SessionOptions& limits = session.options();
+  const int32_t each = settings.kv == KvMode::settle_later ? settings.kv_max_rows + 1 : 1;
+  if (limits.max_rows < lanes * each) {
+    return Error{ErrorCode::argument,
+                 fmt::format("SessionOptions::max_rows {}: {} texts under {} may take {} rows in one step: raise it",
+                             limits.max_rows, lanes, policy.text(), lanes * each)};
+  }
+  if (limits.max_logit_rows < lanes) {
+    return Error{ErrorCode::argument, fmt::format("SessionOptions::max_logit_rows {}: {} texts take one each: raise it",
+                                                  limits.max_logit_rows, lanes)};
+  }
+  return {};
+}
 
 Result<void> Decoder::pass(std::span<Lane* const> lanes) {
   choose(lanes);
@@ -180,12 +201,14 @@ Result<void> Decoder::draft_row() {
   for (size_t i = 0; i < drafting_.size(); ++i) {
     Lane& lane = *drafting_[i];
     const RowResult& row = result.rows[i];
-    FATHOM_TRY(const int32_t token, sample_after(lane, result, row));
+    const int32_t token = choice_after(lane, result, row);
     commits_.push_back(commit_of(row, token));
     lane.ledger.ran(row);
     if (session_.owed(lane.sequence) > 0) {
-      lane.own.push_back(token);
-      lane.drafted_all = session_.model().tokenizer().ends_text(token);
+      lane.drafted_all = token < 0 || session_.model().tokenizer().ends_text(token);
+      if (token >= 0) lane.own.push_back(token);
+    } else if (token < 0) {
+      return damaged(row);
     } else {  // the policy saved nothing: that is full depth's token
       lane.ledger.stands(row);
       lane.token = token;
@@ -198,13 +221,10 @@ Result<void> Decoder::draft_row() {
   return {};
 }
 
-Result<int32_t> Decoder::sample_after(const Lane& lane, const StepResult& result, const RowResult& row) const {
+int32_t Decoder::choice_after(const Lane& lane, const StepResult& result, const RowResult& row) const {
   const auto history = session_.tokens(lane.sequence).first(static_cast<size_t>(row.position) + 1);
-  const int32_t token = sample(LogitRow{result.logits[row.logits].flat(), result.tokens}, lane.options.sample,
-                               lane.options.sequence, row.position + 1, history);
-  if (token >= 0) return token;
-  return Error{ErrorCode::format,
-               fmt::format("position {}: the logits hold no number; the model file is damaged", row.position)};
+  return sample(LogitRow{result.logits[row.logits].flat(), result.tokens}, lane.options.sample, lane.options.sequence,
+                row.position + 1, history);
 }
 
 // ---- confirm -------------------------------------------------------------------------------------------------------
@@ -212,11 +232,18 @@ Result<int32_t> Decoder::sample_after(const Lane& lane, const StepResult& result
 Result<void> Decoder::confirm(std::span<Lane* const> lanes) {
   gather(lanes);
   int32_t owed = 0;
-  for (const Lane* lane : lanes) owed += session_.owed(lane->sequence);
-  if (rows_.empty() && (!verifies() || owed == 0)) return {};
+  of_lanes_.clear();
+  for (const Lane* lane : lanes) {
+    owed += session_.owed(lane->sequence);
+    of_lanes_.push_back(lane->sequence);
+  }
+  if (rows_.empty() && (!verifies() || owed == 0)) {  // savings were asked for, and saved nothing
+    for (Lane* lane : lanes) learn(*lane, 0, 0);
+    return {};
+  }
   const auto start = Clock::now();
-  FATHOM_TRY(const StepResult result,
-             verifies() ? session_.settle(rows_, policy_.ref(), trace_) : session_.step(rows_, policy_.ref(), trace_));
+  FATHOM_TRY(const StepResult result, verifies() ? session_.settle(rows_, policy_.ref(), trace_, of_lanes_)
+                                                 : session_.step(rows_, policy_.ref(), trace_));
   const double seconds = seconds_since(start);
   const auto rows = static_cast<int32_t>(result.rows.size() + result.settled.size());
   commits_.clear();
@@ -276,7 +303,8 @@ Result<void> Decoder::read(Lane& lane, const StepResult& result) {
     const bool stood = !verifies() && row->settled;  // its token was committed when it left
     if (goes_on && !stood) ledger.stands(*row);
     if (!goes_on || row->logits < 0) continue;
-    FATHOM_TRY(const int32_t token, sample_after(lane, result, *row));
+    const int32_t token = choice_after(lane, result, *row);
+    if (token < 0) return damaged(*row);
     const auto next = static_cast<size_t>(row->position) + 1;
     const bool guessed = next < held.size() && held[next] == token;
     commits_.back().token = token;

@@ -103,6 +103,10 @@ class Expectation {
   int32_t sequence_;
 };
 
+/// Whether a session's steps have room for so many texts at once.
+///   errors   argument: which option, and what it has to be
+Result<void> check_rows(const Session& session, const Policy& policy, int32_t lanes);
+
 class Decoder {
  public:
   /// Lanes may come and go between passes; all share the policy and the trace.
@@ -121,7 +125,7 @@ class Decoder {
   Result<void> draft_row();
   Result<void> confirm(std::span<Lane* const> lanes);
   Result<void> read(Lane& lane, const StepResult& result);
-  Result<int32_t> sample_after(const Lane& lane, const StepResult& result, const RowResult& row) const;
+  int32_t choice_after(const Lane& lane, const StepResult& result, const RowResult& row) const;
   void gather(std::span<Lane* const> lanes);
   void learn(Lane& lane, int32_t rows, double seconds);
 
@@ -136,6 +140,7 @@ class Decoder {
   std::vector<TraceRollback> rollbacks_;
   std::vector<TraceChoice> choices_;
   std::vector<Lane*> drafting_;
+  std::vector<int32_t> of_lanes_;  // their sequences
 };
 
 }  // namespace fathom

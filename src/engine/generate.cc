@@ -18,6 +18,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 Result<void> check_request(const Session& session, std::span<const int32_t> prompt, const GenerateOptions& options) {
   const ModelConfig& config = session.model().config();
   FATHOM_TRY(check(options, config));
+  FATHOM_TRY(check_rows(session, options.policy, 1));
   if (prompt.empty()) {
     return Error{ErrorCode::argument,
                  "the prompt is empty and the model has no beginning-of-text token: give at least "
@@ -81,6 +82,10 @@ Result<Generation> generate(Session& session, std::span<const int32_t> prompt, c
 
 Result<Generation> generate_more(Session& session, std::span<const int32_t> prompt, const GenerateOptions& options) {
   FATHOM_TRY(check_request(session, prompt, options));
+  const int32_t sequence = 0;
+  if (session.owed(sequence) > 0 && options.policy.settings().kv == KvMode::verify) {
+    FATHOM_TRY(session.settle({}, {}, nullptr, {&sequence, 1}));  // of an earlier text, whose tokens stand
+  }
   Decoder decoder(session, options.policy, options.trace);
   Lane lane(session.model().tokenizer(), options);
   Drafting drafting(options);

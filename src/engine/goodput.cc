@@ -128,9 +128,9 @@ void Goodput::learn(const DraftOutcome& outcome) {
   const int32_t right = std::clamp(outcome.accepted, 0, std::max(outcome.drafted, 0));
   const double tokens = 1 + right;
   if (choice.own > 0) {
-    own_.learn(right, right < outcome.drafted);
+    own_.learn(right, right < outcome.drafted || outcome.drafted == 0);  // rows that saved nothing are worth nothing
     times_.learn_own(outcome.own_seconds / choice.own);
-    times_.learn_settle(outcome.rows, outcome.seconds);
+    if (outcome.rows > 0) times_.learn_settle(outcome.rows, outcome.seconds);
     own_tries_ = std::min(own_tries_ + 1, kOwnTries);
     since_own_ = 0;
   } else {

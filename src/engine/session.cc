@@ -116,7 +116,9 @@ void Session::Impl::conclude(const Plan& plan) {
     RowState& row = rows[i];
     FATHOM_ASSERT(!cache.has_hole(row.sequence, row.position));
     Sequence& s = sequence(row.sequence);
-    if (row.settles == Settles::all) row.owes_from = -1;
+    const bool head_alone =
+        row.settles != Settles::nothing && row.from == model.config().n_layers;  // its cells are exact
+    if (row.settles == Settles::all || head_alone) row.owes_from = -1;
     if (row.owes_from < 0 && row.kept != nullptr && row.settles == Settles::nothing &&
         (plan.hot_tokens > 0 || !s.owing.empty())) {
       owe_head(i);  // rows that owe are a sequence's last ones, so that all of them settle in one order
@@ -291,11 +293,13 @@ Result<StepResult> Session::step(std::span<const Row> rows, PolicyRef policy, Tr
   return impl_->run(rows, impl_->plan(policy), trace);
 }
 
-Result<StepResult> Session::settle(std::span<const Row> rows, PolicyRef policy, Trace* trace) {
+Result<StepResult> Session::settle(std::span<const Row> rows, PolicyRef policy, Trace* trace,
+                                   std::span<const int32_t> only) {
   Impl::Plan plan{.policy = policy, .settles_all = true};
   const Impl::Plan asked = impl_->plan(policy);
   plan.hot_tokens = asked.hot_tokens;
   plan.screens = asked.screens;
+  plan.only = only;
   return impl_->run(rows, plan, trace);
 }
 
@@ -305,7 +309,9 @@ void Session::expect(int32_t sequence, const SampleOptions* options, int64_t num
   impl_->sequence(sequence).number = number;
 }
 
-bool Session::was_listed(int32_t token) const noexcept { return impl_->hot && impl_->hot->was_listed(token); }
+bool Session::was_listed(int32_t token) const noexcept {
+  return impl_->hot && token >= 0 && token < impl_->model.config().vocab && impl_->hot->was_listed(token);
+}
 
 int32_t Session::owed(int32_t sequence) const noexcept {
   FATHOM_ASSERT(0 <= sequence && sequence < impl_->options.max_sequences);

@@ -108,6 +108,18 @@ Result<void> Session::Impl::check_order(std::span<const Row> step, const Plan& p
   return {};
 }
 
+// What the owing rows of a sequence do in the step.
+Settles Session::Impl::joining(int32_t i, const Plan& plan) const {
+  const Sequence& s = sequences[static_cast<size_t>(i)];
+  if (plan.settles_all) {
+    const bool asked = plan.only.empty() || std::find(plan.only.begin(), plan.only.end(), i) != plan.only.end();
+    return asked || s.pending > 0 ? Settles::all : Settles::nothing;
+  }
+  if (s.pending == 0 || plan.kv == KvMode::verify) return Settles::nothing;
+  const auto owing = static_cast<int32_t>(s.owing.size());
+  return plan.kv != KvMode::fill && owing + s.pending_generated > plan.max_owing ? Settles::all : Settles::with_others;
+}
+
 // Whose owing rows join, and whether all rows and their logits find room.
 Result<void> Session::Impl::check_room(std::span<const Row> step, const Plan& plan) {
   size_t n = step.size(), predicting = 0;
@@ -115,12 +127,9 @@ Result<void> Session::Impl::check_room(std::span<const Row> step, const Plan& pl
   for (size_t i = 0; i < sequences.size(); ++i) {
     Sequence& s = sequences[i];
     const auto owing = static_cast<int32_t>(s.owing.size());
-    const bool full = plan.kv != KvMode::fill && owing + s.pending_generated > plan.max_owing;
     s.entered = 0;
-    s.settles = plan.settles_all                              ? Settles::all
-                : s.pending == 0 || plan.kv == KvMode::verify ? Settles::nothing
-                : full                                        ? Settles::all
-                                                              : Settles::with_others;
+    s.settles = joining(static_cast<int32_t>(i), plan);
+    if (s.pending == 0 && s.settles == Settles::nothing) continue;
     if (plan.kv == KvMode::verify && owing > 0 && s.pending > s.pending_generated) {
       return Error{ErrorCode::argument,
                    fmt::format("sequence {}: prompt rows behind {} rows that are not verified: call "

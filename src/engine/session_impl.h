@@ -46,9 +46,10 @@ struct Session::Impl {
   struct Plan {
     PolicyRef policy;
     KvMode kv = KvMode::fill;
-    int32_t max_owing = 0;     // rows of a sequence that may owe
-    int32_t hot_tokens = 0;    // of the shortlist that answers in place of the head; 0: none
-    bool screens = false;      // the head's bounds rule tokens out
+    int32_t max_owing = 0;               // rows of a sequence that may owe
+    int32_t hot_tokens = 0;              // of the shortlist that answers in place of the head; 0: none
+    bool screens = false;                // the head's bounds rule tokens out
+    std::span<const int32_t> only = {};  // sequences that settle; empty: all
     bool settles_all = false;  // every row that owes runs to full depth and predicts; the policy decides nothing
   };
 
@@ -84,6 +85,7 @@ struct Session::Impl {
   Plan plan(PolicyRef policy) const;
   Result<void> admit(std::span<const Row> step, const Plan& plan);
   Result<void> check_order(std::span<const Row> step, const Plan& plan);
+  Settles joining(int32_t i, const Plan& plan) const;
   Result<void> check_room(std::span<const Row> step, const Plan& plan);
   Result<StepResult> run(std::span<const Row> step, const Plan& plan, Trace* trace);
   bool reads(PolicyRef policy, SignalSet signals) const;

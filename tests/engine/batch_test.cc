@@ -107,7 +107,7 @@ TEST(Batch, RefusesBadItemsBeforeAnyTextIsBegun) {
   const Policy later = exit_at{.layer = 2} | kv{.mode = KvMode::settle_later};
   refused = generate_batch(small, items_of(model, 2), {.each = {.policy = later}});
   ASSERT_FALSE(refused.has_value());
-  EXPECT_NE(refused.error().message.find("may settle 18 rows"), std::string::npos) << refused.error().message;
+  EXPECT_NE(refused.error().message.find("may take 18 rows"), std::string::npos) << refused.error().message;
 }
 
 TEST(Batch, EndsAllTextsBetweenPassesWhenAsked) {

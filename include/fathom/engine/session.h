@@ -89,7 +89,9 @@ class FATHOM_API Session {
   ///   policy   what it reads of a sequence's past is kept for it; it decides nothing here
   ///   errors   those of step(); the session is unchanged, and what was owed is owed still
   ///   cost     one pass over the weights above the shallowest row
-  Result<StepResult> settle(std::span<const Row> rows = {}, PolicyRef policy = {}, Trace* trace = nullptr);
+  ///   only     sequences whose debts are paid; none: all of them
+  Result<StepResult> settle(std::span<const Row> rows = {}, PolicyRef policy = {}, Trace* trace = nullptr,
+                            std::span<const int32_t> only = {});
 
   /// Whether the shortlist of defer_head held a token before the last step: a guess from it would then have been right.
   bool was_listed(int32_t token) const noexcept;
