@@ -57,4 +57,14 @@ void answer_lines(Answer&& answer) {
   }
 }
 
+/// main() of such a process: what goes wrong is one line, and code 1.
+inline int run(const char* name, int (*serve)(int argc, char** argv), int argc, char** argv) {
+  try {
+    return serve(argc, argv);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s: %s\n", name, e.what());
+    return 1;
+  }
+}
+
 }  // namespace fathom::bench

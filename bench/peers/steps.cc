@@ -127,11 +127,4 @@ int serve(int argc, char** argv) {
 }  // namespace
 }  // namespace fathom
 
-int main(int argc, char** argv) {
-  try {
-    return fathom::serve(argc, argv);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "bench_steps: %s\n", e.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return fathom::bench::run("bench_steps", fathom::serve, argc, argv); }

@@ -6,6 +6,7 @@
 
 #if defined(__x86_64__)
 #include "kernels/cpu/linear_vnni-inl.h"
+#include "kernels/cpu/split_cursor.h"
 
 FATHOM_VNNI_BEGIN
 
@@ -35,43 +36,16 @@ FATHOM_INLINE void join_pair(const uint8_t* high, const uint8_t* low, __m512i* w
   }
 }
 
-/// A panel in two streams (split_panel.h), read unit by unit.
+/// A panel in two streams, its blocks joined.
 template <DType type>
-struct Split {
-  using Layout = SplitLayout<type>;
-  const uint8_t* head;                                              // of the unit
-  const uint8_t* low;                                               // of its first block
-  int64_t high_ahead = kPrefetchBytes, low_ahead = kPrefetchBytes;  // how far ahead to ask for each stream
-
-  FATHOM_INLINE Split(const LinearArgs& args, int64_t panel, int64_t block) {
-    const Layout layout(args.matrix);
-    const auto* packed = static_cast<const uint8_t*>(args.packed);
-    head =
-        packed + layout.high_at(panel) + layout.norm_bytes + block / Layout::kPanel.blocks() * Layout::kHighUnitBytes;
-    low = packed + layout.low_at(panel) + block * Layout::kSplit.low_block_bytes;
-  }
-
-  /// A whole panel of a list: while it is read, the next one is asked for.
-  FATHOM_INLINE Split(const LinearArgs& args, const int32_t* panel, const int32_t* next) : Split(args, *panel, 0) {
-    const Layout layout(args.matrix);
-    high_ahead = static_cast<int64_t>(layout.high_bytes) * (*next - *panel);
-    low_ahead = static_cast<int64_t>(layout.low_bytes) * (*next - *panel);
-  }
-
+struct Split : SplitCursor<type> {
+  using SplitCursor<type>::SplitCursor;
   FATHOM_INLINE void unpack(int run, __m512i* w) const {
-    const uint8_t* high_block = head + Layout::kPanel.head_bytes + run * Layout::kHighBlockBytes;
-    const uint8_t* low_block = low + run * Layout::kSplit.low_block_bytes;
-    prefetch(high_block, Layout::kHighUnitBytes / Layout::kPanel.blocks(), high_ahead);
-    prefetch(low_block, Layout::kSplit.low_block_bytes, low_ahead);
-    join_pair<type, 0>(high_block, low_block, w);
-    join_pair<type, 1>(high_block, low_block, w);
-    join_pair<type, 2>(high_block, low_block, w);
-    join_pair<type, 3>(high_block, low_block, w);
-  }
-
-  FATHOM_INLINE void next_unit() {
-    head += Layout::kHighUnitBytes;
-    low += Layout::kPanel.blocks() * Layout::kSplit.low_block_bytes;
+    const auto at = this->block(run);
+    join_pair<type, 0>(at.high, at.low, w);
+    join_pair<type, 1>(at.high, at.low, w);
+    join_pair<type, 2>(at.high, at.low, w);
+    join_pair<type, 3>(at.high, at.low, w);
   }
 };
 

@@ -4,14 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 namespace fathom {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // How many of the guesses came true, from the first on.
 int32_t leading(std::span<const int32_t> guesses, std::span<const int32_t> truth) {
@@ -230,13 +225,13 @@ int32_t Decoder::choice_after(const Lane& lane, const StepResult& result, const 
 // ---- confirm -------------------------------------------------------------------------------------------------------
 
 Result<void> Decoder::confirm(std::span<Lane* const> lanes) {
-  gather(lanes);
   int32_t owed = 0;
   of_lanes_.clear();
   for (const Lane* lane : lanes) {
     owed += session_.owed(lane->sequence);
     of_lanes_.push_back(lane->sequence);
   }
+  gather(lanes, owed);
   if (rows_.empty() && (!verifies() || owed == 0)) {  // savings were asked for, and saved nothing
     for (Lane* lane : lanes) learn(*lane, 0, 0);
     return {};
@@ -259,10 +254,9 @@ Result<void> Decoder::confirm(std::span<Lane* const> lanes) {
 }
 
 // The certain row of each lane that owes nothing, its guesses behind it, and as much of the prompts as finds room.
-void Decoder::gather(std::span<Lane* const> lanes) {
+void Decoder::gather(std::span<Lane* const> lanes, int32_t owed) {
   rows_.clear();
-  auto room = static_cast<size_t>(session_.options().max_rows);
-  for (const Lane* lane : lanes) room -= static_cast<size_t>(session_.owed(lane->sequence));
+  const auto room = static_cast<size_t>(session_.options().max_rows - owed);
   const auto enter = [&](const Lane& lane, int32_t token, size_t i, bool logits) {
     const bool prompt = !lane.prompt.empty();
     rows_.push_back({.token = token,
@@ -319,8 +313,7 @@ Result<void> Decoder::read(Lane& lane, const StepResult& result) {
 }
 
 void Decoder::learn(Lane& lane, int32_t rows, double seconds) {
-  if (lane.entering > 0 || lane.fresh.empty()) return;
-  if (!verifies()) return;
+  if (!verifies() || lane.entering > 0 || lane.fresh.empty()) return;
   const std::span<const int32_t> fresh = lane.fresh;
   const bool own = lane.choice.own > 0;
   const auto drafted = own ? std::span<const int32_t>(lane.own)

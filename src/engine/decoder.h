@@ -6,6 +6,7 @@
 // Without kv(verify) there is nothing to draft, and a pass is a step. Next in the flow: decoder.cc.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -16,6 +17,11 @@
 #include "src/engine/writer.h"
 
 namespace fathom {
+
+using Clock = std::chrono::steady_clock;
+inline double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 /// Sums of what rows cost, over the rows that became part of the text at full depth.
 struct Ledger {
@@ -126,7 +132,7 @@ class Decoder {
   Result<void> confirm(std::span<Lane* const> lanes);
   Result<void> read(Lane& lane, const StepResult& result);
   int32_t choice_after(const Lane& lane, const StepResult& result, const RowResult& row) const;
-  void gather(std::span<Lane* const> lanes);
+  void gather(std::span<Lane* const> lanes, int32_t owed);
   void learn(Lane& lane, int32_t rows, double seconds);
 
   Session& session_;

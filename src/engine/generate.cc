@@ -4,16 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "src/engine/decoder.h"
 
 namespace fathom {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 Result<void> check_request(const Session& session, std::span<const int32_t> prompt, const GenerateOptions& options) {
   const ModelConfig& config = session.model().config();

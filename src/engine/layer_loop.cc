@@ -90,14 +90,9 @@ void LayerLoop::mark_cells(int32_t layer, std::span<const int32_t> write) {
   for (int32_t i : write) {
     RowState& r = row(i);
     const bool exact = r.exact && active.verdict(i) == Verdict::run && first_inexact(layer, r.sequence) > r.position;
-    if (r.exact && !exact && r.kept != nullptr) keep(r, i, layer - 1);
+    if (r.exact && !exact && r.kept != nullptr) r.owe(layer - 1, buffers.state(i));
     r.exact = exact;
   }
-}
-
-void LayerLoop::keep(RowState& row, int32_t i, int32_t layer) {
-  row.owes_from = layer;
-  std::copy_n(buffers.x + int64_t{i} * config.d_model, config.d_model, row.kept);
 }
 
 void LayerLoop::settle(int32_t layer) {
@@ -113,7 +108,7 @@ void LayerLoop::settle(int32_t layer) {
       owing.owes_from = -1;
     } else if (!goes && owing.owes_from < 0) {
       active.leave(index);
-      keep(owing, index, layer);
+      owing.owe(layer, buffers.state(index));
     }
   }
 }

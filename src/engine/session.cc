@@ -121,7 +121,8 @@ void Session::Impl::conclude(const Plan& plan) {
     if (row.settles == Settles::all || head_alone) row.owes_from = -1;
     if (row.owes_from < 0 && row.kept != nullptr && row.settles == Settles::nothing &&
         (plan.hot_tokens > 0 || !s.owing.empty())) {
-      owe_head(i);  // rows that owe are a sequence's last ones, so that all of them settle in one order
+      // The head is the last layer. Rows that owe are a sequence's last ones, so that all of them settle in one order.
+      row.owe(model.config().n_layers, buffers.state(static_cast<int64_t>(i)));
     }
     const bool owes = row.owes_from >= 0;
     results.push_back({.sequence = row.sequence,
@@ -146,12 +147,6 @@ void Session::Impl::conclude(const Plan& plan) {
     if (owes) s.owing.push_back(owing(row));
   }
   for (const RowState& row : rows) book(row.sequence, row.position);
-}
-
-// The head is the last layer: a row that ran all others may owe it.
-void Session::Impl::owe_head(size_t i) {
-  rows[i].owes_from = model.config().n_layers;
-  std::copy_n(buffers.x + static_cast<int64_t>(i) * model.config().d_model, model.config().d_model, rows[i].kept);
 }
 
 // A row as it enters a later step to go on from its last exact state.
@@ -215,7 +210,7 @@ void Session::Impl::say_uses(const Plan& plan) {
 
 HeadWay Session::Impl::way_of(const RowState& row, const Plan& plan) const {
   if (row.slot < 0) return HeadWay::none;
-  if (plan.hot_tokens > 0 && !plan.settles_all) return HeadWay::shortlist;
+  if (plan.defers()) return HeadWay::shortlist;
   if (!plan.screens) return HeadWay::whole;
   const auto reason = static_cast<int>(reports[static_cast<size_t>(row.slot)].full);
   return static_cast<HeadWay>(static_cast<int>(HeadWay::screened) + reason);
@@ -270,7 +265,7 @@ Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& pla
   const ModelConfig& config = model.config();
   boundary.begin(plan.settles_all ? PolicyRef{} : plan.policy, trace, config.n_layers, rows, history);
   LayerLoop loop{config, model.weights(), kernels, work, pool, cache, buffers, rows, inexact_from, active, boundary};
-  const bool defers = plan.hot_tokens > 0 && !plan.settles_all;
+  const bool defers = plan.defers();
   if (defers) loop.hot = &*hot;
   if (plan.screens && !defers) {
     loop.screen = &*screen;
@@ -295,10 +290,10 @@ Result<StepResult> Session::step(std::span<const Row> rows, PolicyRef policy, Tr
 
 Result<StepResult> Session::settle(std::span<const Row> rows, PolicyRef policy, Trace* trace,
                                    std::span<const int32_t> only) {
-  Impl::Plan plan{.policy = policy, .settles_all = true};
-  const Impl::Plan asked = impl_->plan(policy);
-  plan.hot_tokens = asked.hot_tokens;
-  plan.screens = asked.screens;
+  Impl::Plan plan = impl_->plan(policy);
+  plan.kv = KvMode::fill;  // full depth leaves nothing owed
+  plan.max_owing = 0;
+  plan.settles_all = true;
   plan.only = only;
   return impl_->run(rows, plan, trace);
 }

@@ -51,6 +51,9 @@ struct Session::Impl {
     bool screens = false;                // the head's bounds rule tokens out
     std::span<const int32_t> only = {};  // sequences that settle; empty: all
     bool settles_all = false;  // every row that owes runs to full depth and predicts; the policy decides nothing
+
+    /// Rows answer from the shortlist.
+    bool defers() const { return hot_tokens > 0 && !settles_all; }
   };
 
   Model model;
@@ -96,7 +99,6 @@ struct Session::Impl {
   void say_uses(const Plan& plan);
   HeadWay way_of(const RowState& row, const Plan& plan) const;
   void watch_head();
-  void owe_head(size_t i);
   static RowState owing(const RowState& row);
   void book(int32_t sequence_idx, int32_t position);
 };

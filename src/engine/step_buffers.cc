@@ -75,6 +75,7 @@ Result<StepBuffers> StepBuffers::make(const ModelConfig& config, int32_t max_row
   b.rope = RopeTables(config);
   b.max_logit_rows = max_logit_rows;
   b.vocab = config.vocab;
+  b.d_model = config.d_model;
   return b;
 }
 

@@ -47,6 +47,11 @@ struct RowState {
   float* kept = nullptr;   // [d] where its last exact state is kept; null where it may owe nothing
   int32_t owes_from = -1;  // layers of which that is the state; -1: it owes nothing
 
+  /// Keeps its state, with `layers` exact layers behind it: it owes those above.
+  void owe(int32_t layers, std::span<const float> now) {
+    owes_from = layers;
+    std::copy(now.begin(), now.end(), kept);
+  }
   void ran_half(double cost) {
     half_layers += 1;
     macs += cost;

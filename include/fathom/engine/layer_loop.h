@@ -69,7 +69,7 @@ struct LayerLoop {
                        .scale = config.embedding_scale,
                        .dst = buffers.x});
     for (size_t i = 0; i < rows.size(); ++i) {
-      if (rows[i].from > 0) std::copy_n(rows[i].state, config.d_model, buffers.x + int64_t(i) * config.d_model);
+      if (rows[i].from > 0) std::copy_n(rows[i].state, config.d_model, buffers.state(int64_t(i)).data());
     }
   }
 
@@ -164,7 +164,6 @@ struct LayerLoop {
   void rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin);
   void write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write);  // k, v -> cache
   void mark_cells(int32_t layer, std::span<const int32_t> write);  // provenance, debts, and fills as work
-  void keep(RowState& row, int32_t i, int32_t layer);              // its state, of which `layer` layers are exact
   void settle(int32_t layer);  // rows that owe the layers above join where their sequence goes on, and leave where not
   void add_to_state(std::span<const int32_t> which, const float* after_norm);  // x[which] += projected
 };

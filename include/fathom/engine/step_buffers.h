@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "fathom/core/result.h"
@@ -52,7 +53,10 @@ struct StepBuffers {
   AttentionPlan attention;
   RopeTables rope;
   int32_t max_logit_rows = 0;
-  int64_t vocab = 0;
+  int64_t vocab = 0, d_model = 0;
+
+  /// The state of a row.
+  std::span<float> state(int64_t row) const { return {x + row * d_model, static_cast<size_t>(d_model)}; }
 
  private:
   Buffer memory_, answers_memory_, kept_memory_;
