@@ -128,11 +128,13 @@ void Decoder::choose(std::span<Lane* const> lanes) {
       continue;
     }
     if (verifies()) {
+      if (!costs_) costs_ = session_.pass_costs(policy_);
       const auto most = std::min<int64_t>({settings_.kv_max_rows, room, lane->writer.room(), share});
       lane->offer = {.max_rows = std::max(1, static_cast<int32_t>(most)),
                      .saves = saves_,
                      .other_rows = other_rows,
-                     .context = position};
+                     .context = position,
+                     .costs = &*costs_};
       choose(*lane);
     }
     other_rows += std::max(1, lane->choice.own + lane->choice.source);

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -139,6 +140,7 @@ class Decoder {
   const Policy& policy_;
   Settings settings_;
   bool saves_;
+  std::optional<PassCosts> costs_;  // once a text is written
   Trace* trace_;
   std::vector<Row> rows_;
   std::vector<const RowResult*> of_lane_;

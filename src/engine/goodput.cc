@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "fathom/engine/draft.h"
 #include "src/engine/guess_rate.h"
@@ -17,10 +18,10 @@ constexpr double kLeave = 1.01;        // gain below which it ends
 constexpr double kChange = 1.03;       // gain over the present way of drafting for the other one
 constexpr double kHopeful = 0.5;       // rate of guesses of which nothing is known
 constexpr double kPrior = 3;           // guesses that what is known of other classes is worth
-constexpr double kOwnHopeful = 0.8;    // the same for rows under savings, which are seen only where they are drafted,
-constexpr double kOwnPrior = 3;        // so that one failure must not end them
+constexpr double kOwnHopeful = 0.8;    // the same for rows under savings, most of which are seen only where they are
+constexpr double kOwnPrior = 3;        // drafted, so that one failure must not end them
 constexpr int32_t kFirstPasses = 3;    // passes without drafts at first: one slow pass is not the machine's speed
-constexpr int32_t kOwnTries = 2;       // of drafting under savings at the start, whatever is expected of it
+constexpr int32_t kOwnTries = 2;       // of drafting under savings of which nothing is known, at the start
 constexpr double kProbeShare = 0.003;  // of the tokens that trying it again may cost,
 constexpr double kCheapest = 0.1;      // which is thought to be so many at least
 constexpr int32_t kRefresh = 128;      // passes with drafts after which one is run without
@@ -55,6 +56,7 @@ class Goodput final : public DraftChooser {
   bool probes_own(const Plan& own, double present) const;
   double others(const DraftOffer& offer) const { return offer.other_rows * yield_; }
 
+  std::optional<PassCosts> costs_;  // of the first offer
   PassTimes times_;
   Rates all_;
   std::array<Rates, kDraftClasses> classes_;
@@ -110,8 +112,12 @@ bool Goodput::probes_own(const Plan& own, double present) const {
 }
 
 DraftChoice Goodput::choose(const DraftOffer& offer) {
+  if (!costs_) {
+    costs_ = offer.costs != nullptr ? *offer.costs : PassCosts{};
+    times_ = PassTimes(*costs_);
+  }
   if (offer.max_rows < 2 || times_.confirmed() < kFirstPasses) return {};
-  if (offer.saves && own_tries_ < kOwnTries) return {.own = 2};
+  if (offer.saves && own_tries_ < kOwnTries && !costs_->own_measured) return {.own = 2};
   const Plan plain = plan_plain(offer), source = plan_source(offer), own = plan_own(offer);
   Mode& mode = modes_[source.rows > 0 ? class_of(offer) : kDraftClasses];
   const double by_source = source.goodput / (mode == Mode::source ? kLeave : mode == Mode::own ? kChange : kEnter);

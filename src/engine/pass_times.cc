@@ -18,20 +18,6 @@ constexpr double kSlow = 0.3;          // log; what is slower by more is not bel
 constexpr double kFast = 0.25;         // log; what is faster than thought by more shows that the thought was wrong
 constexpr double kFastGain = 0.7;
 
-// Full-depth passes of a good machine in units of one row: rows are nearly free until products are bound by arithmetic.
-double expected(int32_t rows) {
-  constexpr struct { double rows, cost; } kKnots[] = {{1, 1}, {2, 1.03}, {4, 1.1}, {8, 1.5}, {16, 2.6}};
-  const double n = std::max(rows, 1);
-  size_t i = 1;
-  while (i + 1 < std::size(kKnots) && n > kKnots[i].rows) ++i;
-  const auto& a = kKnots[i - 1];
-  const auto& b = kKnots[i];
-  return a.cost + (b.cost - a.cost) * (n - a.rows) / (b.rows - a.rows);
-}
-
-constexpr double kOwn = 0.3;     // of a pass of one row: what a row under savings might cost before one was measured
-constexpr double kSettle = 0.7;  // of a pass at full depth: likewise a settling one
-
 bool usable(double seconds) { return std::isfinite(seconds) && seconds > 0; }
 
 }  // namespace
@@ -60,9 +46,9 @@ double PassTimes::confirm(int32_t rows) const {
   return std::max(1.0, expected(rows) * std::exp(confirm_.log_factor(rows)));
 }
 
-double PassTimes::settle(int32_t rows) const { return kSettle * expected(rows) * std::exp(settle_.log_factor(rows)); }
+double PassTimes::settle(int32_t rows) const { return expected_settle(rows) * std::exp(settle_.log_factor(rows)); }
 
-double PassTimes::own() const { return kOwn * std::exp(own_.log); }
+double PassTimes::own() const { return costs_.own * std::exp(own_.log); }
 
 void PassTimes::learn_confirm(int32_t rows, double seconds) {
   if (!usable(seconds) || rows < 1) return;
@@ -82,7 +68,7 @@ void PassTimes::learn_confirm(int32_t rows, double seconds) {
 }
 
 void PassTimes::learn_own(double seconds) {
-  if (usable(seconds) && confirmed_ > 0) learn(own_, std::log(kOwn), std::log(seconds));
+  if (usable(seconds) && confirmed_ > 0) learn(own_, std::log(costs_.own), std::log(seconds));
 }
 
 void PassTimes::learn_settle(int32_t rows, double seconds) {
@@ -90,7 +76,7 @@ void PassTimes::learn_settle(int32_t rows, double seconds) {
   fade();
   Factor& factor = settle_.factors[static_cast<size_t>(std::min(rows, kMaxRows))];
   if (factor.weight < kKnown) factor.log = settle_.log_factor(rows);
-  learn(factor, std::log(kSettle * expected(rows)), std::log(seconds));
+  learn(factor, std::log(expected_settle(rows)), std::log(seconds));
 }
 
 bool PassTimes::Factor::believes(double surprise) {

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 
+#include "fathom/engine/pass_costs.h"
+
 namespace fathom {
 
 /// Cost of passes by rows, learned from their seconds: a common level times a shape. A machine that becomes slower, a
@@ -11,6 +13,9 @@ namespace fathom {
 /// One slow pass says little (the machine may have been busy), one fast pass much.
 class PassTimes {
  public:
+  /// What is believed before it is measured.
+  explicit PassTimes(const PassCosts& costs = {}) : costs_(costs) {}
+
   /// A pass at full depth. Seconds that are not positive and finite are not heard.
   void learn_confirm(int32_t rows, double seconds);
 
@@ -41,10 +46,13 @@ class PassTimes {
     double log_factor(int32_t rows) const;
   };
 
+  double expected(int32_t rows) const { return PassCosts::at(costs_.confirm, rows); }
+  double expected_settle(int32_t rows) const { return PassCosts::at(costs_.settle, rows); }
   void learn(Factor& factor, double log_expected, double log_seconds);
   void move_level(double surprise);
   void fade();
 
+  PassCosts costs_;
   int64_t confirmed_ = 0;
   double level_ = 0;  // log seconds of a pass of one row
   Shape confirm_, settle_;

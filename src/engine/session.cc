@@ -257,6 +257,10 @@ void Session::Impl::tell(Trace& trace) {
   trace.rows(traced);
 }
 
+LayerLoop Session::Impl::loop() {
+  return {model.config(), model.weights(), kernels, work, pool, cache, buffers, rows, inexact_from, active, boundary};
+}
+
 Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& plan, Trace* trace) {
   FATHOM_TRY(check(step));
   if (!plan.settles_all && reads(plan.policy, kExitSignals)) FATHOM_TRY(buffers.make_answers());
@@ -264,7 +268,7 @@ Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& pla
   if (trace != nullptr) tell(*trace);
   const ModelConfig& config = model.config();
   boundary.begin(plan.settles_all ? PolicyRef{} : plan.policy, trace, config.n_layers, rows, history);
-  LayerLoop loop{config, model.weights(), kernels, work, pool, cache, buffers, rows, inexact_from, active, boundary};
+  LayerLoop loop = this->loop();
   const bool defers = plan.defers();
   if (defers) loop.hot = &*hot;
   if (plan.screens && !defers) {
@@ -302,6 +306,15 @@ void Session::expect(int32_t sequence, const SampleOptions* options, int64_t num
   FATHOM_ASSERT(0 <= sequence && sequence < impl_->options.max_sequences);
   impl_->sequence(sequence).sampling = options;
   impl_->sequence(sequence).number = number;
+}
+
+PassCosts Session::pass_costs(const Policy& policy) {
+  Impl& s = *impl_;
+  if (!s.row_costs) {
+    LayerLoop loop = s.loop();
+    s.row_costs = RowCosts::measure(loop, std::min(s.options.max_rows, s.options.max_logit_rows));
+  }
+  return s.row_costs->passes(policy.is_full_depth() ? policy.settings().hot_tokens : 0, s.model.config().vocab);
 }
 
 bool Session::was_listed(int32_t token) const noexcept {

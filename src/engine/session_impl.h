@@ -11,6 +11,7 @@
 #include "fathom/engine/layer_loop.h"
 #include "fathom/engine/session.h"
 #include "fathom/head/screened_head.h"
+#include "src/engine/row_costs.h"
 
 namespace fathom {
 
@@ -67,6 +68,7 @@ struct Session::Impl {
   Boundary boundary;
   std::optional<HotHead> hot;  // once a policy has asked for it
   std::optional<ScreenedHead> screen;
+  std::optional<RowCosts> row_costs;
   std::vector<LogitUse> uses;         // [rows with logits]
   std::vector<ScreenReport> reports;  // [rows with logits]
   std::vector<Sequence> sequences;
@@ -84,6 +86,7 @@ struct Session::Impl {
     return {buffers.logits + slot * width, static_cast<size_t>(width)};
   }
   Sequence& sequence(int32_t i) { return sequences[static_cast<size_t>(i)]; }
+  LayerLoop loop();
   Result<void> check(std::span<const Row> step) const;
   Plan plan(PolicyRef policy) const;
   Result<void> admit(std::span<const Row> step, const Plan& plan);

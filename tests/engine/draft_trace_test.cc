@@ -90,8 +90,10 @@ TEST(DraftTrace, SaysHowTheHeadWasRead) {
     const std::string path = ::testing::TempDir() + "/head.trace";
     Trace trace = Trace::create(path, {.policy = text, .run_json = "{}", .n_layers = 4}).value();
     const Policy policy = Policy::parse(text).value();
+    Dice dice(7);
     GenerateOptions options{.max_new_tokens = 20, .policy = policy, .trace = &trace};
     options.sample = sample;
+    options.draft_chooser = &dice;
     generate(session, random_ids(8, 4096, 7), options).value();
     trace.finish().value();
     std::set<HeadWay> seen;

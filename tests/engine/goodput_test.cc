@@ -291,6 +291,37 @@ TEST(Goodput, DraftsUnderSavingsWhereThatIsBest) {
   }
 }
 
+// A shortlist is watched for nothing: where it was measured that a row under it costs nearly a pass, none is tried
+// before its guesses are known to be good.
+TEST(Goodput, SavingsThatWereMeasuredAreNotTriedInVain) {
+  const PassCosts costs{
+      .confirm = {1, 1.1, 1.5, 2.5, 5}, .settle = {.2, .22, .3, .5, 1}, .own = .82, .own_measured = true};
+  for (const double rate : {.3, .6, .99}) {
+    const auto chooser = goodput_chooser();
+    std::mt19937 random(5);
+    int32_t tried = 0;
+    for (int i = 0; i < 200; ++i) {
+      DraftOutcome o;
+      o.offer = {.max_rows = 16, .saves = true, .costs = &costs};
+      o.choice = chooser->choose(o.offer);
+      const auto right = [&] { return static_cast<double>(random()) < rate * 4294967296.0; };
+      tried += o.choice.own > 0;
+      o.rows = std::max(1, o.choice.own);
+      o.drafted = std::max(0, o.choice.own - 1);
+      while (o.accepted < o.drafted && right()) ++o.accepted;
+      o.own_would_match = o.choice.own > 0 ? -1 : right();
+      o.own_seconds = 0.01 * costs.own * o.choice.own;
+      o.seconds = 0.01 * PassCosts::at(o.choice.own > 0 ? costs.settle : costs.confirm, o.rows);
+      chooser->learn(o);
+    }
+    if (rate < .9) {
+      EXPECT_LE(tried, 4) << "rate " << rate;  // a run of right guesses may be luck
+    } else {
+      EXPECT_GE(tried, 20) << "rate " << rate;
+    }
+  }
+}
+
 TEST(Goodput, RowsOfOtherSequencesMakeDraftsDearer) {
   for (const Machine* machine : kMachines) {
     for (const int32_t others : {1, 3, 7}) {

@@ -5,7 +5,9 @@
 
 #include <cmath>
 
+#include "fathom/engine/session.h"
 #include "src/engine/guess_rate.h"
+#include "tests/support/tiny_model.h"
 
 namespace fathom {
 namespace {
@@ -19,6 +21,33 @@ TEST(PassTimes, BeforeAnythingIsMeasuredRowsAreNearlyFree) {
     EXPECT_LT(times.confirm(n), times.confirm(n + 1));
     EXPECT_LT(times.settle(n), times.settle(n + 1));
   }
+}
+
+TEST(PassTimes, BeginsWithTheCostsItIsGiven) {
+  const PassTimes times({.confirm = {1, 1.2, 1.8, 3.3, 6.6}, .settle = {.2, .25, .3, .5, 1}, .own = .85});
+  EXPECT_DOUBLE_EQ(times.confirm(4), 1.8);
+  EXPECT_DOUBLE_EQ(times.confirm(6), 2.55);
+  EXPECT_DOUBLE_EQ(times.confirm(32), 13.2);  // by the last slope
+  EXPECT_DOUBLE_EQ(times.settle(2), .25);
+  EXPECT_DOUBLE_EQ(times.own(), .85);
+}
+
+TEST(PassCosts, OfASessionAreThoseOfItsModel) {
+  Session session =
+      Session::make(testing::tiny_model({.vocab = 4096, .type = DType::q8_0}), {.max_tokens = 16}).value();
+  const PassCosts deferred = session.pass_costs(Policy::parse("defer_head(hot=64) | kv(verify)").value());
+  EXPECT_TRUE(deferred.own_measured);
+  EXPECT_DOUBLE_EQ(deferred.confirm[0], 1);
+  for (size_t i = 1; i < PassCosts::kRows.size(); ++i) {
+    EXPECT_GE(deferred.confirm[i], deferred.confirm[i - 1]) << PassCosts::kRows[i] << " rows";
+    EXPECT_GE(deferred.settle[i], deferred.settle[i - 1]) << PassCosts::kRows[i] << " rows";
+  }
+  EXPECT_GT(deferred.own, 0);
+  EXPECT_LT(deferred.own, 1);
+  EXPECT_GT(deferred.own + deferred.settle[0], 1) << "a drafted row reads the layers and the shortlist";
+  const PassCosts exits = session.pass_costs(Policy::parse("exit_at(2) | kv(verify)").value());
+  EXPECT_FALSE(exits.own_measured) << "what an exit saves is not known before it is tried";
+  EXPECT_EQ(exits.confirm, deferred.confirm) << "measured once";
 }
 
 TEST(PassTimes, WhatIsMeasuredCorrectsWhatLiesNearIt) {

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "fathom/core/macros.h"
+#include "fathom/engine/pass_costs.h"
 
 namespace fathom {
 
@@ -47,6 +48,7 @@ struct DraftOffer {
   int32_t confidence = 0;  // the source's class
   int32_t other_rows = 0;  // rows of other sequences in the same pass
   int32_t context = 0;     // cells of the sequence
+  const PassCosts* costs = nullptr;  // what passes cost, where that was measured; valid for the call
 };
 
 /// What it does. At most one of the two is above 0; both 0: one row at full depth.
@@ -89,9 +91,10 @@ class FATHOM_API DraftChooser {
 FATHOM_API std::unique_ptr<DraftSource> ngram_draft();
 
 /// Maximises expected tokens a second: measured times of passes by rows, acceptance by source and class. What loses is
-/// off within 16 tokens; a source that is off is watched for nothing, as its guesses are compared with what comes.
-/// Drafts under savings cannot be watched: twice at the start and then for at most half a percent of the time they are
-/// tried. The first three passes draft nothing, so that one row's time is known. One chooser serves one session.
+/// off within 16 tokens; a source or a shortlist that is off is watched for nothing, as its guesses are compared with
+/// what comes. Drafts under other savings cannot be watched: twice at the start and then for at most half a percent of
+/// the time they are tried. The first three passes draft nothing, so that one row's time is known. What more rows cost
+/// is what the first offer says until passes show it. One chooser serves one session.
 ///   cost     a few microseconds for each sequence and pass
 FATHOM_API std::unique_ptr<DraftChooser> goodput_chooser();
 

@@ -9,6 +9,7 @@
 #include "fathom/cache/kv_cache.h"
 #include "fathom/core/result.h"
 #include "fathom/core/tensor.h"
+#include "fathom/engine/pass_costs.h"
 #include "fathom/head/head_way.h"
 #include "fathom/model/model.h"
 #include "fathom/policy/policy.h"
@@ -95,6 +96,10 @@ class FATHOM_API Session {
 
   /// Whether the shortlist of defer_head held a token before the last step: a guess from it would then have been right.
   bool was_listed(int32_t token) const noexcept;
+
+  /// What passes under a policy cost by rows, timed on the model's own weights when it is asked first.
+  ///   cost     the first time about one pass; what the last step returned is overwritten
+  PassCosts pass_costs(const Policy& policy);
 
   /// Rows of a sequence that owe layers: its last ones.
   int32_t owed(int32_t sequence = 0) const noexcept;
