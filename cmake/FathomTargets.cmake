@@ -20,7 +20,8 @@ function(fathom_library_settings target)
     PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target}
     PUBLIC Threads::Threads
-    PRIVATE $<BUILD_INTERFACE:fathom_warnings> $<BUILD_INTERFACE:nlohmann_json::nlohmann_json> hwy::hwy fmt::fmt
+    PRIVATE $<BUILD_INTERFACE:fathom_warnings> $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>
+            $<BUILD_INTERFACE:Eigen3::Eigen> $<BUILD_INTERFACE:Boost::headers> hwy::hwy fmt::fmt OpenSSL::Crypto
             PkgConfig::pcre2 PkgConfig::utf8proc PkgConfig::xxhash)
   # Products are fused where the source says so (std::fma, MulAdd) and nowhere else: bits must not depend on the compiler's taste.
   target_compile_options(${target} PRIVATE -ffp-contract=off)

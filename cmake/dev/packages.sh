@@ -6,7 +6,7 @@ packages_for() {
     build)
       echo g++ cmake ninja-build pkg-config ccache python3 python3-pip ca-certificates libhwy-dev libfmt-dev \
         nlohmann-json3-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcli11-dev libspdlog-dev libgtest-dev \
-        librapidcheck-dev libbenchmark-dev
+        librapidcheck-dev libbenchmark-dev libeigen3-dev libboost-dev libssl-dev
       ;;
     test) echo clang clang-format libclang-rt-14-dev shellcheck ;;
     style) echo clang-format clang-tidy shellcheck ;;
