@@ -77,7 +77,6 @@ TEST(FitTemperatures, TheGridLosesLittleAgainstWholeLogits) {
       const Rows rows(400, planted, shape, 7);
       const TemperatureFit fit = fit_temperatures({.target = rows.target, .lse = rows.lse}).value()[0];
       const double best = rows.best();
-      RecordProperty("ratio", std::to_string(fit.temperature / best));
       EXPECT_NEAR(fit.temperature / best, 1, 0.02) << static_cast<int>(shape) << " planted " << planted;
       EXPECT_NEAR(fit.nll_after, rows.nll(fit.temperature), 0.002) << static_cast<int>(shape) << " planted " << planted;
       EXPECT_NEAR(fit.nll_before, rows.nll(1), 1e-5);

@@ -33,8 +33,9 @@ struct TemperatureFit {
 
 /// For each cell the temperature of least mean negative log-likelihood. A row's loss at beta is lse(beta) - beta *
 /// target, so a cell's mean is known at the grid; between its points it is a cubic spline in log beta ("not a knot" at
-/// the ends), whose minimum is exact. Interpolation error: below 2 % in T and 0.002 nats in the loss for logits that
-/// are normal, heavy-tailed or dominated by one token, at the default grid (tests/calibrate/temperature_test.cc).
+/// the ends), whose minimum is exact. Interpolation errors seen at the default grid
+/// (tests/calibrate/temperature_test.cc; logits normal, heavy-tailed, dominated by one token): in T 0.13 % between 0.45
+/// and 1.7, 1.3 % at 3.3; in the loss 0.0009 nats.
 ///   n_cells  cells to fit; one without rows keeps T = 1
 ///   errors   argument: a value that is not finite (by row and column), a grid that is not as above, a cell outside
 ///            [0, n_cells), a row whose lse is below its own target's term; shape: sizes that do not fit
