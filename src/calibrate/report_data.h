@@ -1,0 +1,183 @@
+// The numbers of a calibration report, read from JSON and checked. Field names are those of docs/schema/report.json.
+// Next: report_data.cc.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "fathom/core/result.h"
+
+namespace fathom::report {
+
+using Share = std::optional<double>;  // in [0, 1]; null: not measured
+using Count = std::optional<int64_t>;
+using Matrix = std::vector<std::vector<std::optional<double>>>;
+
+struct Model {
+  std::string name, file, sha256, numerics;
+  int32_t layers = 0;
+  Count d_model, vocab;
+};
+
+struct Run {
+  std::string command, library, seed;
+  Share risk, confidence;
+  Count pieces_tokens;
+};
+
+struct Promise {
+  std::string sentence, policy;
+  bool certified = false, lossless = false;
+};
+
+struct Group {
+  std::string name;
+  Count documents, fit, choose, report, missing;
+};
+
+struct Ratio {
+  double ratio = 1, low = 1, high = 1;
+};
+
+/// How often a setting disagrees with full depth in one group.
+struct Disagreement {
+  std::string name;
+  Share mean, upper, held_out;
+  Count pieces;
+};
+
+struct Candidate {
+  std::string policy, mechanism;
+  std::optional<double> parameter, work, mean_depth;
+  bool chosen = false, certified = false;
+  std::optional<double> ms_full, ms_lossless, ms_policy;
+  std::optional<Ratio> over_full, over_lossless;
+  std::vector<Disagreement> groups;
+
+  /// The largest upper bound of its groups; null: none has one.
+  Share worst_upper() const;
+};
+
+struct GroupValue {
+  std::string name;
+  double value = 0;
+};
+
+struct Ceiling {
+  std::string what, note;
+  std::vector<GroupValue> groups;  // work
+};
+
+struct SignalQuality {
+  std::string name;
+  std::optional<int64_t> layer;
+  Share auc;
+  std::optional<double> work;
+  std::vector<GroupValue> groups;  // AUC
+};
+
+struct Bin {
+  double p = 0, agreed = 0, n = 0;
+};
+
+struct Reliability {
+  int64_t layer = 0;
+  std::string group;
+  std::optional<double> temperature, ece_before, ece_after;
+  std::vector<Bin> before, after;
+};
+
+struct LayerUtility {
+  std::vector<std::string> parts;
+  struct OfGroup {
+    std::string name;
+    Matrix disagreement;  // [parts, layers]
+  };
+  std::vector<OfGroup> groups;
+};
+
+struct ExitDepth {
+  int64_t layers = 0;
+  struct OfGroup {
+    std::string name;
+    std::vector<double> counts;  // [layers]
+  };
+  struct Position {
+    double from = 0, to = 0, mean_depth = 0;
+  };
+  struct TokenClass {
+    std::string name;
+    double mean_depth = 0;
+    Count n;
+  };
+  std::vector<OfGroup> groups;
+  std::vector<Position> positions;
+  std::vector<TokenClass> token_classes;
+};
+
+struct Continuations {
+  std::string name;
+  Count n, tokens;
+  Share whole_equal;
+  std::optional<double> median_first_difference;
+};
+
+struct Attention {
+  int64_t layer = 0;
+  std::vector<std::pair<int64_t, double>> to;  // token, weight; largest first, at most kAttended
+};
+inline constexpr size_t kAttended = 12;
+
+struct Token {
+  std::string text;
+  std::optional<double> depth, threshold;
+  std::vector<std::pair<std::string, double>> signals;
+  std::optional<std::string> full_text;
+  Share full_p;
+  std::optional<bool> agrees;
+  std::vector<Attention> attention;
+};
+
+struct Passage {
+  std::string group;
+  std::vector<Token> tokens;
+};
+
+struct NoGo {
+  std::string mechanism, ceiling, tried, decided_by, reason;
+};
+
+struct Reproduce {
+  std::string command;
+  std::vector<std::pair<std::string, std::string>> splits, fingerprints;
+};
+
+struct Report {
+  Model model;
+  std::string machine;
+  Run run;
+  Promise promise;
+  std::vector<Group> groups;
+  std::vector<Candidate> candidates;
+  std::vector<Ceiling> ceilings;
+  std::vector<SignalQuality> signals;
+  std::vector<Reliability> reliability;
+  LayerUtility layer_utility;
+  Matrix head_utility;  // [layers, heads]
+  ExitDepth exit_depth;
+  std::vector<Continuations> continuations;
+  std::vector<Passage> passages;
+  std::vector<NoGo> nogo;
+  Reproduce reproduce;
+
+  const Candidate* chosen() const;
+};
+
+///   errors   those of report_html()
+Result<Report> read_report(std::string_view json);
+
+}  // namespace fathom::report
