@@ -67,6 +67,8 @@ Result<std::string> read_all(int fd, const std::string& name) {
   }
 }
 
+}  // namespace
+
 Result<std::string> read_file(const std::string& path) {
   if (path == "-") return read_all(STDIN_FILENO, "standard input");
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -75,8 +77,6 @@ Result<std::string> read_file(const std::string& path) {
   close(fd);
   return text;
 }
-
-}  // namespace
 
 void add_model_options(CLI::App& verb, ModelArgs& args, bool required) {
   auto* model = verb.add_option("-m,--model", args.model, "GGUF file, or a name that ./dev model knows");

@@ -35,6 +35,7 @@ Command add_info(CLI::App& app);
 Command add_tokenize(CLI::App& app);
 Command add_perplexity(CLI::App& app);
 Command add_replay(CLI::App& app);
+Command add_report(CLI::App& app);
 
 // ---- the model ---------------------------------------------------------------------------------------------------
 
@@ -78,6 +79,10 @@ void add_file_option(CLI::App& verb, TextArgs& args);
 /// The text of -p or -f, byte for byte; "-" is standard input.
 ///   errors   argument: neither is given, or the text is empty; file: what the system says; capacity: over 256 MiB
 Result<std::string> read_text(const TextArgs& args);
+
+/// A whole file, byte for byte; "-" is standard input.
+///   errors   file: what the system says; capacity: over 256 MiB
+Result<std::string> read_file(const std::string& path);
 
 // ---- results out --------------------------------------------------------------------------------------------------
 

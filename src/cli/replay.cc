@@ -1,5 +1,5 @@
 // `fathom replay`: what another policy would have decided in a recorded run, or whether the run can be had again, bit
-// for bit. Last of the verbs.
+// for bit. Next: report.cc.
 #include "fathom/trace/replay.h"
 
 #include <fmt/format.h>
