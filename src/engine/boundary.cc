@@ -31,9 +31,12 @@ void Boundary::begin(PolicyRef policy, Trace* trace, int32_t n_layers, std::span
   for (const RowState& row : rows) has_kind_[static_cast<int>(row.kind)] |= row.asks;
 }
 
-SignalSet Boundary::wanted(int32_t layer, RowKind kind) const {
+// Where nothing was fitted, nobody can say how likely an answer is full depth's, and it is not computed for that.
+SignalSet Boundary::wanted(const LayerLoop& loop, int32_t layer, RowKind kind) const {
   if (layer >= n_layers_ || !has_kind_[static_cast<int>(kind)]) return {};
-  return policy_.table->reads(policy_.self, layer, n_layers_, kind);
+  SignalSet signals = policy_.table->reads(policy_.self, layer, n_layers_, kind);
+  if (loop.fitted == nullptr || loop.fitted->at(layer) == nullptr) signals.bits &= ~SignalSet(Signal::agreement).bits;
+  return signals;
 }
 
 void Boundary::before_half(LayerLoop& loop, Half half) {
@@ -66,16 +69,17 @@ void Boundary::compare(LayerLoop& loop, const float* before) {
 void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
   checked_.clear();
   for (int32_t r : asking_) {
-    if (wanted(layer, loop.row(r).kind).any(kExitSignals)) checked_.push_back(r);
+    if (wanted(loop, layer, loop.row(r).kind).any(kExitSignals)) checked_.push_back(r);
   }
   LogitStats* stats = loop.buffers.stats;
-  loop.answer(checked_, stats);
+  loop.answer(checked_, layer, stats);
+  const ExitHeads::Exit* const exit = loop.fitted != nullptr ? loop.fitted->at(layer) : nullptr;
   for (int32_t r : checked_) {
     RowState& row = loop.row(r);
     Step& step = steps_[static_cast<size_t>(r)];
     const float first = std::exp(stats->max - stats->log_sum);
     row.checked_at = layer;
-    if (wanted(layer, row.kind).has(Signal::agreeing)) {
+    if (wanted(loop, layer, row.kind).has(Signal::agreeing)) {
       row.agreeing = stats->argmax == row.last_answer ? row.agreeing + 1 : 1;
       row.last_answer = stats->argmax;
     }
@@ -83,6 +87,7 @@ void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
     set(step, Signal::exit_margin, first - std::exp(stats->second - stats->log_sum));
     set(step, Signal::exit_entropy, stats->entropy);
     set(step, Signal::agreeing, static_cast<float>(row.agreeing));
+    if (exit != nullptr) set(step, Signal::agreement, exit->agreement_of(*stats, loop.group));
     ++stats;
   }
 }
@@ -109,9 +114,9 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
   for (int32_t r : loop.active.running()) {
     if (loop.row(r).asks) asking_.push_back(r);
   }
-  const SignalSet wants[2] = {wanted(layer, RowKind::prompt), wanted(layer, RowKind::generated)};
+  const SignalSet wants[2] = {wanted(loop, layer, RowKind::prompt), wanted(loop, layer, RowKind::generated)};
   const SignalSet computed = wants[0] | wants[1];
-  next_ = wanted(layer + 1, RowKind::prompt) | wanted(layer + 1, RowKind::generated);
+  next_ = wanted(loop, layer + 1, RowKind::prompt) | wanted(loop, layer + 1, RowKind::generated);
   if (asking_.empty()) return;
 
   if (layer > 0 && computed.any(kExitSignals)) check_answers(loop, layer);
@@ -148,6 +153,7 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
     RowState& row = loop.row(asking_[i]);
     loop.active.set(asking_[i], said_[i].verdict);
     row.answered = exits(said_[i].verdict) && row.checked_at == layer && layer > 0;
+    if (exits(said_[i].verdict)) row.left_at = layer;
   }
   const bool telling = any_saving || !computed.empty() || policy_.table->sequential(policy_.self);
   if (trace_ != nullptr && telling) trace_->boundary(wants, sequences_, asked_, said_);

@@ -17,6 +17,31 @@ void LayerLoop::norm_rows(std::span<const int32_t> which, const float* weight) {
                     .dst = buffers.normed});
 }
 
+// Logits are linear in what is normed: a temperature divides it.
+void LayerLoop::norm_exits(std::span<const int32_t> which, const ExitHeads::Exit& exit) {
+  const int64_t n = std::ssize(which), d = config.d_model;
+  float* const states = buffers.gate;  // [n, d] fits: ExitHeads asks for feed_forward >= d
+  for (int64_t i = 0; i < n; ++i) {
+    const auto state = buffers.state(which[static_cast<size_t>(i)]);
+    std::copy(state.begin(), state.end(), states + i * d);
+  }
+  if (!exit.translator.empty()) {
+    const LinearJob job[] = {{&exit.translator, n, buffers.up, d}};
+    product(states, d, job);
+    for (int64_t i = 0; i < n * d; ++i) states[i] += buffers.up[i];
+  }
+  run_rows(pool, kernels.norm, n, d,
+           NormArgs{.src = states,
+                    .index = nullptr,
+                    .cols = d,
+                    .weight = weights.final_norm,
+                    .eps = config.norm_eps,
+                    .dst = buffers.normed});
+  const float scale = 1 / exit.temperatures[static_cast<size_t>(group)];
+  for (int64_t i = 0; i < n * d; ++i) buffers.normed[i] *= scale;
+  for (const int32_t r : which) row(r).macs += exit.translator.empty() ? 0 : double(d) * double(d);
+}
+
 void LayerLoop::norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight) {
   run_rows(
       pool, kernels.norm, n_heads, head_dim,
@@ -120,7 +145,8 @@ void LayerLoop::add_to_state(std::span<const int32_t> which, const float* after_
            AddArgs{.y = buffers.projected, .index = which.data(), .cols = config.d_model, .x = buffers.x});
 }
 
-void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {
+void LayerLoop::answer(std::span<const int32_t> which, int32_t layer, LogitStats* stats) {
+  const ExitHeads::Exit* const exit = fitted != nullptr ? fitted->at(layer) : nullptr;
   const Linear& weight = hot != nullptr ? hot->packed(pool) : weights.head;
   const int64_t vocab = weight.matrix.rows;
   while (!which.empty()) {
@@ -132,7 +158,7 @@ void LayerLoop::answer(std::span<const int32_t> which, LogitStats* stats) {
     }
     float* dst = in_place ? buffers.logits + first_slot * vocab : buffers.answers;
     const int64_t n = std::ssize(piece);
-    norm_rows(piece, weights.final_norm);
+    exit != nullptr ? norm_exits(piece, *exit) : norm_rows(piece, weights.final_norm);
     const LinearJob job[] = {{&weight, n, dst, vocab}};
     if (screen != nullptr && in_place && stats == nullptr) {
       const auto slot = static_cast<size_t>(first_slot), n_slots = piece.size();
@@ -163,7 +189,19 @@ void LayerLoop::head() {
   for (size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].predicts && !rows[i].answered) list[n++] = static_cast<int32_t>(i);
   }
-  answer(list.first(n), nullptr);
+  // Rows that left where something was fitted are answered by that, layer by layer.
+  const auto fitted_at = [&](int32_t r) {
+    return fitted != nullptr && fitted->at(row(r).left_at) != nullptr ? row(r).left_at : kStays;
+  };
+  const auto all = list.first(n);
+  std::sort(all.begin(), all.end(), [&](int32_t a, int32_t b) {
+    return fitted_at(a) != fitted_at(b) ? fitted_at(a) < fitted_at(b) : a < b;
+  });
+  for (auto from = all.begin(); from != all.end();) {
+    const auto to = std::find_if(from, all.end(), [&](int32_t r) { return fitted_at(r) != fitted_at(*from); });
+    answer({from, to}, fitted_at(*from), nullptr);
+    from = to;
+  }
 }
 
 }  // namespace fathom

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -69,6 +70,9 @@ struct Session::Impl {
   std::optional<HotHead> hot;  // once a policy has asked for it
   std::optional<ScreenedHead> screen;
   std::optional<RowCosts> row_costs;
+  std::shared_ptr<const ExitHeads> exits;
+  int32_t group = 0;                  // of `exits`
+  LayerObserver* observer = nullptr;  // of calibration
   std::vector<LogitUse> uses;         // [rows with logits]
   std::vector<ScreenReport> reports;  // [rows with logits]
   std::vector<Sequence> sequences;

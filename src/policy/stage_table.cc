@@ -66,6 +66,8 @@ constexpr Field kExitWhen[] = {
                                                    "largest minus second largest probability"),
     number<exit_when, &exit_when::entropy_below>("entropy_below", FieldType::condition, 0, kMaxEntropy,
                                                  "entropy of that answer, nats"),
+    number<exit_when, &exit_when::agreement_at_least>("agreement_at_least", FieldType::condition, 0, 1,
+                                                      "calibrated probability that it is full depth's"),
     from_layer<exit_when>(),
     every<exit_when>(),
     on<exit_when>(),
@@ -127,7 +129,7 @@ constexpr StageInfo row(const char* doc, std::span<const Field> fields, size_t o
 
 constexpr StageInfo kTable[] = {
     row<exit_at>("the row leaves after this layer", kExitAt),
-    row<exit_when>("the row leaves where every condition named holds for this layer's own answer", kExitWhen, 3),
+    row<exit_when>("the row leaves where every condition named holds for this layer's own answer", kExitWhen, 4),
     row<patience>("the row leaves when checks in a row gave the same token", kPatience),
     row<skip_layers>("these layers are not run", kSkipLayers),
     row<skip_sublayers>("these halves of layers are not run", kSkipSublayers, 2),

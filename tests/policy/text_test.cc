@@ -37,8 +37,10 @@ TEST(PolicyText, ReadsPositionsSpacesAndCallsWithoutFields) {
 
 TEST(PolicyText, TheEndsOfRangesBelongToThem) {
   EXPECT_EQ(canonical("budget(1e-6)"), "budget(of_full=1e-06)");
-  EXPECT_EQ(canonical("exit_when(1, 0, 20, 1024, 1024)"),
-            "exit_when(confidence_at_least=1, margin_at_least=0, entropy_below=20, from_layer=1024, every=1024)");
+  EXPECT_EQ(
+      canonical("exit_when(1, 0, 20, 1, 1024, 1024)"),
+      "exit_when(confidence_at_least=1, margin_at_least=0, entropy_below=20, agreement_at_least=1, from_layer=1024, "
+      "every=1024)");
   EXPECT_EQ(canonical("skip_when(-1)"), "skip_when(similarity_above=-1)");
   EXPECT_EQ(canonical("full_depth_first(1000000000)"), "full_depth_first(tokens=1000000000)");
 }
@@ -92,7 +94,7 @@ TEST(PolicyText, EveryErrorNamesItsColumnAndTheRemedy) {
       {"exit_when(entropy_below=1e-99)", 25, "write 0..20"},
       {"exit_when(0x1p-3)", 11, "write 0..1"},
       {"exit_when(confidence_at_least=)", 31, "confidence_at_least=0..1"},
-      {"exit_when()", 1, "confidence_at_least, margin_at_least or entropy_below"},
+      {"exit_when()", 1, "confidence_at_least, margin_at_least, entropy_below or agreement_at_least"},
       {"exit_when(from_layer=3)", 1, "lacks a condition"},
       {"exit_at", 1, "exit_at(layer=1..1024)"},
       {"exit_at()", 1, "exit_at(layer=1..1024)"},

@@ -19,6 +19,9 @@ enum class Settles : uint8_t {
   all,
 };
 
+/// Of a row that does not leave early.
+inline constexpr int32_t kStays = -1;
+
 /// The running state of one row inside a step.
 struct RowState {
   int32_t token = 0;
@@ -31,6 +34,7 @@ struct RowState {
   int32_t slot = -1;         // where they go; -1 for rows that do not predict
   bool exact = true;         // its state is, so far, bit for bit that of full depth
   int32_t checked_at = 0;    // the last boundary whose answer was computed for it; 0: none
+  int32_t left_at = kStays;  // layers behind it when it left
   bool answered = false;     // its logits are in place
   int32_t last_answer = -1;  // argmax of that check
   int32_t agreeing = 0;      // checks in a row with this answer

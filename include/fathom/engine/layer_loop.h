@@ -14,8 +14,10 @@
 #include "fathom/cache/kv_cache.h"
 #include "fathom/engine/active_set.h"
 #include "fathom/engine/boundary.h"
+#include "fathom/engine/layer_observer.h"
 #include "fathom/engine/step_buffers.h"
 #include "fathom/engine/work.h"
+#include "fathom/head/exit_heads.h"
 #include "fathom/head/hot_head.h"
 #include "fathom/head/screened_head.h"
 #include "fathom/model/model.h"
@@ -40,7 +42,10 @@ struct LayerLoop {
   ScreenedHead* screen = nullptr;       // reads what bounds leave of the head; null: all of it is read
   std::span<const LogitUse> uses = {};  // [rows with logits] and what it is to say of each
   std::span<ScreenReport> reports = {};
-  HotHead* hot = nullptr;  // answers in place of the head; null: the head does
+  HotHead* hot = nullptr;             // answers in place of the head; null: the head does
+  const ExitHeads* fitted = nullptr;  // what was fitted for rows that leave early; null: nothing
+  int32_t group = 0;                  // of it
+  LayerObserver* observer = nullptr;  // sees the states between layers
 
   /// Runs all rows from their tokens to their logits.
   void run() {
@@ -52,6 +57,7 @@ struct LayerLoop {
       active.act();
       attention_half(layer);
       feed_forward_half(layer);
+      if (observer != nullptr) observer->at(*this, layer);
     }
     head();
   }
@@ -144,9 +150,10 @@ struct LayerLoop {
   /// Logits of the rows that predict and have no answer yet, from the state they have, wherever they left.
   void head();
 
-  /// The answer the listed rows would give now: final norm and LM head. Rows that predict find it in their place.
+  /// The answer the listed rows would give with `layer` layers behind them: what was fitted for leaving there, final
+  /// norm and LM head. Rows that predict find it in their place.
   ///   stats   [which] what the answers look like; null where nobody asks
-  void answer(std::span<const int32_t> which, LogitStats* stats);
+  void answer(std::span<const int32_t> which, int32_t layer, LogitStats* stats);
 
   RowState& row(int32_t i) const { return rows[static_cast<size_t>(i)]; }
   const LayerSpec& spec_of(int32_t layer) const { return config.layers[static_cast<size_t>(layer - 1)]; }
@@ -157,7 +164,8 @@ struct LayerLoop {
   }
 
   // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
-  void norm_rows(std::span<const int32_t> which, const float* weight);  // x[which] -> normed
+  void norm_rows(std::span<const int32_t> which, const float* weight);           // x[which] -> normed
+  void norm_exits(std::span<const int32_t> which, const ExitHeads::Exit& exit);  // the same, translated and tempered
   void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);
   void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);
   Activations activations(const float* src, int64_t cols, std::span<const LinearJob> jobs);  // quantises where asked

@@ -10,6 +10,7 @@
 #include "fathom/core/result.h"
 #include "fathom/core/tensor.h"
 #include "fathom/engine/pass_costs.h"
+#include "fathom/head/exit_heads.h"
 #include "fathom/head/head_way.h"
 #include "fathom/model/model.h"
 #include "fathom/policy/policy.h"
@@ -96,6 +97,12 @@ class FATHOM_API Session {
 
   /// Whether the shortlist of defer_head held a token before the last step: a guess from it would then have been right.
   bool was_listed(int32_t token) const noexcept;
+
+  /// Rows that leave early answer by what was fitted for it from here on; null: by the final norm and the head as they
+  /// are.
+  ///   group    of exits->groups(); empty: what was fitted for all together
+  ///   errors   argument: no such group; heads made for another model
+  Result<void> use(std::shared_ptr<const ExitHeads> exits, std::string_view group = {});
 
   /// What passes under a policy cost by rows, timed on the model's own weights when it is asked first.
   ///   cost     the first time about one pass; what the last step returned is overwritten

@@ -34,32 +34,37 @@ struct exit_at {
   friend constexpr bool operator==(const exit_at&, const exit_at&) = default;
 };
 
-/// Leaves where this layer's own answer satisfies every condition that is named. Raw values, not calibrated.
+/// Leaves where this layer's own answer satisfies every condition that is named. Raw values, but for
+/// agreement_at_least: that is calibrated, and no row leaves by it at a layer for which nothing was fitted.
 ///   cost     final norm and LM head for the row at each boundary from_layer, from_layer + every, ...
 struct exit_when {
-  std::optional<float> confidence_at_least = {};  // 0..1; at least one of the three conditions
+  std::optional<float> confidence_at_least = {};  // 0..1; at least one of the four conditions
   std::optional<float> margin_at_least = {};      // 0..1
   std::optional<float> entropy_below = {};        // nats, 0..20
+  std::optional<float> agreement_at_least = {};   // 0..1; needs a session with fitted exits (Session::use)
   int32_t from_layer = 1;
   int32_t every = 1;
   On on = On::generated;
 
-  static constexpr StageTraits traits{"exit_when", StageKind::proposal,
-                                      SignalSet(Signal::exit_confidence) | Signal::exit_margin | Signal::exit_entropy};
-  constexpr bool named() const { return confidence_at_least || margin_at_least || entropy_below; }
+  static constexpr StageTraits traits{
+      "exit_when", StageKind::proposal,
+      SignalSet(Signal::exit_confidence) | Signal::exit_margin | Signal::exit_entropy | Signal::agreement};
+  constexpr bool named() const { return confidence_at_least || margin_at_least || entropy_below || agreement_at_least; }
   constexpr SignalSet reads_at(int32_t layer, int32_t, RowKind kind) const noexcept {
     SignalSet set;
     if (!checks_at(layer, from_layer, every) || !acts_on(on, kind)) return set;
     if (confidence_at_least) set = set | Signal::exit_confidence;
     if (margin_at_least) set = set | Signal::exit_margin;
     if (entropy_below) set = set | Signal::exit_entropy;
+    if (agreement_at_least) set = set | Signal::agreement;
     return set;
   }
   constexpr Decision operator()(const Step& step, Decision decision) const noexcept {
     if (!named() || !checks_at(step.layer, from_layer, every) || !acts_on(on, step.kind)) return decision;
     const bool holds = (!confidence_at_least || step[Signal::exit_confidence] >= *confidence_at_least) &&
                        (!margin_at_least || step[Signal::exit_margin] >= *margin_at_least) &&
-                       (!entropy_below || step[Signal::exit_entropy] < *entropy_below);
+                       (!entropy_below || step[Signal::exit_entropy] < *entropy_below) &&
+                       (!agreement_at_least || step[Signal::agreement] >= *agreement_at_least);
     if (holds) decision.verdict = Verdict::exit;
     return decision;
   }

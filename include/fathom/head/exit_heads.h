@@ -1,0 +1,83 @@
+// ExitHeads: what calibration fitted for leaving early: a translator of the state, a temperature, and how likely the
+// answer is full depth's. Next in the flow: engine/layer_loop.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fathom/calibrate/agreement.h"
+#include "fathom/core/result.h"
+#include "fathom/core/tensor.h"
+#include "fathom/model/model.h"
+#include "fathom/ops/linear.h"
+
+namespace fathom {
+
+/// The logit of an answer's largest probability: what agreement is judged by.
+FATHOM_API float confidence_score(const LogitStats& stats) noexcept;
+
+/// The exit of one layer, as fitted.
+struct FittedExit {
+  int32_t layer = 0;                    // 1 .. n_layers - 1
+  std::vector<float> translator;        // [d, d] output by input: state + translator state + bias; empty: none
+  std::vector<float> bias;              // [d]; empty with it
+  std::vector<float> temperatures;      // [groups + 1] above 0; the last holds for all groups together
+  std::vector<AgreementMap> agreement;  // [groups + 1] of the logit of the largest probability at that temperature
+
+  bool operator==(const FittedExit&) const = default;
+};
+
+/// All exits of a model, by layer, and the groups that they were fitted for.
+struct FittedExits {
+  std::vector<std::string> groups;
+  std::vector<FittedExit> exits;
+
+  bool operator==(const FittedExits&) const = default;
+};
+
+/// Fitted exits made ready for a model: translators rounded to BF16 and packed for its kernels. Immutable, and shared
+/// by sessions.
+class FATHOM_API ExitHeads {
+ public:
+  struct Exit {
+    int32_t layer = 0;
+    Linear translator;  // empty: the state as it is
+    std::vector<float> bias;
+    std::vector<float> temperatures;
+    std::vector<AgreementMap> agreement;
+
+    /// How likely an answer is full depth's.
+    ///   stats   of the answer at this exit's temperature
+    float agreement_of(const LogitStats& stats, int32_t group) const noexcept {
+      return agreement[static_cast<size_t>(group)](confidence_score(stats));
+    }
+  };
+
+  /// Translators are multiplied by the kernels of the model's numeric path.
+  ///   errors   argument: a layer twice, out of order or outside the model, a temperature that is not above 0;
+  ///            shape: sizes that do not fit the model; capacity: memory refused
+  ///   memory   2 d^2 bytes for each translator
+  static Result<std::shared_ptr<const ExitHeads>> make(const Model& model, FittedExits fitted);
+
+  /// What was fitted for a layer; null: nothing.
+  const Exit* at(int32_t layer) const noexcept {
+    return layer >= 0 && layer < static_cast<int32_t>(by_layer_.size()) ? by_layer_[static_cast<size_t>(layer)]
+                                                                        : nullptr;
+  }
+  int32_t d_model() const noexcept { return d_model_; }
+  const std::vector<std::string>& groups() const noexcept { return groups_; }
+  /// The index of a group, of all groups together where the name is empty; -1: there is none of that name.
+  int32_t group(std::string_view name) const noexcept;
+
+ private:
+  int32_t d_model_ = 0;
+  std::vector<std::string> groups_;
+  std::vector<Exit> exits_;
+  std::vector<const Exit*> by_layer_;  // [n_layers]
+  Buffer packed_;
+};
+
+}  // namespace fathom
