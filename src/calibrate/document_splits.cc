@@ -97,7 +97,7 @@ Split split_of(Hash128 content, const PieceOptions& options) {
 Result<std::array<PiecePool, kSplits>> split_documents(std::span<const Document> documents, size_t begin, size_t end,
                                                        const PieceOptions& options, PieceCutter& cutter,
                                                        PieceGroup& group) {
-  const auto least_bytes = static_cast<uint64_t>(options.piece_tokens);  // a token has a byte
+  const auto least_bytes = static_cast<uint64_t>(options.piece_tokens);  // a token has a byte at least
   const uint64_t usable = usable_bytes(options.piece_tokens);
   int64_t n_usable = 0;
   for (size_t i = begin; i < end; ++i) n_usable += documents[i].prompt || documents[i].bytes >= usable;
