@@ -22,7 +22,7 @@ Error system_error(const std::string& path, std::string_view what, std::string_v
 
 }  // namespace
 
-Result<MappedFile> MappedFile::open(const std::string& path) {
+Result<MappedFile> MappedFile::open(const std::string& path, std::string_view wanted) {
   // A pipe would block in open() until somebody writes; a regular file ignores the flag.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return system_error(path, "cannot be opened", "check the path and its permissions");
@@ -30,8 +30,8 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   struct stat s {};
   if (fstat(fd, &s) != 0) return system_error(path, "cannot be examined", "check the file system");
   if (!S_ISREG(s.st_mode))
-    return Error{ErrorCode::file, fmt::format("file {}: is not a regular file: give a .gguf file", path)};
-  if (s.st_size == 0) return Error{ErrorCode::file, fmt::format("file {}: is empty: fetch it again", path)};
+    return Error{ErrorCode::file, fmt::format("file {}: is not a regular file: give {}", path, wanted)};
+  if (s.st_size == 0) return Error{ErrorCode::file, fmt::format("file {}: is empty: give {}", path, wanted)};
   void* data = mmap(nullptr, static_cast<size_t>(s.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
   if (data == MAP_FAILED) return system_error(path, "cannot be mapped", "check address space limits (ulimit -v)");
   file.data_ = static_cast<const std::byte*>(data);
@@ -64,8 +64,8 @@ Result<void> MappedFile::check_unchanged() const {
   if (fstat(fd_, &s) != 0) return system_error(path_, "cannot be examined", "check the file system");
   if (static_cast<size_t>(s.st_size) == size_ && time_of_change(s) == changed_ns_) return {};
   return Error{ErrorCode::file,
-               fmt::format("file {}: changed while it was being read ({} bytes, now {}): replace model files by "
-                           "renaming a finished copy, and open it again",
+               fmt::format("file {}: changed while it was being read ({} bytes, now {}): replace files by renaming "
+                           "a finished copy, and open it again",
                            path_, size_, s.st_size)};
 }
 

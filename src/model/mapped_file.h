@@ -1,10 +1,12 @@
-// MappedFile: a model file in memory, read only, whose pages can be given back. Next in the flow: model/gguf.h.
+// MappedFile: a model file or sidecar in memory, read only, whose pages can be given back. Next in the flow:
+// model/gguf.h.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "fathom/core/result.h"
 
@@ -12,9 +14,9 @@ namespace fathom {
 
 class MappedFile {
  public:
-  /// Maps a regular file.
+  /// Maps a regular file; `wanted` says in errors what to give instead.
   ///   errors   file: absent, unreadable, a directory, empty
-  static Result<MappedFile> open(const std::string& path);
+  static Result<MappedFile> open(const std::string& path, std::string_view wanted = "a whole .gguf file");
 
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&&) = delete;

@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "src/core/folders.h"
+
 #define XXH_STATIC_LINKING_ONLY  // the streaming state by value
 #include <xxhash.h>
 
@@ -111,14 +113,6 @@ uint64_t hash_table(const std::vector<uint64_t>& hashes) {
 Error cannot(const std::string& path, const char* what) {
   return {ErrorCode::file, fmt::format("packed weights {}: {}: {}: give a folder that can be written, or none", path,
                                        what, std::strerror(errno))};
-}
-
-/// Every folder on the way that is missing.
-bool make_folders(const std::string& folder) {
-  for (size_t at = folder.find('/', 1);; at = folder.find('/', at + 1)) {
-    if (mkdir(folder.substr(0, at).c_str(), 0755) != 0 && errno != EEXIST) return false;
-    if (at == std::string::npos) return true;
-  }
 }
 
 }  // namespace
