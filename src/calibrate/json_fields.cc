@@ -1,19 +1,25 @@
-// Fields with their paths, and the count of brackets before a document is built.
+// Fields with their paths, and the count of brackets and commas before a document is built.
 #include "src/calibrate/json_fields.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "src/text/utf8.h"
 
 namespace fathom {
 namespace {
 
-// The byte where nesting passes `most`; npos: nowhere. Brackets inside strings do not count.
-size_t too_deep_at(std::string_view text, int most) {
-  int depth = 0;
+// What is wrong with a text's shape; nothing: it may be built. Follows brackets, commas and quotes alone: as long as a
+// text is JSON that is what the parser sees, and where it is not the parser stops.
+std::optional<Error> fault_of_shape(std::string_view text, std::string_view name, const JsonLimits& limits) {
+  struct Level {
+    bool object;
+    size_t fields;  // or elements
+  };
+  std::vector<Level> open;
   bool quoted = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
@@ -23,12 +29,22 @@ size_t too_deep_at(std::string_view text, int most) {
     } else if (c == '"') {
       quoted = true;
     } else if (c == '{' || c == '[') {
-      if (++depth > most) return i;
-    } else if (c == '}' || c == ']') {
-      --depth;
+      if (open.size() >= static_cast<size_t>(limits.depth)) {
+        return Error{
+            ErrorCode::format,
+            fmt::format("{}: nested deeper than {} at byte {}: give a file that fathom wrote", name, limits.depth, i)};
+      }
+      open.push_back({c == '{', 1});
+    } else if (c == ',' && !open.empty()) {
+      if (++open.back().fields > limits.fields && open.back().object) {
+        return Error{ErrorCode::capacity, fmt::format("{}: an object of more than {} fields at byte {}: leave some out",
+                                                      name, limits.fields, i)};
+      }
+    } else if ((c == '}' || c == ']') && !open.empty()) {
+      open.pop_back();
     }
   }
-  return std::string_view::npos;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -40,10 +56,7 @@ Result<JsonValue> parse_json(std::string_view bytes, std::string_view name, cons
   }
   std::string storage;
   const std::string_view text = text::valid_text(bytes, storage);
-  if (const size_t at = too_deep_at(text, limits.depth); at != std::string_view::npos) {
-    return Error{ErrorCode::format, fmt::format("{}: nested deeper than {} at byte {}: give a file that fathom wrote",
-                                                name, limits.depth, at)};
-  }
+  if (auto fault = fault_of_shape(text, name, limits)) return *std::move(fault);
   try {
     return JsonValue::parse(text);
   } catch (const JsonValue::parse_error& error) {
@@ -111,12 +124,26 @@ bool JsonField::flag() const {
   return false;
 }
 
+std::string JsonField::dump() const {
+  if (!given()) return {};
+  if (value_->is_object()) return value_->dump(-1, ' ', false, JsonValue::error_handler_t::replace);
+  fault(ErrorCode::format, shown() + ": give an object");
+  return {};
+}
+
 std::optional<double> JsonField::maybe_number(double least, double most) const {
   return given() ? std::optional<double>(number(least, most)) : std::nullopt;
 }
 
 std::optional<int64_t> JsonField::maybe_whole(int64_t least, int64_t most) const {
   return given() ? std::optional<int64_t>(whole(least, most)) : std::nullopt;
+}
+
+std::optional<uint64_t> JsonField::maybe_seed() const {
+  if (!given()) return std::nullopt;
+  if (value_->is_number_unsigned()) return value_->get<uint64_t>();
+  fault(ErrorCode::format, shown() + ": give a whole number from 0 to 18446744073709551615");
+  return std::nullopt;
 }
 
 size_t JsonField::length(size_t most) const {

@@ -16,12 +16,14 @@ using JsonValue = nlohmann::ordered_json;
 
 struct JsonLimits {
   size_t bytes = size_t{32} << 20;
-  int depth = 16;
+  int depth = 16;        // arrays and objects inside one another
+  size_t fields = 1024;  // of one object, which looks at all of them for each
 };
 
-/// Parses after counting brackets, so that nothing deep is ever built. Bytes that are no UTF-8 become U+FFFD.
+/// Parses after counting brackets and commas, so that nothing deep or wide is ever built. Bytes that are no UTF-8
+/// become U+FFFD.
 ///   name     what errors call the text
-///   errors   capacity: too long; format: no JSON, at which byte, or nested too deep
+///   errors   capacity: too long, too many fields; format: no JSON, at which byte, or nested too deep
 Result<JsonValue> parse_json(std::string_view text, std::string_view name, const JsonLimits& limits = {});
 
 /// A value in a document. Reading what is wrong gives a harmless value and notes the fault in `error`, once: a reader
@@ -45,9 +47,11 @@ class JsonField {
 
   // What may be missing.
   std::string text_or(std::string_view otherwise) const { return given() ? text() : std::string(otherwise); }
-  bool flag() const;  // missing: false
+  bool flag() const;         // missing: false
+  std::string dump() const;  // an object's JSON; missing: empty
   std::optional<double> maybe_number(double least, double most) const;
   std::optional<int64_t> maybe_whole(int64_t least, int64_t most) const;
+  std::optional<uint64_t> maybe_seed() const;  // all 64 bits, of which a double would lose some
 
   /// Calls visit(JsonField) for each element of an array; none where it is missing.
   template <class Visit>

@@ -36,20 +36,13 @@ Model read_model(const JsonField& in) {
           .vocab = count(in["vocab"])};
 }
 
-Run read_run(const JsonField& in, const JsonValue& document) {
+Run read_run(const JsonField& in) {
   Run run{.command = in["command"].text_or(""),
           .library = in["library"].text_or(""),
           .risk = share(in["risk"]),
           .confidence = share(in["confidence"]),
           .pieces_tokens = count(in["pieces_tokens"])};
-  const auto found = document.find("run");
-  if (found == document.end() || !found->is_object() || !found->contains("seed")) return run;
-  const JsonValue& seed = (*found)["seed"];  // 64 bits, of which a double would lose some
-  if (seed.is_number_unsigned()) {
-    run.seed = fmt::to_string(seed.get<uint64_t>());
-  } else if (!seed.is_null()) {
-    in["seed"].fault(ErrorCode::format, "give a whole number from 0 to 18446744073709551615");
-  }
+  if (const std::optional<uint64_t> seed = in["seed"].maybe_seed()) run.seed = fmt::to_string(*seed);
   return run;
 }
 
@@ -288,7 +281,7 @@ Result<Report> read_report(std::string_view json) {
   if (!error) {
     report.model = read_model(root["model"]);
     report.machine = root["machine"].text_or("");
-    report.run = read_run(root["run"], document);
+    report.run = read_run(root["run"]);
     const JsonField promise = root["promise"];
     report.promise = {promise["sentence"].text(), promise["policy"].text_or(""), promise["certified"].flag(),
                       promise["lossless"].flag()};

@@ -194,7 +194,7 @@ TEST(Report, ABadFieldIsNamed) {
   EXPECT_EQ(with("/model", nullptr), "report: model.name: missing: give a string");
   EXPECT_EQ(with("/groups", "prose"), "report: groups: \"prose\": give an array");
   EXPECT_EQ(with("/groups/1/pieces", 3), "report: groups[1].pieces: 3: give an object with fit");
-  EXPECT_EQ(with("/run/seed", -1), "report: run.seed: give a whole number from 0 to 18446744073709551615");
+  EXPECT_EQ(with("/run/seed", -1), "report: run.seed: -1: give a whole number from 0 to 18446744073709551615");
   EXPECT_EQ(with("/candidates/2/groups/0/upper", 1.5),
             "report: candidates[2].groups[0].upper: 1.5: give a number from 0 to 1");
   EXPECT_EQ(with("/candidates/2/chosen", "yes"), "report: candidates[2].chosen: \"yes\": give true or false");
