@@ -1,0 +1,56 @@
+// binding_of and compare: what a sidecar is bound to, and what breaks the bond. Next in the flow: manifest.cc.
+#include "fathom/calibrate/fingerprint.h"
+
+#include <fmt/format.h>
+
+#include <string_view>
+
+#include "src/text/utf8.h"
+
+namespace fathom {
+
+Result<BoundModel> binding_of(const std::string& path, const ModelFile& file, Numerics numerics,
+                              const Sha256Options& options) {
+  FATHOM_TRY(FileSha256 digest, sha256_of_file(path, options));
+  if (digest.bytes != file.bytes()) {
+    return Error{ErrorCode::file, fmt::format("file {}: has {} bytes, and had {} when it was opened: open it again",
+                                              path, digest.bytes, file.bytes())};
+  }
+  const ModelConfig& config = file.config();
+  const Fingerprint print = file.fingerprint(numerics);
+  return BoundModel{.binding = {.name = config.name,
+                                .sha256 = digest.hex,
+                                .tokenizer = print.tokenizer,
+                                .numeric_path = print.numeric_path,
+                                .n_layers = config.n_layers,
+                                .d_model = config.d_model,
+                                .vocab = config.vocab},
+                    .digest = std::move(digest)};
+}
+
+std::vector<std::string> compare(const SidecarBinding& sidecar, const SidecarBinding& model) {
+  std::vector<std::string> found;
+  const auto differ = [&](std::string_view what, const std::string& theirs, const std::string& ours) {
+    if (theirs != ours) {
+      found.push_back(
+          fmt::format("{}: calibrated for {}, here it is {}", what, text::printable(theirs), text::printable(ours)));
+    }
+  };
+  constexpr size_t kShown = 16;  // digits of a digest that people compare
+  if (sidecar.sha256 != model.sha256) {
+    const auto named = [](const SidecarBinding& b) {
+      const std::string prefix = b.sha256.substr(0, kShown);
+      return b.name.empty() ? "sha256 " + prefix : b.name + " (sha256 " + prefix + ")";
+    };
+    differ("model file", named(sidecar), named(model));
+    if (found.empty()) found.push_back("model file: calibrated for another one, of the same name and first digits");
+  }
+  differ("tokenizer", fmt::format("{:016x}", sidecar.tokenizer), fmt::format("{:016x}", model.tokenizer));
+  differ("numeric path", sidecar.numeric_path, model.numeric_path);
+  differ("layers", fmt::to_string(sidecar.n_layers), fmt::to_string(model.n_layers));
+  differ("d_model", fmt::to_string(sidecar.d_model), fmt::to_string(model.d_model));
+  differ("vocabulary", fmt::to_string(sidecar.vocab), fmt::to_string(model.vocab));
+  return found;
+}
+
+}  // namespace fathom
