@@ -1,11 +1,13 @@
-// Folders that go with the test, and their files. Next: sidecars.cc.
+// Folders that go with the test, and small sidecars to put there. Next: sidecars.cc.
 #pragma once
 
-#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "fathom/calibrate/manifest.h"
+#include "fathom/calibrate/sidecar_file.h"
 
 namespace fathom::testing {
 
@@ -35,5 +37,11 @@ inline std::span<const std::byte> as_bytes(std::string_view text) { return std::
 inline std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
+
+/// A manifest with every field, for a model of 12 layers.
+Manifest small_manifest(const std::string& policy = "exit_when(confidence_at_least=0.9) | min_depth(layers=6)");
+
+/// Writes FOLDER/NAME.fathom.
+void put_sidecar(const std::string& folder, const std::string& name, const Manifest& manifest);
 
 }  // namespace fathom::testing

@@ -1,0 +1,77 @@
+// Manifest: what a sidecar says about itself: the policy, what it is bound to, what is promised.
+// Next in the flow: calibrate/policy_store.h, which keeps several.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fathom/calibrate/fingerprint.h"
+#include "fathom/calibrate/sidecar_file.h"
+
+namespace fathom {
+
+inline constexpr int32_t kManifestFormat = 1;
+
+/// What one group of texts is run with.
+struct ManifestGroup {
+  std::string name = {};
+  std::vector<double> thresholds = {};
+  std::vector<double> temperatures = {};
+  friend bool operator==(const ManifestGroup&, const ManifestGroup&) = default;
+};
+
+/// What was bounded for one group.
+struct ManifestBound {
+  std::string name = {};
+  int64_t pieces = 0;  // that the bound stands on
+  double mean = 0;     // share of tokens that differ from full depth, as seen
+  double upper = 1;    // and at most, at the certificate's confidence
+  friend bool operator==(const ManifestBound&, const ManifestBound&) = default;
+};
+
+struct ManifestCertificate {
+  double risk = 0;        // the most that was asked for
+  double confidence = 0;  // of every group's bound together
+  bool certified = false;
+  bool lossless = false;  // the policy cannot change a token
+  std::vector<ManifestBound> groups = {};
+  friend bool operator==(const ManifestCertificate&, const ManifestCertificate&) = default;
+};
+
+struct Manifest {
+  std::string library = {};  // the Fathom that wrote it; may be empty
+  std::string policy = {};   // text form, as it was written; whether this build can run it is another question
+  SidecarBinding model = {};
+  std::vector<ManifestGroup> groups = {};
+  std::optional<ManifestCertificate> certificate = {};
+  std::string promise = {};  // one sentence; may be empty
+  std::optional<uint64_t> seed = {};
+  std::string splits = {};  // JSON of how texts were divided; may be empty
+  friend bool operator==(const Manifest&, const Manifest&) = default;
+};
+
+/// Reads the section "manifest". Fields that are not known are passed over.
+///   errors   those of SidecarFile::json(); format: a required field is missing (format, policy, and of the model
+///            sha256, tokenizer, numerics, layers, d_model, vocab) or a field is not what it should be; both name it;
+///            unsupported: a newer format
+FATHOM_API Result<Manifest> read_manifest(const SidecarFile& sidecar);
+
+/// The section's text: the same for equal manifests. Numbers that are not finite become null, which nobody reads.
+FATHOM_API std::string manifest_json(const Manifest& manifest);
+
+/// One thing that two manifests say differently. An empty side says nothing about it.
+struct ManifestDifference {
+  std::string what = {};  // "policy stage 2", "thresholds of prose"
+  std::string a = {};
+  std::string b = {};
+};
+
+/// Policy stage by stage, groups, certificate, fingerprints, and where they came from, in this order; empty: equal.
+FATHOM_API std::vector<ManifestDifference> compare(const Manifest& a, const Manifest& b);
+
+/// A policy's text cut at its pipes: "exit_at(layer=3) | min_depth(layers=6)" has two stages.
+FATHOM_API std::vector<std::string> stages_of(const std::string& policy);
+
+}  // namespace fathom
