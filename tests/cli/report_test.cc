@@ -10,6 +10,7 @@
 #include "tests/cli/cli_fixture.h"
 #include "tests/cli/schema.h"
 #include "tests/cli/spawn.h"
+#include "tests/support/sidecars.h"
 
 namespace fathom {
 namespace {
@@ -43,6 +44,26 @@ TEST(CliReport, JsonIsOneLineOfTheSameNumbers) {
     EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 1);
     EXPECT_EQ(checked(ran.out, "report"), json::parse(file_content(sample(name)))) << name;
   }
+}
+
+TEST(CliReport, ASidecarsReportIsReadAsItsJsonIs) {
+  const testing::TemporaryFolder folder;
+  const std::string report = file_content(sample("report_yes")), path = folder / "a.fathom";
+  const SidecarSection sections[] = {{std::string(section::kReport), testing::as_bytes(report)}};
+  ASSERT_TRUE(write_sidecar(path, sections).has_value());
+  const Ran ran = fathom_command({"report", path, "-o", folder / "page.html", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(checked(ran.out, "report"), json::parse(report));
+  EXPECT_EQ(file_content(folder / "page.html"), report_html(report).value());
+  EXPECT_EQ(fathom_command({"report", "-", "--json"}, {.input = testing::read_bytes(path)}).out, ran.out);
+  expect_failure(fathom_command({"report", path, "-o", path}), 1, "exists and is no page of this verb");
+  testing::put_sidecar(folder.path(), "bare", testing::small_manifest());
+  expect_failure(fathom_command({"report", folder / "bare.fathom", "--json"}), 1,
+                 "has no section \"report\": calibrate again");
+  std::string damaged = testing::read_bytes(path);
+  damaged.back() ^= 1;
+  testing::write_bytes(path, damaged);
+  expect_failure(fathom_command({"report", path, "--json"}), 1, "section \"report\" is damaged");
 }
 
 TEST(CliReport, ReplacesNothingButItsOwnPages) {
