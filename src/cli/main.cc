@@ -25,7 +25,7 @@ int fail(int code, const std::string& verb, std::string message) {
 
 int run(const Command& command) {
   const fathom::Result<int> code = command.run();
-  const std::string verb = command.app->get_name();
+  const std::string verb = name_of(chosen(*command.app));
   if (code) return *code;
   switch (code.error().code) {
     case fathom::ErrorCode::argument:
@@ -48,26 +48,29 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "fathom " FATHOM_VERSION);
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.require_subcommand(1);
-  const Command commands[] = {add_generate(app),   add_chat(app),   add_info(app),  add_tokenize(app),
-                              add_perplexity(app), add_replay(app), add_report(app)};
+  const Command commands[] = {add_generate(app),   add_chat(app),   add_info(app),   add_tokenize(app),
+                              add_perplexity(app), add_replay(app), add_report(app), add_policy(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {  // --help, --version
     return app.exit(asked);
   } catch (const CLI::ParseError& error) {
     const auto verbs = app.get_subcommands();
-    if (!verbs.empty()) return fail(kUsage, verbs[0]->get_name(), usage_message(*verbs[0], error));
+    if (!verbs.empty()) {
+      const CLI::App& verb = chosen(*verbs[0]);
+      return fail(kUsage, name_of(verb), usage_message(verb, error));
+    }
     const std::string first = argc > 1 ? argv[1] : "";
     if (first.rfind('-', 0) == 0) return fail(kUsage, "", usage_message(app, error));
     const std::string what = first.empty() ? "no verb" : "no verb " + first;
-    return fail(kUsage, "", what + ": give generate, chat, info, tokenize, perplexity, replay or report");
+    return fail(kUsage, "", what + ": give generate, chat, info, tokenize, perplexity, replay, report or policy");
   }
   for (const Command& command : commands) {
     if (!command.app->parsed()) continue;
     try {
       return run(command);
     } catch (const std::exception& error) {  // out of memory
-      return fail(kFailure, command.app->get_name(),
+      return fail(kFailure, name_of(chosen(*command.app)),
                   std::string(error.what()) + ": free memory or give a smaller input");
     }
   }

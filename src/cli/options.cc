@@ -69,9 +69,20 @@ void let_be_one_of(CLI::Option& option, const std::vector<std::string>& words) {
   option.check(check, fmt::format("{{{}}}", fmt::join(words, ",")));
 }
 
+const CLI::App& chosen(const CLI::App& verb) {
+  const std::vector<CLI::App*> below = verb.get_subcommands();
+  return below.empty() ? verb : chosen(*below.front());
+}
+
+std::string name_of(const CLI::App& verb) {
+  if (verb.get_parent() == nullptr) return {};
+  const std::string above = name_of(*verb.get_parent());
+  return above.empty() ? verb.get_name() : above + " " + verb.get_name();
+}
+
 std::string usage_message(const CLI::App& verb, const CLI::ParseError& error) {
-  const bool of_verb = verb.get_parent() != nullptr;
-  return fmt::format("{}: see fathom {}--help", complaint(verb, error), of_verb ? verb.get_name() + " " : "");
+  const std::string name = name_of(verb);
+  return fmt::format("{}: see fathom {}--help", complaint(verb, error), name.empty() ? "" : name + " ");
 }
 
 }  // namespace fathom::cli

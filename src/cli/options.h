@@ -42,6 +42,11 @@ CLI::Option* add_whole_number(CLI::App& verb, const std::string& names, T& value
 /// Lets an option be one of some words.
 void let_be_one_of(CLI::Option& option, const std::vector<std::string>& words);
 
+/// The verb that a command line came to: `verb`, or the one below it that was given.
+const CLI::App& chosen(const CLI::App& verb);
+/// Its name as it is typed: "replay", "policy list"; empty: the command itself.
+std::string name_of(const CLI::App& verb);
+
 /// What is wrong with a command line, for people: option, value, remedy. `verb` is the one the error was met in, or
 /// the command itself.
 std::string usage_message(const CLI::App& verb, const CLI::ParseError& error);
