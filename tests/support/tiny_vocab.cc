@@ -75,20 +75,11 @@ std::string utf8(int code_point) {
   return {static_cast<char>(0xc0 | (code_point >> 6)), static_cast<char>(0x80 | (code_point & 0x3f))};
 }
 
-/// The printable stand-in of a byte. Source: Radford et al. 2019 (GPT-2), `bytes_to_unicode`.
-std::string stand_in(int byte) {
-  const auto printable = [](int b) { return (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae; };
-  if (printable(byte)) return utf8(byte);
-  int before = 0;
-  for (int b = 0; b < byte; ++b) before += printable(b) ? 0 : 1;
-  return utf8(256 + before);
-}
-
 void add_byte_bpe(GgufWriter& writer, const TinyOptions& options) {
   Vocab vocab;
   std::vector<std::string> merges;
-  for (int b = 0; b < 256; ++b) vocab.add(stand_in(b), kNormal);
-  const std::string space = stand_in(' ');
+  for (int b = 0; b < 256; ++b) vocab.add(byte_stand_in(b), kNormal);
+  const std::string space = byte_stand_in(' ');
   for (const auto& pair : kMerges) {
     const std::string left = with_space(pair[0], space.c_str()), right = with_space(pair[1], space.c_str());
     vocab.add(left + right, kNormal);
@@ -110,6 +101,14 @@ void add_byte_bpe(GgufWriter& writer, const TinyOptions& options) {
 }
 
 }  // namespace
+
+std::string byte_stand_in(int byte) {
+  const auto printable = [](int b) { return (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae; };
+  if (printable(byte)) return utf8(byte);
+  int before = 0;
+  for (int b = 0; b < byte; ++b) before += printable(b) ? 0 : 1;
+  return utf8(256 + before);
+}
 
 void add_vocab(GgufWriter& writer, const TinyOptions& options) {
   TinyVocab kind = options.tokenizer;
