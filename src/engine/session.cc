@@ -269,7 +269,7 @@ LayerLoop Session::Impl::loop() {
 
 Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& plan, Trace* trace) {
   FATHOM_TRY(check(step));
-  if (exits != nullptr || (!plan.settles_all && reads(plan.policy, kExitSignals))) FATHOM_TRY(buffers.make_answers());
+  if (exits != nullptr || observer != nullptr || (!plan.settles_all && reads(plan.policy, kExitSignals))) FATHOM_TRY(buffers.make_answers());
   if (exits == nullptr && reads(plan.policy, Signal::agreement)) {
     return Error{ErrorCode::argument,
                  "agreement_at_least: nothing says how likely an answer is full depth's: calibrate the model, and use "
@@ -336,6 +336,8 @@ Result<void> Session::use(std::shared_ptr<const ExitHeads> exits, std::string_vi
   impl_->group = index;
   return {};
 }
+
+void Session::observe(LayerObserver* observer) noexcept { impl_->observer = observer; }
 
 PassCosts Session::pass_costs(const Policy& policy) {
   Impl& s = *impl_;

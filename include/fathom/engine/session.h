@@ -9,6 +9,7 @@
 #include "fathom/cache/kv_cache.h"
 #include "fathom/core/result.h"
 #include "fathom/core/tensor.h"
+#include "fathom/engine/layer_observer.h"
 #include "fathom/engine/pass_costs.h"
 #include "fathom/head/exit_heads.h"
 #include "fathom/head/head_way.h"
@@ -103,6 +104,9 @@ class FATHOM_API Session {
   ///   group    of exits->groups(); empty: what was fitted for all together
   ///   errors   argument: no such group; heads made for another model
   Result<void> use(std::shared_ptr<const ExitHeads> exits, std::string_view group = {});
+
+  /// Sees the states of the coming steps; null: nobody does.
+  void observe(LayerObserver* observer) noexcept;
 
   /// What passes under a policy cost by rows, timed on the model's own weights when it is asked first.
   ///   cost     the first time about one pass; what the last step returned is overwritten

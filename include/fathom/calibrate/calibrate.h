@@ -1,0 +1,87 @@
+// calibrate(): what a model and a machine have to give on the user's own text: exits are fitted, thresholds chosen,
+// certified on text that nothing was fitted on, and measured. Next in the flow: calibrate/sidecar_file.h.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fathom/calibrate/pieces.h"
+#include "fathom/calibrate/selection.h"
+#include "fathom/head/exit_heads.h"
+#include "fathom/model/model.h"
+
+namespace fathom {
+
+struct CalibrateOptions {
+  double risk = 0.02;            // share of tokens that may differ from full depth, in every group
+  double confidence = 0.95;      // of the promise
+  int32_t n_exits = 6;           // layers for which exits are fitted, at most
+  int32_t n_settings = 6;        // thresholds that are tried on the composed policy, at most
+  int32_t measured_tokens = 48;  // written after each prompt on which speed is measured
+  uint64_t seed = 1;
+  int threads = 1;
+  /// What is being done and how far it is, 0..1; returning false ends the run with an error of code cancelled.
+  bool (*on_progress)(void* context, std::string_view what, double done) = nullptr;
+  void* context = nullptr;
+};
+
+/// A policy under trial.
+struct CalibratedSetting {
+  std::string policy;     // text form
+  float threshold = 0;    // agreement_at_least
+  double predicted = 0;   // mean loss of the worst group, from states at full depth
+  double work = 1;        // share of full depth's multiply-adds, checks included
+  double mean_depth = 0;  // layers
+  bool run = false;       // the composed policy was run with its own cache; what follows is known only then
+  bool certified = false;
+  std::vector<GroupBound> bounds;  // [groups] on the pieces of Split::choose
+  std::vector<double> held_out;    // [groups] mean loss on those of Split::report; empty: not run
+};
+
+/// Tokens a second of one policy over those of another, in one run by turns.
+struct SpeedRatio {
+  double ratio = 1, low = 1, high = 1;  // with its 95 % interval over prompts
+};
+
+struct MeasuredSpeed {
+  std::string policy;
+  double ms_per_token = 0;
+  SpeedRatio over_full, over_lossless;
+};
+
+/// How often an exit's answer is full depth's, and how well its numbers say so, in one group.
+struct ExitQuality {
+  int32_t layer = 0;
+  int32_t group = 0;
+  int64_t rows = 0;
+  double agreement = 0;  // share of rows
+  double auc_confidence = 0, auc_margin = 0, auc_entropy = 0, auc_last_entropy = 0;
+  double temperature = 1;
+};
+
+struct Calibration {
+  std::string policy;   // what is to be used here: of what is certified or lossless, the fastest
+  std::string promise;  // one sentence
+  bool certified = false, lossless = false;
+  FittedExits exits;
+  std::vector<CalibratedSetting> settings;  // safest first
+  int32_t chosen = -1;                      // of settings; -1: none of them pays
+  std::vector<MeasuredSpeed> speeds;        // full depth, lossless, and the boldest certified setting
+  std::vector<ExitQuality> exit_quality;
+  std::vector<double> oracle_work;  // [groups] if each row left at the first fitted layer that agrees, unchecked
+  std::string report;               // JSON, docs/schema/report.json
+};
+
+/// Fits, chooses, certifies and measures.
+///   pieces   groups with at least one piece in each split
+///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context;
+///            format: states or logits that are not finite; cancelled; those of Session::make()
+///   cost     about three passes over the pieces of fit and choose with a head at each exit, and one for each setting
+///   memory   16 d^2 bytes an exit while fitting; the logits of 64 rows twice; 20 bytes a token and exit
+FATHOM_API Result<Calibration> calibrate(const Model& model, const Pieces& pieces,
+                                         const CalibrateOptions& options = {});
+
+}  // namespace fathom

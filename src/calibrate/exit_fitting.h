@@ -1,0 +1,39 @@
+// Fitting exits: translators from states to the last layer's, temperatures, and P(agrees with full depth).
+// Next in the flow: src/calibrate/exit_trials.h.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fathom/core/result.h"
+#include "fathom/head/exit_heads.h"
+#include "src/calibrate/exit_trials.h"
+
+namespace fathom {
+
+/// Layers for which exits are fitted: at most n, evenly over the upper three quarters.
+std::vector<int32_t> exit_layers(int32_t n_layers, int32_t n);
+
+/// How a temperature did on the pieces that it was fitted on.
+struct TemperatureRecord {
+  int32_t layer = 0;
+  int32_t group = 0;  // the number of groups: all together
+  double temperature = 1, nll_before = 0, nll_after = 0;
+};
+
+struct FittedRecord {
+  FittedExits exits;
+  std::vector<TemperatureRecord> temperatures;
+  ExitTrials trials;  // on the pieces that gave temperatures and maps
+};
+
+/// Translators by ridge regression on two of three pieces, lambda by the third, which then gives temperatures and maps.
+///   texts    of Split::fit
+///   errors   argument: a group without two pieces; those of runs and fits
+///   cost     a pass over the texts, and three over a third of them with a head at each exit; the runner uses the exits
+Result<FittedRecord> fit_exits(PieceRunner& runner, std::span<const PieceText> texts,
+                               std::span<const std::string> groups, std::span<const int32_t> layers,
+                               Progress& progress);
+
+}  // namespace fathom

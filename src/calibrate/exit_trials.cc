@@ -1,0 +1,159 @@
+// ExitTrials: recording and forecasting.
+#include "src/calibrate/exit_trials.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace fathom {
+namespace {
+
+class TrialRecorder final : public ExitWatcher {
+ public:
+  using ExitWatcher::ExitWatcher;
+  void begin(TextTrial& trial, size_t places) {
+    trial.answers.resize(places * layers().size());
+    trial_ = &trial;
+    first_ = 0;
+  }
+  void step_done(size_t rows) { first_ += rows; }
+
+ protected:
+  void seen(LayerLoop&, size_t exit, std::span<const LogitStats> stats) noexcept override {
+    for (size_t i = 0; i < stats.size(); ++i) {
+      const LogitStats& s = stats[i];
+      const float first = std::exp(s.max - s.log_sum);
+      trial_->answers[(first_ + i) * layers().size() + exit] = {.token = s.argmax,
+                                                                .score = confidence_score(s),
+                                                                .confidence = first,
+                                                                .margin = first - std::exp(s.second - s.log_sum),
+                                                                .entropy = s.entropy};
+    }
+  }
+
+ private:
+  TextTrial* trial_ = nullptr;
+  size_t first_ = 0;
+};
+
+constexpr float kThresholds[] = {.9999f, .9995f, .999f, .998f, .997f, .995f, .993f, .99f, .985f, .98f, .975f, .97f,
+                                 .96f,   .95f,   .94f,  .92f,  .9f,   .87f,  .84f,  .8f,  .75f,  .7f,  .6f,   .5f};
+constexpr double kRoom = 0.6;  // of the risk that proposals aim at: a bound stands above the mean that it bounds
+
+}  // namespace
+
+Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* const> texts,
+                             std::span<const int32_t> layers, Progress& progress) {
+  ExitTrials trials{.layers = {layers.begin(), layers.end()}, .texts = {}};
+  TrialRecorder recorder(trials.layers);
+  for (const PieceText* text : texts) {
+    TextTrial& trial = trials.texts.emplace_back();
+    trial.group = text->group;
+    recorder.begin(trial, static_cast<size_t>(text->places()));
+    float entropy = std::numeric_limits<float>::quiet_NaN();
+    runner.session().observe(&recorder);
+    const Result<void> run = runner.run(*text, Policy(), [&](const PieceStep& step) {
+      for (const LogitStats& s : step.stats) {
+        trial.truth.push_back(s.argmax);
+        trial.probability.push_back(std::exp(s.max - s.log_sum));
+        trial.last_entropy.push_back(entropy);
+        entropy = s.entropy;
+      }
+      recorder.step_done(step.stats.size());
+    });
+    runner.session().observe(nullptr);
+    FATHOM_TRY(run);
+    FATHOM_TRY(progress.at(double(trials.texts.size()) / double(texts.size())));
+  }
+  return trials;
+}
+
+std::vector<std::vector<float>> agreement_of(const ExitTrials& trials, std::span<const AgreementMap> maps) {
+  std::vector<std::vector<float>> all;
+  for (const TextTrial& text : trials.texts) {
+    std::vector<float>& of = all.emplace_back(text.answers.size());
+    for (size_t i = 0; i < of.size(); ++i) of[i] = maps[i % trials.layers.size()](text.answers[i].score);
+  }
+  return all;
+}
+
+Forecast forecast(const ExitTrials& trials, const std::vector<std::vector<float>>& agreement, size_t n_groups,
+                  uint32_t exits, float threshold, const RowCost& cost) {
+  const size_t n_exits = trials.layers.size();
+  std::vector<double> pieces(n_groups);
+  Forecast out{.losses = std::vector<double>(n_groups), .time = 0};
+  double rows = 0;
+  for (size_t t = 0; t < trials.texts.size(); ++t) {
+    const TextTrial& text = trials.texts[t];
+    double wrong = 0;
+    for (size_t p = 0; p < text.truth.size(); ++p) {
+      double depth = cost.n_layers, checks = 0;
+      bool left = false;
+      for (size_t e = 0; e < n_exits && !left; ++e) {
+        if ((exits >> e & 1) == 0) continue;
+        checks += cost.head + cost.translator;
+        left = agreement[t][p * n_exits + e] >= threshold;
+        if (!left) continue;
+        depth = trials.layers[e];
+        wrong += trials.answer(text, p, e).token != text.truth[p];
+      }
+      out.time += cost.layers * depth / cost.n_layers + checks + (left ? 0 : cost.head);  // its last check is its head
+      out.mean_depth += depth;
+      ++rows;
+    }
+    if (text.truth.empty()) continue;
+    out.losses[size_t(text.group)] += wrong / double(text.truth.size());
+    ++pieces[size_t(text.group)];
+  }
+  for (size_t g = 0; g < n_groups; ++g) {
+    out.losses[g] = pieces[g] > 0 ? out.losses[g] / pieces[g] : 1;
+    out.worst = std::max(out.worst, out.losses[g]);
+  }
+  if (rows > 0) out.time /= rows, out.mean_depth /= rows;
+  return out;
+}
+
+Proposal propose(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups, double risk,
+                 int32_t n_settings, const RowCost& cost) {
+  const auto agreement = agreement_of(trials, maps);
+  Proposal best;
+  double best_time = std::numeric_limits<double>::infinity();
+  size_t boldest = 0;
+  for (uint32_t exits = 1; exits < uint32_t{1} << trials.layers.size(); ++exits) {
+    for (size_t i = 0; i < std::size(kThresholds); ++i) {
+      const Forecast f = forecast(trials, agreement, n_groups, exits, kThresholds[i], cost);
+      if (f.worst > kRoom * risk) break;  // rows leave earlier, and err more, below
+      if (f.time < best_time) best_time = f.time, best.exits = exits, boldest = i;
+    }
+  }
+  if (best.exits == 0) best.exits = uint32_t{1} << (trials.layers.size() - 1);
+  // Around the best: safer ones, which surely pass, and bolder ones, since a bound may turn out closer.
+  const size_t n = static_cast<size_t>(std::max(1, n_settings));
+  size_t first = boldest >= n * 2 / 3 ? boldest - n * 2 / 3 : 0;
+  first = std::min(first, std::size(kThresholds) - std::min(n, std::size(kThresholds)));
+  for (size_t i = first; i < std::min(first + n, std::size(kThresholds)); ++i) {
+    best.thresholds.push_back(kThresholds[i]);
+    best.forecasts.push_back(forecast(trials, agreement, n_groups, best.exits, kThresholds[i], cost));
+  }
+  return best;
+}
+
+std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, const RowCost& cost) {
+  std::vector<double> time(n_groups), rows(n_groups);
+  for (const TextTrial& text : trials.texts) {
+    for (size_t p = 0; p < text.truth.size(); ++p) {
+      double depth = cost.n_layers;
+      for (size_t e = 0; e < trials.layers.size(); ++e) {
+        if (trials.answer(text, p, e).token != text.truth[p]) continue;
+        depth = trials.layers[e];
+        break;
+      }
+      time[size_t(text.group)] += cost.layers * depth / cost.n_layers + cost.head;
+      ++rows[size_t(text.group)];
+    }
+  }
+  for (size_t g = 0; g < n_groups; ++g) time[g] = rows[g] > 0 ? time[g] / rows[g] : 1;
+  return time;
+}
+
+}  // namespace fathom

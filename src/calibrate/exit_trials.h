@@ -1,0 +1,78 @@
+// ExitTrials: what every exit would have said at every place of some pieces, from states at full depth, and what a
+// policy would have made of it. Next in the flow: src/calibrate/certify_settings.h.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "src/calibrate/exit_watcher.h"
+#include "src/calibrate/piece_runner.h"
+#include "src/calibrate/progress.h"
+
+namespace fathom {
+
+/// One exit's answer at one place.
+struct ExitAnswer {
+  int32_t token = -1;
+  float score = 0;  // confidence_score()
+  float confidence = 0, margin = 0, entropy = 0;
+};
+
+/// One piece: what full depth says at each place, and what each exit does.
+struct TextTrial {
+  int32_t group = 0;
+  std::vector<int32_t> truth;       // [places]
+  std::vector<float> last_entropy;  // [places] of the prediction before; NaN at the first
+  std::vector<float> probability;   // [places] of full depth's token
+  std::vector<ExitAnswer> answers;  // [places, exits]
+};
+
+struct ExitTrials {
+  std::vector<int32_t> layers;  // [exits]
+  std::vector<TextTrial> texts;
+
+  const ExitAnswer& answer(const TextTrial& text, size_t place, size_t exit) const {
+    return text.answers[place * layers.size() + exit];
+  }
+};
+
+/// Runs pieces at full depth and asks every exit at every place.
+///   each     texts to run, in this order; exits are those that the runner's session uses
+Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* const> texts,
+                             std::span<const int32_t> layers, Progress& progress);
+
+/// Costs of a row's parts, in passes of one row at full depth.
+struct RowCost {
+  double layers = 1, head = 0, translator = 0;
+  int32_t n_layers = 1;
+};
+
+/// What a threshold makes of trials: rows leave at the first of `exits` whose agreement reaches it.
+struct Forecast {
+  std::vector<double> losses;  // [groups] share of rows whose token is not full depth's, mean over pieces
+  double worst = 0;            // of them
+  double time = 1;             // of a row, in passes at full depth
+  double mean_depth = 0;       // layers
+};
+
+/// The agreement that exits give their answers.
+std::vector<std::vector<float>> agreement_of(const ExitTrials& trials, std::span<const AgreementMap> maps);
+
+Forecast forecast(const ExitTrials& trials, const std::vector<std::vector<float>>& agreement, size_t n_groups,
+                  uint32_t exits, float threshold, const RowCost& cost);
+
+/// Exits (a set of bits) and thresholds, safest first, by which rows are expected to be fastest at a risk.
+struct Proposal {
+  uint32_t exits = 0;
+  std::vector<float> thresholds;
+  std::vector<Forecast> forecasts;  // [thresholds]
+};
+Proposal propose(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups, double risk,
+                 int32_t n_settings, const RowCost& cost);
+
+/// The same of an exit that knows: each row leaves at the first layer of which the answer is full depth's, unchecked.
+///   returns  [groups] time of a row with one head
+std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, const RowCost& cost);
+
+}  // namespace fathom

@@ -1,0 +1,70 @@
+// PieceRunner: pieces of text through a session, every token predicted from the true ones before it.
+// Next in the flow: src/calibrate/exit_fitting.h.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fathom/calibrate/pieces.h"
+#include "fathom/engine/session.h"
+
+namespace fathom {
+
+inline constexpr int32_t kRunnerRows = 64;  // of one step, all of which predict
+
+/// A piece as it is run: places are tokens but the last, and each predicts the token behind it.
+struct PieceText {
+  int32_t group = 0;
+  Split split = Split::fit;
+  std::vector<int32_t> lead;    // what begins a text, or the prompt: run at full depth, and no place
+  std::vector<int32_t> tokens;  // 2 and more
+
+  int32_t places() const { return static_cast<int32_t>(tokens.size()) - 1; }
+};
+
+/// What a step says of consecutive places of one piece.
+struct PieceStep {
+  int32_t first = 0;                  // place of the first row
+  std::span<const RowResult> rows;    // [n]
+  std::span<const LogitStats> stats;  // [n] of what is predicted
+  View<const float, 2> logits;        // [n, vocab]
+};
+
+class PieceRunner {
+ public:
+  /// A session in which every piece finds room.
+  ///   errors   those of Session::make
+  static Result<PieceRunner> make(const Model& model, const Pieces& pieces, int threads);
+
+  /// A piece as it is run. Behind a prompt the model writes as many tokens as other pieces have, or until it ends the
+  /// text; fewer than two are none.
+  Result<PieceText> text_of(const Piece& piece);
+
+  /// Runs one piece from its beginning under a policy; each(PieceStep) sees its steps.
+  ///   errors   those of Session::step(); format: logits that are not finite
+  template <class F>
+  Result<void> run(const PieceText& text, const Policy& policy, F&& each) {
+    FATHOM_TRY(begin(text));
+    while (at_ < text.places()) {
+      FATHOM_TRY(const PieceStep step, next(text, policy));
+      each(step);
+    }
+    return {};
+  }
+
+  Session& session() { return session_; }
+
+ private:
+  PieceRunner(Session session, int32_t piece_tokens) : session_(std::move(session)), piece_tokens_(piece_tokens) {}
+  Result<void> begin(const PieceText& text);
+  Result<PieceStep> next(const PieceText& text, const Policy& policy);
+
+  Session session_;
+  int32_t piece_tokens_;
+  int32_t at_ = 0;  // the coming place
+  std::vector<Row> rows_;
+  std::vector<LogitStats> stats_;
+};
+
+}  // namespace fathom
