@@ -15,6 +15,11 @@
 
 namespace fathom {
 
+/// What a report says of the run, and calibration itself does not know.
+struct CalibrationOrigin {
+  std::string model_name, model_file, sha256, machine, command, library;
+};
+
 struct CalibrateOptions {
   double risk = 0.02;            // share of tokens that may differ from full depth, in every group
   double confidence = 0.95;      // of the promise
@@ -23,6 +28,7 @@ struct CalibrateOptions {
   int32_t measured_tokens = 48;  // written after each prompt on which speed is measured
   uint64_t seed = 1;
   int threads = 1;
+  CalibrationOrigin origin = {};
   /// What is being done and how far it is, 0..1; returning false ends the run with an error of code cancelled.
   bool (*on_progress)(void* context, std::string_view what, double done) = nullptr;
   void* context = nullptr;

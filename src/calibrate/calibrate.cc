@@ -1,0 +1,204 @@
+// calibrate(): fit, propose, certify, report, measure, choose.
+#include "fathom/calibrate/calibrate.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "src/calibrate/findings.h"
+
+namespace fathom {
+namespace {
+
+constexpr double kWorthChanging = 1.02;  // over lossless decoding, from which a policy that may change tokens is chosen
+
+Result<void> check(const Pieces& pieces, const CalibrateOptions& options, int32_t n_layers) {
+  const auto wrong = [](std::string what) { return Error{ErrorCode::argument, std::move(what)}; };
+  if (!(options.risk > 0 && options.risk < 1))
+    return wrong(fmt::format("risk {}: write a share above 0 and below 1", options.risk));
+  if (!(options.confidence > 0 && options.confidence < 1)) {
+    return wrong(fmt::format("confidence {}: write a share above 0 and below 1", options.confidence));
+  }
+  if (options.n_exits < 1 || options.n_exits > 8) return wrong(fmt::format("n_exits {}: 1 to 8", options.n_exits));
+  if (options.n_settings < 1) return wrong(fmt::format("n_settings {}: at least 1", options.n_settings));
+  if (options.measured_tokens < 8) return wrong(fmt::format("measured_tokens {}: at least 8", options.measured_tokens));
+  if (n_layers < 2) return wrong("a model of one layer has no exit: run it as it is");
+  if (pieces.groups.empty()) return wrong("no group of texts: give at least one");
+  for (const PieceGroup& group : pieces.groups) {
+    // Two halves of the pieces that no translator saw, for maps.
+    if (group.n_pieces[0] < 6 || group.n_pieces[1] < 1 || group.n_pieces[2] < 1) {
+      return wrong(
+          fmt::format("group {}: {} pieces to fit, {} to choose and {} to report on: give more text, for at least "
+                      "6, 1 and 1",
+                      group.name, group.n_pieces[0], group.n_pieces[1], group.n_pieces[2]));
+    }
+  }
+  return {};
+}
+
+RowCost row_cost(Session& session) {
+  const ModelConfig& config = session.model().config();
+  const PassCosts costs = session.pass_costs(Policy::parse(kLossless).value());
+  const double head = std::min(costs.settle[0], 1.0);
+  return {.layers = 1 - head,
+          .head = head,
+          .translator = 2.0 * config.d_model / config.vocab * head,  // two bytes a weight
+          .n_layers = config.n_layers};
+}
+
+// The exits of a set of bits alone.
+FittedExits selected(const FittedExits& all, uint32_t bits) {
+  FittedExits out{.groups = all.groups, .exits = {}};
+  for (size_t i = 0; i < all.exits.size(); ++i) {
+    if (bits >> i & 1) out.exits.push_back(all.exits[i]);
+  }
+  return out;
+}
+
+std::string list_of(const std::vector<std::string>& groups) { return fmt::format("{}", fmt::join(groups, ", ")); }
+
+class Run {
+ public:
+  Run(const Model& model, const Pieces& pieces, const CalibrateOptions& options, PieceRunner runner)
+      : runner_(std::move(runner)),
+        progress_(options.on_progress, options.context),
+        found_{.model = model,
+               .pieces = pieces,
+               .options = options,
+               .groups = {},
+               .reported = {},
+               .fitted = {},
+               .proposal = {},
+               .trials = {},
+               .held_out = {},
+               .speeds = {}} {
+    for (const PieceGroup& group : pieces.groups) found_.groups.push_back(group.name);
+  }
+
+  Result<Calibration> run() {
+    FATHOM_TRY(read_texts());
+    FATHOM_TRY(fit());
+    FATHOM_TRY(certify());
+    FATHOM_TRY(report());
+    FATHOM_TRY(measure());
+    choose();
+    out_.report = report_json(found_, out_);
+    return std::move(out_);
+  }
+
+ private:
+  std::span<const PieceText> texts(Split split) const { return texts_[size_t(split)]; }
+  std::vector<const PieceText*> pointers(Split split) const {
+    std::vector<const PieceText*> out;
+    for (const PieceText& text : texts(split)) out.push_back(&text);
+    return out;
+  }
+
+  Result<void> read_texts() {
+    progress_.begin("writing on behind prompts", 0.02);
+    for (const Piece& piece : found_.pieces.pieces) {
+      FATHOM_TRY(PieceText text, runner_.text_of(piece));
+      if (text.tokens.size() >= 2) texts_[size_t(piece.split)].push_back(std::move(text));
+      if (piece.prompt) FATHOM_TRY(progress_.at(0));
+    }
+    found_.reported = pointers(Split::report);
+    return {};
+  }
+
+  Result<void> fit() {
+    layers_ = exit_layers(found_.model.config().n_layers, found_.options.n_exits);
+    FATHOM_TRY(found_.fitted, fit_exits(runner_, texts(Split::fit), found_.groups, layers_, progress_));
+    const std::vector<AgreementMap> maps = maps_of(found_.fitted.exits);
+    found_.proposal = propose(found_.fitted.trials, maps, found_.groups.size(), found_.options.risk,
+                              found_.options.n_settings, row_cost(runner_.session()));
+    out_.exits = selected(found_.fitted.exits, found_.proposal.exits);
+    FATHOM_TRY(heads_, ExitHeads::make(found_.model, out_.exits));
+    return runner_.session().use(heads_);
+  }
+
+  static std::vector<AgreementMap> maps_of(const FittedExits& exits) {
+    std::vector<AgreementMap> maps;
+    for (const FittedExit& exit : exits.exits) maps.push_back(exit.agreement.back());
+    return maps;
+  }
+
+  Result<void> certify() {
+    for (size_t i = 0; i < found_.proposal.thresholds.size(); ++i) {
+      const float threshold = found_.proposal.thresholds[i];
+      out_.settings.push_back({.policy = Policy(exit_when{.agreement_at_least = threshold}).text(),
+                               .threshold = threshold,
+                               .predicted = found_.proposal.forecasts[i].worst,
+                               .mean_depth = found_.proposal.forecasts[i].mean_depth});
+    }
+    FATHOM_TRY(passed_, certify_settings(runner_, pointers(Split::choose), found_.groups, found_.options, out_.settings,
+                                         progress_));
+    return {};
+  }
+
+  // The boldest setting that passed, or the safest of all, on pieces that nothing was chosen on; every exit there too.
+  Result<void> report() {
+    progress_.begin("reporting", 0.05);
+    FATHOM_TRY(const auto truth, true_tokens(runner_, found_.reported, progress_));
+    found_.shown = std::max(0, passed_);
+    CalibratedSetting& setting = out_.settings[size_t(found_.shown)];
+    FATHOM_TRY(const Policy policy, Policy::parse(setting.policy));
+    FATHOM_TRY(found_.held_out, run_setting(runner_, found_.reported, truth, policy, found_.groups.size(), progress_));
+    for (size_t g = 0; g < found_.groups.size(); ++g) setting.held_out.push_back(found_.held_out.mean_loss(g));
+    FATHOM_TRY(std::shared_ptr<const ExitHeads> all, ExitHeads::make(found_.model, found_.fitted.exits));
+    FATHOM_TRY(runner_.session().use(std::move(all)));
+    FATHOM_TRY(found_.trials, try_exits(runner_, found_.reported, layers_, progress_));
+    FATHOM_TRY(out_.exit_quality, exit_quality(found_));
+    out_.oracle_work = oracle_time(found_.trials, found_.groups.size(), row_cost(runner_.session()));
+    return {};
+  }
+
+  Result<void> measure() {
+    std::vector<std::string> policies = {"full_depth", kLossless};
+    if (passed_ >= 0) policies.push_back(out_.settings[size_t(passed_)].policy);
+    FATHOM_TRY(found_.speeds, measure_speeds(found_.model, found_.reported, found_.groups.size(), policies, heads_,
+                                             found_.options, progress_));
+    out_.speeds = found_.speeds.speeds;
+    return {};
+  }
+
+  void choose() {
+    const bool measured = out_.speeds.size() > 1;
+    if (passed_ >= 0 && out_.speeds.size() > 2 && out_.speeds[2].over_lossless.ratio >= kWorthChanging &&
+        out_.speeds[2].over_full.ratio >= kWorthChanging) {
+      out_.chosen = passed_;
+      out_.policy = out_.settings[size_t(passed_)].policy;
+      out_.certified = true;
+      out_.promise = fmt::format(
+          "With confidence {:g} %, at most {:g} % of tokens differ from this model's own full depth, in "
+          "each of {}.",
+          100 * found_.options.confidence, 100 * found_.options.risk, list_of(found_.groups));
+      return;
+    }
+    out_.lossless = true;
+    const bool pays = measured && out_.speeds[1].over_full.ratio >= 1;
+    out_.policy = pays ? kLossless : "full_depth";
+    out_.promise =
+        pays ? "Every token is that of full depth: beyond lossless decoding nothing pays on this model and machine."
+             : "Every token is that of full depth: nothing that saves work pays on this model and machine.";
+  }
+
+  PieceRunner runner_;
+  Progress progress_;
+  std::array<std::vector<PieceText>, kSplits> texts_;
+  std::vector<int32_t> layers_;  // of fitted exits
+  std::shared_ptr<const ExitHeads> heads_;
+  int32_t passed_ = -1;
+  Findings found_;
+  Calibration out_;
+};
+
+}  // namespace
+
+Result<Calibration> calibrate(const Model& model, const Pieces& pieces, const CalibrateOptions& options) {
+  FATHOM_TRY(check(pieces, options, model.config().n_layers));
+  FATHOM_TRY(PieceRunner runner, PieceRunner::make(model, pieces, options.threads));
+  return Run(model, pieces, options, std::move(runner)).run();
+}
+
+}  // namespace fathom

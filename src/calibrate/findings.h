@@ -1,0 +1,34 @@
+// Findings: all that a calibration learned, before it is put into words. Next in the flow: src/calibrate/calibrate.cc.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fathom/calibrate/calibrate.h"
+#include "src/calibrate/exit_fitting.h"
+#include "src/calibrate/settings.h"
+#include "src/calibrate/speeds.h"
+
+namespace fathom {
+
+struct Findings {
+  const Model& model;
+  const Pieces& pieces;
+  const CalibrateOptions& options;
+  std::vector<std::string> groups;
+  std::vector<const PieceText*> reported;  // texts of Split::report
+  FittedRecord fitted;
+  Proposal proposal;
+  ExitTrials trials;    // on the report's pieces, all fitted exits
+  int32_t shown = 0;    // of the settings: the one that depths and passages are of
+  SettingRun held_out;  // of it, on the report's pieces
+  Speeds speeds;
+};
+
+/// Per exit and group, on the report's pieces.
+Result<std::vector<ExitQuality>> exit_quality(const Findings& findings);
+
+/// The section "report".
+std::string report_json(const Findings& findings, const Calibration& calibration);
+
+}  // namespace fathom

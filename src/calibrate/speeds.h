@@ -1,0 +1,36 @@
+// Speeds: policies against full depth and against lossless decoding, prompt by prompt in turns.
+// Next in the flow: src/calibrate/calibrate.cc.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fathom/calibrate/calibrate.h"
+#include "src/calibrate/piece_runner.h"
+#include "src/calibrate/progress.h"
+
+namespace fathom {
+
+inline constexpr const char* kLossless = "draft_ngram | defer_head | kv(verify, max_rows=16)";
+
+/// How the text that a policy writes itself compares with full depth's.
+struct Continuations {
+  int32_t group = 0;
+  int64_t n = 0, equal = 0, tokens = 0;
+  double median_first_difference = 0;  // tokens before it; of all texts, equal ones count whole
+};
+
+struct Speeds {
+  std::vector<MeasuredSpeed> speeds;         // [policies]
+  std::vector<Continuations> continuations;  // of the last policy, by group
+};
+
+/// Writes on behind the beginnings of some pieces under each policy, by turns.
+///   policies   the first is full depth, the second lossless decoding
+Result<Speeds> measure_speeds(const Model& model, std::span<const PieceText* const> texts, size_t n_groups,
+                              std::span<const std::string> policies, const std::shared_ptr<const ExitHeads>& exits,
+                              const CalibrateOptions& options, Progress& progress);
+
+}  // namespace fathom
