@@ -36,19 +36,6 @@ std::string cache_folder() {
 
 std::string packed_folder() { return cache_folder() + "/fathom/packed"; }
 
-// The path of a model that was given by path or by name.
-Result<std::string> find_model(const std::string& model) {
-  if (access(model.c_str(), F_OK) == 0 || model.find('/') != std::string::npos) return model;
-  for (std::string_view name : kModelNames) {
-    if (model != name) continue;
-    std::string path = fmt::format("{}/fathom/models/{}/{}.gguf", cache_folder(), name, name);
-    if (access(path.c_str(), F_OK) == 0) return path;
-    return Error{ErrorCode::file, fmt::format("model {} is not at {}: run ./dev model {}", name, path, name)};
-  }
-  return Error{ErrorCode::file,
-               fmt::format("model {}: no such file: give a path or one of {}", model, fmt::join(kModelNames, ", "))};
-}
-
 // Everything a descriptor gives.
 Result<std::string> read_all(int fd, const std::string& name) {
   std::string text;
@@ -68,6 +55,20 @@ Result<std::string> read_all(int fd, const std::string& name) {
 }
 
 }  // namespace
+
+Result<std::string> find_model(const std::string& model) {
+  if (access(model.c_str(), F_OK) == 0 || model.find('/') != std::string::npos) return model;
+  for (std::string_view name : kModelNames) {
+    if (model != name) continue;
+    std::string path = fmt::format("{}/fathom/models/{}/{}.gguf", cache_folder(), name, name);
+    if (access(path.c_str(), F_OK) == 0) return path;
+    return Error{ErrorCode::file, fmt::format("model {} is not at {}: run ./dev model {}", name, path, name)};
+  }
+  return Error{ErrorCode::file,
+               fmt::format("model {}: no such file: give a path or one of {}", model, fmt::join(kModelNames, ", "))};
+}
+
+std::string digest_folder() { return cache_folder() + "/fathom/sha256"; }
 
 Result<std::string> read_file(const std::string& path) {
   if (path == "-") return read_all(STDIN_FILENO, "standard input");

@@ -35,6 +35,7 @@ Command add_info(CLI::App& app);
 Command add_tokenize(CLI::App& app);
 Command add_perplexity(CLI::App& app);
 Command add_replay(CLI::App& app);
+Command add_calibrate(CLI::App& app);
 Command add_report(CLI::App& app);
 Command add_policy(CLI::App& app);
 
@@ -49,6 +50,11 @@ struct ModelArgs {
 };
 void add_model_options(CLI::App& verb, ModelArgs& args, bool required = true);
 Numerics numerics_of(const ModelArgs& args);
+/// The path of a model that was given by path or by name.
+///   errors   file: there is none
+Result<std::string> find_model(const std::string& model);
+/// Where digests of model files are kept.
+std::string digest_folder();
 /// Reads the file that `-m` names, a path or a name of the model cache, without packing it.
 Result<ModelFile> open_file(const ModelArgs& args);
 /// Packs it for a policy, the costly part: what can be wrong with the other options is found before. Says so where
