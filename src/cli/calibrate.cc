@@ -115,7 +115,10 @@ void tell(const Calibration& found, const Pieces& pieces) {
                s.over_full.ratio, s.over_full.low, s.over_full.high, s.policy);
   }
   for (const CalibratedSetting& s : found.settings) {
-    if (!s.run) continue;
+    if (!s.run) {
+      fmt::print(stderr, "{}: forecast {:.2f} %, mean depth {:.2f}: not run\n", s.policy, 100 * s.predicted, s.mean_depth);
+      continue;
+    }
     double worst = 0, mean = 0;
     for (const GroupBound& b : s.bounds) worst = std::max(worst, b.upper), mean = std::max(mean, b.mean);
     fmt::print(stderr, "{}: worst group {:.2f} %, bound {:.2f} %, mean depth {:.2f}, work {:.2f}: {}\n", s.policy,
