@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
+#include "fathom/calibrate/logistic.h"
 #include "fathom/calibrate/ridge.h"
 #include "fathom/calibrate/temperature.h"
 #include "fathom/engine/layer_loop.h"
@@ -14,7 +16,9 @@ namespace fathom {
 namespace {
 
 constexpr int32_t kTemperatureStride = 8;  // one row of so many gives its logits to the temperatures
-constexpr size_t kMapsEvery = 3;           // one piece of so many is kept from the translators
+constexpr size_t kProbeRows = 12000;       // of the pieces give their states to the probes
+constexpr float kProbePenalty = 0.03f;
+constexpr size_t kMapsEvery = 3;  // one piece of so many is kept from the translators
 
 // Feeds states of exits and of the last layer to the fits.
 class StateCollector final : public LayerObserver {
@@ -54,15 +58,15 @@ class StateCollector final : public LayerObserver {
 // What temperatures need of the logits at exits, for some rows.
 class LogitCollector final : public ExitWatcher {
  public:
-  using ExitWatcher::ExitWatcher;
-  void expect(std::span<const int32_t> truth, int32_t group) { truth_ = truth, group_ = group; }
-  void place(int32_t first) { first_ = first; }
-
-  Result<std::vector<TemperatureFit>> fit(size_t n_groups) const {
-    const auto n = static_cast<int32_t>(layers().size() * (n_groups + 1));
-    return fit_temperatures({.target = target_, .lse = lse_, .cell = cell_}, n);
+  LogitCollector(std::span<const int32_t> layers, size_t n_groups)
+      : ExitWatcher(layers), cells_(static_cast<int32_t>(n_groups + 1)) {}
+  void expect(std::span<const int32_t> truth, int32_t group, int32_t first) {
+    truth_ = truth.subspan(size_t(first)), group_ = group;
   }
-  void begin(size_t n_groups) { cells_ = static_cast<int32_t>(n_groups + 1); }
+  Result<std::vector<TemperatureFit>> fit() const {
+    return fit_temperatures({.target = target_, .lse = lse_, .cell = cell_},
+                            static_cast<int32_t>(layers().size()) * cells_);
+  }
 
  protected:
   void seen(LayerLoop& loop, size_t exit, std::span<const LogitStats> stats) noexcept override {
@@ -83,7 +87,7 @@ class LogitCollector final : public ExitWatcher {
     });
     for (size_t r = 0; r < rows; ++r) {
       const size_t row = r * kTemperatureStride;
-      const int32_t token = truth_[size_t(first_of_step()) + row];
+      const int32_t token = truth_[row];
       for (const int32_t group : {group_, cells_ - 1}) {
         target_.push_back(loop.buffers.logits[int64_t(row) * vocab + token]);
         lse_.insert(lse_.end(), sums_.begin() + std::ptrdiff_t(r * k), sums_.begin() + std::ptrdiff_t((r + 1) * k));
@@ -93,11 +97,70 @@ class LogitCollector final : public ExitWatcher {
   }
 
  private:
-  int32_t first_of_step() const { return first_; }
-  std::span<const int32_t> truth_;
-  int32_t group_ = 0, cells_ = 1, first_ = 0;
+  std::span<const int32_t> truth_;  // from the step's first place on
+  int32_t group_ = 0, cells_;
   std::vector<float> target_, lse_, scaled_, sums_;
   std::vector<int32_t> cell_;
+};
+
+// Features of a probe at every exit for some rows, and whether the exit's answer was full depth's.
+class ProbeCollector final : public ExitWatcher {
+ public:
+  ProbeCollector(std::span<const int32_t> layers, int32_t stride)
+      : ExitWatcher(layers), features_(layers.size()), agreed_(layers.size()), stride_(stride) {}
+  void expect(std::span<const int32_t> truth, int32_t first) { truth_ = truth.subspan(size_t(first)); }
+
+  /// The probe of an exit: with the state where that predicts better on the last quarter of the rows.
+  Result<AgreementProbe> fit(size_t exit, size_t d) const {
+    const std::span<const uint8_t> agreed = agreed_[exit];
+    const size_t n = agreed.size() - agreed.size() / 4, f = kAnswerFeatures + d;
+    std::vector<float> few;
+    for (size_t i = 0; i < agreed.size(); ++i) {
+      const float* row = features_[exit].data() + i * f;
+      few.insert(few.end(), row, row + kAnswerFeatures);
+    }
+    FATHOM_TRY(const LogisticFit plain, fit_logistic(std::span(few).first(n * kAnswerFeatures), agreed.first(n)));
+    FATHOM_TRY(const LogisticFit whole,
+               fit_logistic(std::span(features_[exit]).first(n * f), agreed.first(n), {.l2 = kProbePenalty}));
+    const auto loss = [&](const LogisticFit& fit, std::span<const float> rows, size_t width) {
+      double sum = 0;
+      for (size_t i = n; i < agreed.size(); ++i) {
+        const double p = std::clamp(double(fit(rows.subspan(i * width, width))), 1e-6, 1 - 1e-6);
+        sum -= std::log(agreed[i] != 0 ? p : 1 - p);
+      }
+      return sum;
+    };
+    const bool state = loss(whole, features_[exit], f) < loss(plain, few, kAnswerFeatures);
+    const LogisticFit& best = state ? whole : plain;
+    AgreementProbe probe{.state = {},
+                         .confidence = best.weights[0],
+                         .margin = best.weights[1],
+                         .entropy = best.weights[2],
+                         .offset = best.bias};
+    if (state) probe.state.assign(best.weights.begin() + kAnswerFeatures, best.weights.end());
+    return probe;
+  }
+
+ protected:
+  void seen(LayerLoop& loop, size_t exit, std::span<const LogitStats> stats) noexcept override {
+    for (size_t i = 0; i < stats.size(); i += size_t(stride_)) {
+      const auto state = loop.buffers.state(int64_t(i));
+      double square = 0;
+      for (const float v : state) square += double(v) * v;
+      const float scale = 1 / std::sqrt(float(square / double(state.size())) + 1e-12f);
+      std::vector<float>& to = features_[exit];
+      to.insert(to.end(), {confidence_score(stats[i]), stats[i].max - stats[i].second, stats[i].entropy});
+      for (const float v : state) to.push_back(v * scale);
+      agreed_[exit].push_back(stats[i].argmax == truth_[i]);
+    }
+  }
+
+ private:
+  static constexpr size_t kAnswerFeatures = 3;
+  std::vector<std::vector<float>> features_;  // [exits][rows, 3 + d]
+  std::vector<std::vector<uint8_t>> agreed_;  // [exits][rows]
+  std::span<const int32_t> truth_;            // from the step's first place on
+  int32_t stride_;
 };
 
 // Scores of one exit and whether its answer was full depth's, in two halves of the pieces.
@@ -137,6 +200,7 @@ class Fitting {
   Result<FittedRecord> run() {
     FATHOM_TRY(translators());
     FATHOM_TRY(temperatures());
+    FATHOM_TRY(probes());
     FATHOM_TRY(maps());
     return std::move(record_);
   }
@@ -185,18 +249,39 @@ class Fitting {
 
   Result<void> temperatures() {
     FATHOM_TRY(attach());
-    LogitCollector logits(layers_);
-    logits.begin(n_groups());
-    FATHOM_TRY(over_maps(
-        "fitting temperatures", 0.1, logits,
-        [&](size_t piece, size_t) { logits.expect(truth_[piece], texts_[piece].group); },
-        [&](int32_t next) { logits.place(next); }));
-    FATHOM_TRY(const std::vector<TemperatureFit> fits, logits.fit(n_groups()));
+    LogitCollector logits(layers_, n_groups());
+    const auto expect = [&](size_t piece, int32_t first) { logits.expect(truth_[piece], texts_[piece].group, first); };
+    FATHOM_TRY(over(
+        map_pieces(), "fitting temperatures", 0.05, logits, [&](size_t piece) { expect(piece, 0); }, expect));
+    FATHOM_TRY(const std::vector<TemperatureFit> fits, logits.fit());
     for (size_t i = 0; i < fits.size(); ++i) {
       const size_t exit = i / (n_groups() + 1), group = i % (n_groups() + 1);
       record_.exits.exits[exit].temperatures[group] = fits[i].temperature;
       record_.temperatures.push_back(
           {layers_[exit], int32_t(group), fits[i].temperature, fits[i].nll_before, fits[i].nll_after});
+    }
+    return {};
+  }
+
+  // On the translators' pieces, so that maps see scores as new text has them.
+  Result<void> probes() {
+    FATHOM_TRY(attach());
+    const auto d = size_t(runner_.session().model().config().d_model);
+    const std::vector<size_t> maps = map_pieces();
+    std::vector<size_t> fitted;
+    for (size_t i = 0; i < texts_.size(); ++i) {
+      if (!std::binary_search(maps.begin(), maps.end(), i)) fitted.push_back(i);
+    }
+    size_t places = 0;
+    for (const size_t i : fitted) places += size_t(texts_[i].places());
+    ProbeCollector probes(layers_, int32_t(std::max<size_t>(1, places / kProbeRows)));
+    FATHOM_TRY(over(
+        fitted, "fitting probes", 0.1, probes, [&](size_t piece) { probes.expect(truth_[piece], 0); },
+        [&](size_t piece, int32_t next) { probes.expect(truth_[piece], next); }));
+    progress_.begin("fitting probes", 0.05);
+    for (size_t e = 0; e < layers_.size(); ++e) {
+      FATHOM_TRY(record_.exits.exits[e].probe, probes.fit(e, d));
+      FATHOM_TRY(progress_.at(double(e + 1) / double(layers_.size())));
     }
     return {};
   }
@@ -227,18 +312,20 @@ class Fitting {
     return attach();
   }
 
+  // Runs pieces at full depth under an observer, which is told where each step begins.
   template <class Begin, class Step>
-  Result<void> over_maps(std::string_view what, double share, LayerObserver& observer, Begin&& begin, Step&& step) {
-    const std::vector<size_t> maps = map_pieces();
+  Result<void> over(std::span<const size_t> pieces, std::string_view what, double share, LayerObserver& observer,
+                    Begin&& begin, Step&& step) {
     progress_.begin(what, share);
-    for (size_t i = 0; i < maps.size(); ++i) {
-      begin(maps[i], i);
-      step(0);
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      begin(pieces[i]);
       runner_.session().observe(&observer);
-      FATHOM_TRY(runner_.run(texts_[maps[i]], Policy(),
-                             [&](const PieceStep& s) { step(s.first + static_cast<int32_t>(s.stats.size())); }));
+      const Result<void> run = runner_.run(texts_[pieces[i]], Policy(), [&](const PieceStep& s) {
+        step(pieces[i], s.first + static_cast<int32_t>(s.stats.size()));
+      });
       runner_.session().observe(nullptr);
-      FATHOM_TRY(progress_.at(double(i + 1) / double(maps.size())));
+      FATHOM_TRY(run);
+      FATHOM_TRY(progress_.at(double(i + 1) / double(pieces.size())));
     }
     return {};
   }

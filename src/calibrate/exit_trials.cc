@@ -19,12 +19,13 @@ class TrialRecorder final : public ExitWatcher {
   void step_done(size_t rows) { first_ += rows; }
 
  protected:
-  void seen(LayerLoop&, size_t exit, std::span<const LogitStats> stats) noexcept override {
+  void seen(LayerLoop& loop, size_t exit, std::span<const LogitStats> stats) noexcept override {
+    const AgreementProbe& probe = loop.fitted->at(layers()[exit])->probe;
     for (size_t i = 0; i < stats.size(); ++i) {
       const LogitStats& s = stats[i];
       const float first = std::exp(s.max - s.log_sum);
       trial_->answers[(first_ + i) * layers().size() + exit] = {.token = s.argmax,
-                                                                .score = confidence_score(s),
+                                                                .score = probe(s, loop.buffers.state(int64_t(i))),
                                                                 .confidence = first,
                                                                 .margin = first - std::exp(s.second - s.log_sum),
                                                                 .entropy = s.entropy};

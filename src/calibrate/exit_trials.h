@@ -15,7 +15,7 @@ namespace fathom {
 /// One exit's answer at one place.
 struct ExitAnswer {
   int32_t token = -1;
-  float score = 0;  // confidence_score()
+  float score = 0;  // of the exit's probe
   float confidence = 0, margin = 0, entropy = 0;
 };
 

@@ -1,8 +1,10 @@
-// Parts: u32 counts, then names, then for each exit its layer, width, translator, bias, temperatures and maps.
+// Parts: u32 counts, then names, then for each exit its layer, width, translator, bias, temperatures,
+// probe and maps.
 #include "fathom/calibrate/parts.h"
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cstring>
 #include <string>
 
@@ -92,6 +94,11 @@ Result<FittedExit> read_exit(Reader& in, size_t n_maps) {
   FATHOM_TRY(exit.translator, in.bf16(size_t{d} * d));
   FATHOM_TRY(exit.bias, in.floats(d));
   FATHOM_TRY(exit.temperatures, in.floats(n_maps));
+  FATHOM_TRY(const uint32_t n_state, in.u32("numbers of a probe", kMostWidth));
+  FATHOM_TRY(exit.probe.state, in.floats(n_state));
+  FATHOM_TRY(const std::vector<float> weights, in.floats(4));
+  exit.probe.confidence = weights[0], exit.probe.margin = weights[1];
+  exit.probe.entropy = weights[2], exit.probe.offset = weights[3];
   for (size_t i = 0; i < n_maps; ++i) {
     FATHOM_TRY(const uint32_t n, in.u32("numbers of a map", 3 + 2 * AgreementMap::kMaxKnots));
     FATHOM_TRY(const std::vector<float> numbers, in.floats(n));
@@ -115,6 +122,10 @@ std::vector<std::byte> parts_bytes(const FittedExits& exits) {
     out.bf16(exit.translator);
     out.floats(exit.bias);
     out.floats(exit.temperatures);
+    const AgreementProbe& p = exit.probe;
+    out.u32(p.state.size());
+    out.floats(p.state);
+    out.floats(std::array{p.confidence, p.margin, p.entropy, p.offset});
     for (const AgreementMap& map : exit.agreement) {
       const std::vector<float> numbers = map.to_floats();
       out.u32(numbers.size());

@@ -87,7 +87,7 @@ void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
     set(step, Signal::exit_margin, first - std::exp(stats->second - stats->log_sum));
     set(step, Signal::exit_entropy, stats->entropy);
     set(step, Signal::agreeing, static_cast<float>(row.agreeing));
-    if (exit != nullptr) set(step, Signal::agreement, exit->agreement_of(*stats, loop.group));
+    if (exit != nullptr) set(step, Signal::agreement, exit->agreement_of(*stats, loop.buffers.state(r), loop.group));
     ++stats;
   }
 }

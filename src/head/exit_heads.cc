@@ -29,7 +29,14 @@ Result<void> check(const FittedExit& exit, const FittedExits& all, const ModelCo
     return wrong(exit, fmt::format("{} temperatures and {} maps for {} groups and all together",
                                    exit.temperatures.size(), exit.agreement.size(), n - 1));
   }
+  if (!exit.probe.state.empty() && exit.probe.state.size() != d) {
+    return wrong(exit, fmt::format("a probe of {} numbers for states of {}", exit.probe.state.size(), d));
+  }
   const auto finite = [](float v) { return std::isfinite(v); };
+  const AgreementProbe& p = exit.probe;
+  if (!std::all_of(p.state.begin(), p.state.end(), finite) || !finite(p.confidence + p.margin + p.entropy + p.offset)) {
+    return wrong(exit, "a number of its probe is not finite");
+  }
   if (!std::all_of(exit.translator.begin(), exit.translator.end(), finite) ||
       !std::all_of(exit.bias.begin(), exit.bias.end(), finite)) {
     return wrong(exit, "a number of its translator is not finite");
@@ -55,6 +62,18 @@ float confidence_score(const LogitStats& stats) noexcept {
   return rest > 0 ? std::min(log_p - std::log(rest), kSure) : kSure;
 }
 
+float AgreementProbe::operator()(const LogitStats& stats, std::span<const float> values) const noexcept {
+  float score =
+      offset + confidence * confidence_score(stats) + margin * (stats.max - stats.second) + entropy * stats.entropy;
+  if (state.empty()) return score;
+  float square = 0, dot = 0;
+  for (size_t i = 0; i < state.size(); ++i) {
+    square += values[i] * values[i];
+    dot += values[i] * state[i];
+  }
+  return score + dot / std::sqrt(square / static_cast<float>(state.size()) + 1e-12f);
+}
+
 Result<std::shared_ptr<const ExitHeads>> ExitHeads::make(const Model& model, FittedExits fitted) {
   const ModelConfig& config = model.config();
   int32_t before = 0;
@@ -78,6 +97,7 @@ Result<std::shared_ptr<const ExitHeads>> ExitHeads::make(const Model& model, Fit
               .translator = {},
               .bias = std::move(exit.bias),
               .temperatures = std::move(exit.temperatures),
+              .probe = std::move(exit.probe),
               .agreement = std::move(exit.agreement)};
     rows.push_back(rounded(exit.translator));
     if (!rows.back().empty()) {

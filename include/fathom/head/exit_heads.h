@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,16 +17,33 @@
 
 namespace fathom {
 
-/// The logit of an answer's largest probability: what agreement is judged by.
+/// The logit of an answer's largest probability.
 FATHOM_API float confidence_score(const LogitStats& stats) noexcept;
+
+/// What agreement is judged by: a linear view of an exit's answer and of the state behind it.
+struct AgreementProbe {
+  std::vector<float> state;  // [d] weights of the state over its root mean square; empty: it is not looked at
+  float confidence = 1;      // weights of confidence_score(), of log p(first) - log p(second), of the entropy in nats
+  float margin = 0;
+  float entropy = 0;
+  float offset = 0;
+
+  /// The score that an AgreementMap reads.
+  ///   stats   of the answer at the exit's temperature
+  ///   state   [d] before its translator
+  ///   cost    2 d operations
+  FATHOM_API float operator()(const LogitStats& stats, std::span<const float> state) const noexcept;
+  bool operator==(const AgreementProbe&) const = default;
+};
 
 /// The exit of one layer, as fitted.
 struct FittedExit {
-  int32_t layer = 0;                    // 1 .. n_layers - 1
-  std::vector<float> translator;        // [d, d] output by input: state + translator state + bias; empty: none
-  std::vector<float> bias;              // [d]; empty with it
-  std::vector<float> temperatures;      // [groups + 1] above 0; the last holds for all groups together
-  std::vector<AgreementMap> agreement;  // [groups + 1] of the logit of the largest probability at that temperature
+  int32_t layer = 0;                // 1 .. n_layers - 1
+  std::vector<float> translator;    // [d, d] output by input: state + translator state + bias; empty: none
+  std::vector<float> bias;          // [d]; empty with it
+  std::vector<float> temperatures;  // [groups + 1] above 0; the last holds for all groups together
+  AgreementProbe probe = {};
+  std::vector<AgreementMap> agreement;  // [groups + 1] of the probe's score
 
   bool operator==(const FittedExit&) const = default;
 };
@@ -47,12 +65,12 @@ class FATHOM_API ExitHeads {
     Linear translator;  // empty: the state as it is
     std::vector<float> bias;
     std::vector<float> temperatures;
+    AgreementProbe probe;
     std::vector<AgreementMap> agreement;
 
     /// How likely an answer is full depth's.
-    ///   stats   of the answer at this exit's temperature
-    float agreement_of(const LogitStats& stats, int32_t group) const noexcept {
-      return agreement[static_cast<size_t>(group)](confidence_score(stats));
+    float agreement_of(const LogitStats& stats, std::span<const float> state, int32_t group) const noexcept {
+      return agreement[static_cast<size_t>(group)](probe(stats, state));
     }
   };
 
