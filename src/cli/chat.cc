@@ -14,6 +14,7 @@
 #include "src/cli/command.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/options.h"
+#include "src/cli/policy_choice.h"
 #include "src/cli/run_record.h"
 #include "src/cli/sampling.h"
 #include "src/cli/stream.h"
@@ -26,7 +27,7 @@ struct Args {
   RunRecord run{.max_new_tokens = 512};
   std::string system;
   std::optional<int64_t> ctx;
-  std::optional<std::string> policy;
+  PolicyArgs policy;
   std::string color = "auto";
   bool json = false;
 };
@@ -115,14 +116,17 @@ Result<void> turn(Dialogue& dialogue, const std::string& message, const Args& ar
 }
 
 Result<int> run(Args args) {
-  FATHOM_TRY(const Policy policy, read_policy(args.policy));
+  FATHOM_TRY(PolicyChoice choice, PolicyChoice::read(args.policy));
   FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(choice.bind(args.model, file));
+  const Policy& policy = choice.policy();
   const ModelConfig& config = file.config();
   FATHOM_TRY(check(options_of(args.run, policy), config));
   FATHOM_TRY(const ChatTemplate chat, ChatTemplate::make(file.tokenizer()));
   FATHOM_TRY(args.run.ctx, read_context(args.ctx.value_or(std::min(config.context, 4096)), 1, config));
   FATHOM_TRY(const Model model, pack(file, args.model, policy));
   FATHOM_TRY(Session session, make_session(model, args.run, args.model.threads));
+  FATHOM_TRY(choice.attach(session));
   Dialogue dialogue(session, chat, args.system);
 
   const bool asks = isatty(STDIN_FILENO) != 0 && !args.json;
@@ -151,7 +155,7 @@ Command add_chat(CLI::App& app) {
   add_model_options(*verb, args->model);
   verb->add_option("--system", args->system, "What the system message says");
   add_whole_number(*verb, "-n,--tokens", args->run.max_new_tokens, "Tokens of an answer at most", 1);
-  add_quality_option(*verb, add_policy_option(*verb, args->policy), args->policy);
+  add_quality_option(*verb, add_policy_options(*verb, args->policy), args->policy.text);
   add_sampling_options(*verb, args->run);
   add_context_option(*verb, args->ctx, "Positions of the session; default: 4096, or the model's own if fewer");
   add_kv_option(*verb, args->run.kv);

@@ -160,7 +160,7 @@ Result<Policy> read_policy(const std::optional<std::string>& text) {
   }
   if (text->ends_with(".fathom")) {
     return Error{ErrorCode::argument,
-                 fmt::format("--policy {}: this version reads no sidecar files: write the policy itself, such as "
+                 fmt::format("--policy {}: a trace is replayed with a policy, not a sidecar: write it, such as "
                              "'exit_at(layer=12)'",
                              *text)};
   }

@@ -16,9 +16,11 @@ namespace {
 
 Result<int> run(GenerateArgs args) {
   if (args.batch > 0) return generate_lines(args);
-  FATHOM_TRY(const Policy policy, read_policy(args.policy));
+  FATHOM_TRY(PolicyChoice choice, PolicyChoice::read(args.policy));
   FATHOM_TRY(const std::string text, read_text(args.text));
   FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(choice.bind(args.model, file));
+  const Policy& policy = choice.policy();
   GenerateOptions options = options_of(args.run, policy);
   FATHOM_TRY(check(options, file.config()));
   FATHOM_TRY(const PromptMaker maker, PromptMaker::make(file, args.prompt));
@@ -33,6 +35,7 @@ Result<int> run(GenerateArgs args) {
   }
   FATHOM_TRY(const Model model, pack(file, args.model, policy));
   FATHOM_TRY(Session session, make_session(model, args.run, args.model.threads));
+  FATHOM_TRY(choice.attach(session));
 
   Stream stream(model.config().n_layers, use_color(args.color));
   options.trace = trace ? &*trace : nullptr;
@@ -65,7 +68,7 @@ Command add_generate(CLI::App& app) {
       verb->add_flag("--chat", args->prompt.chat, "The text is a message: put it into the model's chat template");
   verb->add_option("--system", args->prompt.system, "What the system message says")->needs(chat);
   add_whole_number(*verb, "-n,--tokens", args->run.max_new_tokens, "New tokens at most", 1);
-  add_quality_option(*verb, add_policy_option(*verb, args->policy), args->policy);
+  add_quality_option(*verb, add_policy_options(*verb, args->policy), args->policy.text);
   add_sampling_options(*verb, args->run);
   add_context_option(*verb, args->ctx, "Positions of the session; default: what prompt and -n need");
   add_kv_option(*verb, args->run.kv);

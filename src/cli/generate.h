@@ -6,6 +6,7 @@
 #include <string>
 
 #include "src/cli/command.h"
+#include "src/cli/policy_choice.h"
 #include "src/cli/prompt.h"
 #include "src/cli/run_record.h"
 
@@ -17,7 +18,7 @@ struct GenerateArgs {
   TemplateArgs prompt;
   RunRecord run{.max_new_tokens = 128};
   std::optional<int64_t> ctx;
-  std::optional<std::string> policy;
+  PolicyArgs policy;
   std::string trace;
   std::string color = "auto";
   bool json = false;

@@ -99,8 +99,10 @@ class InOrder {
 }  // namespace
 
 Result<int> generate_lines(const GenerateArgs& args) {
-  FATHOM_TRY(const Policy policy, read_policy(args.policy));
+  FATHOM_TRY(PolicyChoice choice, PolicyChoice::read(args.policy));
   FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(choice.bind(args.model, file));
+  const Policy& policy = choice.policy();
   BatchOptions options{.each = options_of(args.run, policy)};
   FATHOM_TRY(check(options.each, file.config()));
   FATHOM_TRY(const Texts texts, read_texts(args, file));
@@ -108,6 +110,7 @@ Result<int> generate_lines(const GenerateArgs& args) {
   const auto n = static_cast<int32_t>(std::min(static_cast<size_t>(args.batch), texts.items.size()));
   FATHOM_TRY(const Model model, pack(file, args.model, policy));
   FATHOM_TRY(Session session, Session::make(model, session_for(n, ctx, args, policy.settings())));
+  FATHOM_TRY(choice.attach(session));
 
   InOrder output(texts.lines, model, policy);
   options.context = &output;

@@ -14,6 +14,7 @@
 
 #include "src/cli/command.h"
 #include "src/cli/interrupt.h"
+#include "src/cli/policy_choice.h"
 #include "src/trace/output_file.h"
 
 namespace fathom::cli {
@@ -27,7 +28,7 @@ struct Args {
   TextArgs text;
   std::optional<int64_t> ctx;
   std::string kv = "f16";
-  std::optional<std::string> policy;
+  PolicyArgs policy;
   std::string per_token;
   bool json = false;
 };
@@ -93,9 +94,11 @@ Json result_of(const Perplexity& p, int32_t ctx, const Policy& policy, const Mod
 }
 
 Result<int> run(const Args& args) {
-  FATHOM_TRY(const Policy policy, read_policy(args.policy));
+  FATHOM_TRY(PolicyChoice choice, PolicyChoice::read(args.policy));
   FATHOM_TRY(const std::string text, read_text(args.text));
   FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(choice.bind(args.model, file));
+  const Policy& policy = choice.policy();
   FATHOM_TRY(policy.check(file.config().n_layers));
   FATHOM_TRY(const int32_t ctx,
              read_context(args.ctx.value_or(std::min(kWindow, file.config().context)), kLeastWindow, file.config()));
@@ -110,6 +113,7 @@ Result<int> run(const Args& args) {
                                                     .max_sequences = kWindowsSideBySide,
                                                     .kv = kv_type(args.kv),
                                                     .threads = args.model.threads}));
+  FATHOM_TRY(choice.attach(session));
   const InterruptGuard guard;
   FATHOM_TRY(const Perplexity result,
              perplexity(session, ids, {.window = ctx, .policy = policy, .on_progress = show_progress}));
@@ -139,7 +143,7 @@ Command add_perplexity(CLI::App& app) {
       *verb, args->ctx,
       fmt::format("Cells of a window, {} or more; default: {}, or the model's own if fewer", kLeastWindow, kWindow));
   add_kv_option(*verb, args->kv);
-  add_policy_option(*verb, args->policy);
+  add_policy_options(*verb, args->policy);
   verb->add_option("--per-token", args->per_token, "Write one line of JSON for each token of the text to this file");
   verb->add_flag("--json", args->json, "One line of JSON, docs/schema/perplexity.json");
   return {verb, [args] { return run(*args); }};

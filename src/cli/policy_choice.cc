@@ -1,0 +1,47 @@
+// What --policy names. Next: stream.cc.
+#include "src/cli/policy_choice.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+namespace fathom::cli {
+namespace {
+
+bool is_sidecar(const std::string& text) { return text.ends_with(".fathom"); }
+
+}  // namespace
+
+CLI::Option* add_policy_options(CLI::App& verb, PolicyArgs& args) {
+  verb.add_flag("--strict", args.strict, "Fail where a sidecar does not fit, in place of running at full depth");
+  return verb.add_option(
+      "--policy", args.text,
+      "What decides each token's depth: a text, docs/policies.md, or a sidecar, NAME.fathom; default: "
+      "full_depth");
+}
+
+Result<PolicyChoice> PolicyChoice::read(const PolicyArgs& args) {
+  PolicyChoice choice;
+  choice.strict_ = args.strict;
+  if (args.text && is_sidecar(*args.text)) {
+    choice.sidecar_ = *args.text;
+    if (access(args.text->c_str(), F_OK) != 0) {
+      return Error{ErrorCode::file, fmt::format("--policy {}: no such file: fathom calibrate writes one", *args.text)};
+    }
+    return choice;
+  }
+  FATHOM_TRY(choice.adaptation_.policy, read_policy(args.text));
+  return choice;
+}
+
+Result<void> PolicyChoice::bind(const ModelArgs& args, const ModelFile& file) {
+  if (sidecar_.empty()) return {};
+  FATHOM_TRY(const std::string path, find_model(args.model));
+  adaptation_ = adapt(sidecar_, path, file, numerics_of(args), {.cache_folder = digest_folder()});
+  if (adaptation_.refused.empty()) return {};
+  if (strict_) return Error{ErrorCode::file, adaptation_.refused};
+  spdlog::warn("{}; running at full depth", adaptation_.refused);
+  return {};
+}
+
+}  // namespace fathom::cli

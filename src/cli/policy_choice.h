@@ -1,0 +1,37 @@
+// PolicyChoice: what --policy names, a text or a sidecar, and --strict. Next: policy_choice.cc.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "fathom/calibrate/adaptation.h"
+#include "src/cli/command.h"
+
+namespace fathom::cli {
+
+struct PolicyArgs {
+  std::optional<std::string> text = {};  // a policy, or the path of a sidecar
+  bool strict = false;                   // a sidecar that does not fit ends the run
+};
+/// `--policy` and `--strict`.
+CLI::Option* add_policy_options(CLI::App& verb, PolicyArgs& args);
+
+class PolicyChoice {
+ public:
+  /// Reads a text; of a sidecar the path.
+  ///   errors   those of read_policy()
+  static Result<PolicyChoice> read(const PolicyArgs& args);
+
+  /// Opens the sidecar for a model; what does not fit is full depth, with a warning, or under --strict an error.
+  Result<void> bind(const ModelArgs& args, const ModelFile& file);
+
+  const Policy& policy() const { return adaptation_.policy; }
+  Result<void> attach(Session& session) const { return adaptation_.attach(session); }
+
+ private:
+  std::string sidecar_;  // empty: the policy was written
+  bool strict_ = false;
+  Adaptation adaptation_;
+};
+
+}  // namespace fathom::cli
