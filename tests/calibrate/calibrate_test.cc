@@ -1,0 +1,219 @@
+// Calibration from text to promise, on a small model with depth to spare. Next: tests/calibrate/adaptation_test.cc.
+#include "fathom/calibrate/calibrate.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "fathom/calibrate/parts.h"
+#include "fathom/calibrate/report.h"
+#include "fathom/engine/generate.h"
+#include "tests/calibrate/text_files.h"
+#include "tests/support/spare_model.h"
+#include "tests/support/tiny_model.h"
+
+namespace fathom {
+namespace {
+
+using testing::Bytes;
+
+constexpr double kRisk = 0.2;  // few pieces prove no smaller one
+
+// Built and calibrated once for all tests of this file.
+struct Calibrated {
+  testing::SpareLanguage language = testing::spare_language();
+  Bytes bytes = testing::spare_writer(language).bytes();
+  Model model = Model::from_bytes(bytes).value();
+  testing::TextFiles files;
+  Pieces pieces = sample(1);
+  CalibrateOptions options{.risk = kRisk, .n_exits = 3, .n_settings = 3, .measured_tokens = 8};
+  Calibration found = calibrate(model, pieces, options).value();
+
+  Pieces sample(uint64_t seed) {
+    std::vector<GroupData> groups;
+    for (const auto& [name, kind] :
+         {std::pair{"prose", testing::SpareText::prose}, {"code", testing::SpareText::code}}) {
+      groups.push_back({name, {files.write(std::string(name) + ".txt", testing::spare_text(language, kind, 120))}});
+    }
+    return sample_pieces(model.tokenizer(), groups,
+                         {.piece_tokens = 24, .n_fit = 24, .n_choose = 40, .n_report = 10, .seed = seed})
+        .value();
+  }
+};
+
+Calibrated& calibrated() {
+  static Calibrated all;
+  return all;
+}
+
+TEST(Calibrate, FindsTheDepthThatTheModelHasToSpare) {
+  const Calibration& found = calibrated().found;
+  const auto best = std::find_if(found.settings.rbegin(), found.settings.rend(),
+                                 [](const CalibratedSetting& s) { return s.certified; });
+  ASSERT_NE(best, found.settings.rend()) << "nothing was certified";
+  EXPECT_LT(best->mean_depth, 0.9 * calibrated().model.config().n_layers);
+  for (const GroupBound& bound : best->bounds) {
+    EXPECT_LT(bound.upper, kRisk);
+    EXPECT_EQ(bound.n, 40);
+  }
+  ASSERT_EQ(best->held_out.size(), 2u);
+  for (const double loss : best->held_out) EXPECT_LT(loss, kRisk);
+}
+
+TEST(Calibrate, TheSafestSettingsComeFirstAndNoneIsTriedBehindOneThatFails) {
+  const auto& settings = calibrated().found.settings;
+  for (size_t i = 1; i < settings.size(); ++i) EXPECT_GT(settings[i - 1].threshold, settings[i].threshold);
+  bool failed = false;
+  for (const CalibratedSetting& s : settings) {
+    EXPECT_TRUE(!failed || !s.run);
+    EXPECT_TRUE(s.run || !s.certified);
+    failed |= s.run && !s.certified;
+  }
+}
+
+// What is reported is what the policy does, with the cache that it fills.
+TEST(Calibrate, BoundsAreThoseOfThePolicyAsItRuns) {
+  Calibrated& c = calibrated();
+  const CalibratedSetting& setting = c.found.settings.front();
+  ASSERT_TRUE(setting.run);
+  const Policy policy = Policy::parse(setting.policy).value();
+  Session full = Session::make(c.model, {.max_tokens = 32, .max_logit_rows = 32}).value();
+  Session early = Session::make(c.model, {.max_tokens = 32, .max_logit_rows = 32}).value();
+  early.use(ExitHeads::make(c.model, c.found.exits).value()).value();
+  std::vector<double> sums(2), counts(2);
+  for (const Piece& piece : c.pieces.pieces) {
+    if (piece.split != Split::choose) continue;
+    std::vector<Row> rows;
+    for (size_t i = 0; i + 1 < piece.tokens.size(); ++i) {
+      rows.push_back({.token = piece.tokens[i], .position = int32_t(i), .kind = RowKind::generated, .logits = true});
+    }
+    double wrong = 0;
+    for (Session* session : {&full, &early}) session->truncate(0, 0).value();
+    const StepResult truth = full.step(rows).value();
+    const StepResult said = early.step(rows, policy.ref()).value();
+    for (int64_t i = 0; i < truth.logits.dim(0); ++i) {
+      const auto a = truth.logits[i].flat(), b = said.logits[i].flat();
+      wrong += std::max_element(a.begin(), a.end()) - a.begin() != std::max_element(b.begin(), b.end()) - b.begin();
+    }
+    sums[size_t(piece.group)] += wrong / double(rows.size());
+    ++counts[size_t(piece.group)];
+  }
+  for (const GroupBound& bound : setting.bounds) {
+    EXPECT_NEAR(bound.mean, sums[size_t(bound.group)] / counts[size_t(bound.group)], 1e-6);
+  }
+}
+
+TEST(Calibrate, FitsAndCertificateAreTheSameOnASecondRun) {
+  Calibrated& c = calibrated();
+  const Calibration again = calibrate(c.model, c.pieces, c.options).value();
+  EXPECT_EQ(again.exits, c.found.exits);
+  EXPECT_EQ(parts_bytes(again.exits), parts_bytes(c.found.exits));
+  ASSERT_EQ(again.settings.size(), c.found.settings.size());
+  for (size_t i = 0; i < again.settings.size(); ++i) {
+    EXPECT_EQ(again.settings[i].policy, c.found.settings[i].policy);
+    EXPECT_EQ(again.settings[i].certified, c.found.settings[i].certified);
+    for (size_t g = 0; g < again.settings[i].bounds.size(); ++g) {
+      EXPECT_EQ(again.settings[i].bounds[g].upper, c.found.settings[i].bounds[g].upper);
+    }
+  }
+}
+
+TEST(Calibrate, ItsReportIsAPageAndSaysWhatWasFound) {
+  const Calibration& found = calibrated().found;
+  ASSERT_TRUE(report_html(found.report).has_value()) << report_html(found.report).error().message;
+  const auto json = nlohmann::json::parse(found.report);
+  EXPECT_EQ(json["promise"]["policy"], found.policy);
+  EXPECT_EQ(json["passages"].size(), 2u);
+  EXPECT_EQ(json["exit_depth"]["groups"][0]["counts"].size(), size_t(calibrated().model.config().n_layers));
+  int64_t tokens = 0;
+  for (const auto& n : json["exit_depth"]["groups"][0]["counts"]) tokens += n.get<int64_t>();
+  EXPECT_EQ(tokens, 10 * 23);
+}
+
+TEST(Calibrate, APolicyThatIsNotFasterIsNotChosen) {
+  const Calibration& found = calibrated().found;
+  if (found.chosen < 0) {
+    EXPECT_TRUE(found.lossless);
+    EXPECT_TRUE(found.policy == "full_depth" || found.policy.find("kv(verify") != std::string::npos) << found.policy;
+    EXPECT_NE(found.promise.find("Every token is that of full depth"), std::string::npos);
+  } else {
+    EXPECT_GE(found.speeds.at(2).over_lossless.ratio, 1.0);
+    EXPECT_NE(found.promise.find("With confidence 95 %"), std::string::npos);
+  }
+}
+
+// Random weights have no answer before the last layer, and nobody is to be promised one.
+TEST(Calibrate, AModelWithoutSpareDepthIsLeftAtFullDepth) {
+  const Model model = testing::tiny_model({});
+  std::string words;
+  for (int i = 0; i < 6000; ++i) words += fmt::format("w{}{}", i * 7919 % 613, i % 60 == 59 ? '\f' : ' ');
+  testing::TextFiles files;
+  const Pieces pieces =
+      sample_pieces(model.tokenizer(), std::vector<GroupData>{{"text", {files.write("a.txt", words)}}},
+                    {.piece_tokens = 24, .n_fit = 12, .n_choose = 40, .n_report = 6})
+          .value();
+  const Calibration found = calibrate(model, pieces, {.n_exits = 2, .n_settings = 2, .measured_tokens = 8}).value();
+  EXPECT_EQ(found.chosen, -1);
+  EXPECT_TRUE(found.lossless);
+  EXPECT_FALSE(nlohmann::json::parse(found.report)["nogo"].empty());
+}
+
+TEST(Calibrate, TooLittleTextIsSaidInPieces) {
+  Calibrated& c = calibrated();
+  CalibrateOptions strict = c.options;
+  strict.risk = 0.02;  // 40 pieces prove it for nobody
+  const Calibration found = calibrate(c.model, c.pieces, strict).value();
+  EXPECT_TRUE(found.lossless);
+  const auto json = nlohmann::json::parse(found.report);
+  EXPECT_GT(json["groups"][0]["missing"].get<int64_t>(), 100);
+}
+
+TEST(Calibrate, StopsWhereItIsToldTo) {
+  Calibrated& c = calibrated();
+  CalibrateOptions options = c.options;
+  int calls = 0;
+  options.context = &calls;
+  options.on_progress = [](void* context, std::string_view, double done) {
+    EXPECT_GE(done, 0);
+    EXPECT_LE(done, 1.0001);
+    return ++*static_cast<int*>(context) < 40;
+  };
+  const auto stopped = calibrate(c.model, c.pieces, options);
+  ASSERT_FALSE(stopped.has_value());
+  EXPECT_EQ(stopped.error().code, ErrorCode::cancelled);
+}
+
+TEST(Calibrate, OptionsOutOfRangeAreNamed) {
+  Calibrated& c = calibrated();
+  const auto message = [&](CalibrateOptions options) {
+    const auto refused = calibrate(c.model, c.pieces, options);
+    return refused.has_value() ? std::string() : refused.error().message;
+  };
+  EXPECT_NE(message({.risk = 0}).find("risk 0"), std::string::npos);
+  EXPECT_NE(message({.confidence = 1}).find("confidence 1"), std::string::npos);
+  EXPECT_NE(message({.n_exits = 0}).find("n_exits 0"), std::string::npos);
+  EXPECT_NE(calibrate(c.model, {}, {}).error().message.find("no group"), std::string::npos);
+}
+
+TEST(Parts, ReadBackAsTheyWereWrittenAndNothingElseIsRead) {
+  const FittedExits& exits = calibrated().found.exits;
+  const std::vector<std::byte> bytes = parts_bytes(exits);
+  const FittedExits read = read_parts(bytes).value();
+  EXPECT_EQ(parts_bytes(read), bytes);
+  EXPECT_EQ(read.groups, exits.groups);
+  for (size_t n = 0; n < bytes.size(); n += 1 + n / 7) {
+    EXPECT_FALSE(read_parts(std::span(bytes).first(n)).has_value()) << n << " bytes";
+  }
+  std::vector<std::byte> longer = bytes;
+  longer.push_back({});
+  EXPECT_FALSE(read_parts(longer).has_value());
+  std::vector<std::byte> newer = bytes;
+  newer[0] = std::byte{9};
+  EXPECT_NE(read_parts(newer).error().message.find("update Fathom"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace fathom
