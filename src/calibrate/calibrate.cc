@@ -11,8 +11,6 @@
 namespace fathom {
 namespace {
 
-constexpr double kWorthChanging = 1.02;  // over lossless decoding, from which a policy that may change tokens is chosen
-
 Result<void> check(const Pieces& pieces, const CalibrateOptions& options, int32_t n_layers) {
   const auto wrong = [](std::string what) { return Error{ErrorCode::argument, std::move(what)}; };
   if (!(options.risk > 0 && options.risk < 1))
@@ -164,8 +162,9 @@ class Run {
 
   void choose() {
     const bool measured = out_.speeds.size() > 1;
-    if (passed_ >= 0 && out_.speeds.size() > 2 && out_.speeds[2].over_lossless.ratio >= kWorthChanging &&
-        out_.speeds[2].over_full.ratio >= kWorthChanging) {
+    // A policy that may change tokens has to be surely faster than one that does not.
+    if (passed_ >= 0 && out_.speeds.size() > 2 && out_.speeds[2].over_lossless.low > 1 &&
+        out_.speeds[2].over_full.low > 1) {
       out_.chosen = passed_;
       out_.policy = out_.settings[size_t(passed_)].policy;
       out_.certified = true;

@@ -2,6 +2,7 @@
 #include "src/calibrate/speeds.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "fathom/engine/generate.h"
@@ -9,17 +10,23 @@
 namespace fathom {
 namespace {
 
-constexpr size_t kPrompts = 16;       // at most, evenly over groups
+constexpr size_t kPrompts = 64;  // at most, evenly over groups,
+constexpr size_t kFewestPrompts = 8;
+constexpr double kSeconds = 60;       // and as many as are written in this time
 constexpr size_t kPromptTokens = 32;  // of a piece, in front of what is written
 
-// Mean of logarithms with its 95 % interval.
-SpeedRatio ratio_of(const std::vector<double>& logs) {
-  const double n = double(logs.size());
-  double mean = 0, square = 0;
-  for (const double x : logs) mean += x / n;
-  for (const double x : logs) square += (x - mean) * (x - mean);
-  const double half = n > 1 ? 1.96 * std::sqrt(square / (n - 1) / n) : std::log(2.0);
-  return {std::exp(mean), std::exp(mean - half), std::exp(mean + half)};
+// Ratio of sums with its 95 % interval over prompts (the delta method): what a user waits for is the sum.
+SpeedRatio ratio_of(const std::vector<double>& base, const std::vector<double>& tested) {
+  const double n = double(base.size());
+  double a = 0, b = 0, square = 0;
+  for (size_t i = 0; i < base.size(); ++i) a += base[i], b += tested[i];
+  const double ratio = a / b;
+  for (size_t i = 0; i < base.size(); ++i) {
+    const double off = base[i] - ratio * tested[i];
+    square += off * off;
+  }
+  const double half = n > 1 ? 1.96 * std::sqrt(square * n / (n - 1)) / b : ratio / 2;
+  return {ratio, ratio - half, ratio + half};
 }
 
 // The first prompts of each group in turn.
@@ -57,12 +64,16 @@ Result<Speeds> measure_speeds(const Model& model, std::span<const PieceText* con
              Session::make(model, {.max_tokens = std::min(room, model.config().context), .threads = options.threads}));
   FATHOM_TRY(session.use(exits));
   progress.begin("measuring speed", 0.1);
-  std::vector<std::vector<double>> logs(policies.size());  // of seconds a token
+  std::vector<std::vector<double>> each(policies.size());  // [policies][prompts] seconds a token
   std::vector<std::vector<double>> first(n_groups);
   Speeds out;
   out.continuations.resize(n_groups);
   for (size_t g = 0; g < n_groups; ++g) out.continuations[g].group = int32_t(g);
-  for (size_t p = 0; p < prompts.size(); ++p) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds_gone = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  for (size_t p = 0; p < prompts.size() && (p < kFewestPrompts || seconds_gone() < kSeconds); ++p) {
     std::vector<int32_t> prompt = prompts[p]->lead;
     prompt.insert(prompt.end(), prompts[p]->tokens.begin(),
                   prompts[p]->tokens.begin() + std::ptrdiff_t(std::min(kPromptTokens, prompts[p]->tokens.size())));
@@ -88,20 +99,16 @@ Result<Speeds> measure_speeds(const Model& model, std::span<const PieceText* con
     of.tokens = options.measured_tokens;
     first[size_t(of.group)].push_back(double(same.first - full.begin()));
     if (whole) {
-      for (size_t i = 0; i < policies.size(); ++i) logs[i].push_back(std::log(seconds[i]));
+      for (size_t i = 0; i < policies.size(); ++i) each[i].push_back(seconds[i]);
     }
     FATHOM_TRY(progress.at(double(p + 1) / double(prompts.size())));
   }
   for (Continuations& of : out.continuations) of.median_first_difference = median(first[size_t(of.group)]);
-  const auto over = [&](size_t i, size_t base) {
-    std::vector<double> ratios(logs[i].size());
-    for (size_t k = 0; k < ratios.size(); ++k) ratios[k] = logs[base][k] - logs[i][k];
-    return ratio_of(ratios);
-  };
-  for (size_t i = 0; i < policies.size() && !logs[i].empty(); ++i) {
-    double mean = 0;
-    for (const double x : logs[i]) mean += x / double(logs[i].size());
-    out.speeds.push_back({policies[i], 1e3 * std::exp(mean), over(i, 0), over(i, 1)});
+  for (size_t i = 0; i < policies.size() && !each[i].empty(); ++i) {
+    double sum = 0;
+    for (const double x : each[i]) sum += x;
+    out.speeds.push_back(
+        {policies[i], 1e3 * sum / double(each[i].size()), ratio_of(each[0], each[i]), ratio_of(each[1], each[i])});
   }
   return out;
 }
