@@ -35,14 +35,18 @@ Result<void> check(const Pieces& pieces, const CalibrateOptions& options, int32_
   return {};
 }
 
-RowCost row_cost(Session& session) {
-  const ModelConfig& config = session.model().config();
-  const PassCosts costs = session.pass_costs(Policy::parse(kLossless).value());
-  const double head = std::min(costs.settle[0], 1.0);
-  return {.layers = 1 - head,
-          .head = head,
-          .translator = 2.0 * config.d_model / config.vocab * head,  // two bytes a weight
-          .n_layers = config.n_layers};
+// By the bytes that a row reads, not by the clock: what is proposed, and so certified, is the same on every run.
+RowCost row_cost(const Model& model) {
+  const Weights& weights = model.weights();
+  const ModelConfig& config = model.config();
+  double layers = 0;
+  for (const LayerWeights& w : weights.layers) {
+    for (const Linear* linear : {&w.q, &w.k, &w.v, &w.o, &w.gate, &w.up, &w.down})
+      layers += double(linear->packed_bytes);
+  }
+  const double head = double(weights.head.packed_bytes), translator = 2.0 * config.d_model * config.d_model;
+  const double all = layers + head;
+  return {.layers = layers / all, .head = head / all, .translator = translator / all, .n_layers = config.n_layers};
 }
 
 // The exits of a set of bits alone.
@@ -97,6 +101,8 @@ class Run {
     progress_.begin("writing on behind prompts", 0.02);
     for (const Piece& piece : found_.pieces.pieces) {
       FATHOM_TRY(PieceText text, runner_.text_of(piece));
+      const bool shared = found_.pieces.groups[size_t(piece.group)].spaced;
+      text.unit = shared ? -1 - int64_t(&piece - found_.pieces.pieces.data()) : piece.document;
       if (text.tokens.size() >= 2) texts_[size_t(piece.split)].push_back(std::move(text));
       if (piece.prompt) FATHOM_TRY(progress_.at(0));
     }
@@ -109,7 +115,7 @@ class Run {
     FATHOM_TRY(found_.fitted, fit_exits(runner_, texts(Split::fit), found_.groups, layers_, progress_));
     const std::vector<AgreementMap> maps = maps_of(found_.fitted.exits);
     found_.proposal = propose(found_.fitted.trials, maps, found_.groups.size(), found_.options.risk,
-                              found_.options.n_settings, row_cost(runner_.session()));
+                              found_.options.n_settings, row_cost(found_.model));
     out_.exits = selected(found_.fitted.exits, found_.proposal.exits);
     FATHOM_TRY(heads_, ExitHeads::make(found_.model, out_.exits));
     return runner_.session().use(heads_);
@@ -130,7 +136,7 @@ class Run {
                                .mean_depth = found_.proposal.forecasts[i].mean_depth});
     }
     FATHOM_TRY(passed_, certify_settings(runner_, pointers(Split::choose), found_.groups, found_.options, out_.settings,
-                                         progress_));
+                                         out_.losses, progress_));
     return {};
   }
 
@@ -142,12 +148,12 @@ class Run {
     CalibratedSetting& setting = out_.settings[size_t(found_.shown)];
     FATHOM_TRY(const Policy policy, Policy::parse(setting.policy));
     FATHOM_TRY(found_.held_out, run_setting(runner_, found_.reported, truth, policy, found_.groups.size(), progress_));
-    for (size_t g = 0; g < found_.groups.size(); ++g) setting.held_out.push_back(found_.held_out.mean_loss(g));
+    for (size_t g = 0; g < found_.groups.size(); ++g) setting.held_out.push_back(found_.held_out.mean_loss[g]);
     FATHOM_TRY(std::shared_ptr<const ExitHeads> all, ExitHeads::make(found_.model, found_.fitted.exits));
     FATHOM_TRY(runner_.session().use(std::move(all)));
     FATHOM_TRY(found_.trials, try_exits(runner_, found_.reported, layers_, progress_));
     FATHOM_TRY(out_.exit_quality, exit_quality(found_));
-    out_.oracle_work = oracle_time(found_.trials, found_.groups.size(), row_cost(runner_.session()));
+    out_.oracle_work = oracle_time(found_.trials, found_.groups.size(), row_cost(found_.model));
     return {};
   }
 

@@ -17,6 +17,8 @@ inline constexpr int32_t kRunnerRows = 64;  // of one step, all of which predict
 struct PieceText {
   int32_t group = 0;
   Split split = Split::fit;
+  int64_t unit = 0;             // pieces of one unit depend on one another: a document's, or a piece by itself where
+                                // the splits share the documents
   std::vector<int32_t> lead;    // what begins a text, or the prompt: run at full depth, and no place
   std::vector<int32_t> tokens;  // 2 and more
 

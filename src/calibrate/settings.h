@@ -18,21 +18,21 @@ Result<std::vector<std::vector<int32_t>>> true_tokens(PieceRunner& runner, std::
 
 /// What a policy did on pieces.
 struct SettingRun {
-  std::vector<std::vector<float>> losses;    // [groups][pieces] share of places whose token is not full depth's
+  std::vector<float> losses;                 // [texts] share of places whose token is not full depth's
+  std::vector<double> mean_loss;             // [groups]
   std::vector<std::vector<float>> depths;    // [texts][places] layers run
   std::vector<std::vector<int32_t>> tokens;  // [texts][places]
   double work = 1, mean_depth = 0;
-
-  double mean_loss(size_t group) const;
 };
 Result<SettingRun> run_setting(PieceRunner& runner, std::span<const PieceText* const> texts,
                                std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
                                Progress& progress);
 
 /// Runs thresholds from the safest on until one fails in some group, and says which is the last that passed.
+///   losses   becomes what each setting that was run lost on each text
 ///   returns  index of a setting, -1: none passes
 Result<int32_t> certify_settings(PieceRunner& runner, std::span<const PieceText* const> texts,
                                  std::span<const std::string> groups, const CalibrateOptions& options,
-                                 std::vector<CalibratedSetting>& settings, Progress& progress);
+                                 std::vector<CalibratedSetting>& settings, LossPool& losses, Progress& progress);
 
 }  // namespace fathom

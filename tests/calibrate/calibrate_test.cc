@@ -5,8 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
-#include <numeric>
+#include <set>
 
 #include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/report.h"
@@ -32,6 +33,14 @@ struct Calibrated {
   CalibrateOptions options{.risk = kRisk, .n_exits = 3, .n_settings = 3, .measured_tokens = 8};
   Calibration found = calibrate(model, pieces, options).value();
 
+  // Of the pieces that certify.
+  std::set<int64_t> documents(int32_t group) const {
+    std::set<int64_t> out;
+    for (const Piece& piece : pieces.pieces) {
+      if (piece.split == Split::choose && piece.group == group) out.insert(piece.document);
+    }
+    return out;
+  }
   Pieces sample(uint64_t seed) {
     std::vector<GroupData> groups;
     for (const auto& [name, kind] :
@@ -57,7 +66,7 @@ TEST(Calibrate, FindsTheDepthThatTheModelHasToSpare) {
   EXPECT_LT(best->mean_depth, 0.9 * calibrated().model.config().n_layers);
   for (const GroupBound& bound : best->bounds) {
     EXPECT_LT(bound.upper, kRisk);
-    EXPECT_EQ(bound.n, 40);
+    EXPECT_EQ(bound.n, std::ssize(calibrated().documents(bound.group))) << "documents are the units";
   }
   ASSERT_EQ(best->held_out.size(), 2u);
   for (const double loss : best->held_out) EXPECT_LT(loss, kRisk);
@@ -83,7 +92,7 @@ TEST(Calibrate, BoundsAreThoseOfThePolicyAsItRuns) {
   Session full = Session::make(c.model, {.max_tokens = 32, .max_logit_rows = 32}).value();
   Session early = Session::make(c.model, {.max_tokens = 32, .max_logit_rows = 32}).value();
   early.use(ExitHeads::make(c.model, c.found.exits).value()).value();
-  std::vector<double> sums(2), counts(2);
+  std::map<int64_t, std::pair<double, int>> documents[2];  // losses and pieces
   for (const Piece& piece : c.pieces.pieces) {
     if (piece.split != Split::choose) continue;
     std::vector<Row> rows;
@@ -98,11 +107,15 @@ TEST(Calibrate, BoundsAreThoseOfThePolicyAsItRuns) {
       const auto a = truth.logits[i].flat(), b = said.logits[i].flat();
       wrong += std::max_element(a.begin(), a.end()) - a.begin() != std::max_element(b.begin(), b.end()) - b.begin();
     }
-    sums[size_t(piece.group)] += wrong / double(rows.size());
-    ++counts[size_t(piece.group)];
+    auto& [sum, n] = documents[piece.group][piece.document];
+    sum += wrong / double(rows.size()), ++n;
   }
   for (const GroupBound& bound : setting.bounds) {
-    EXPECT_NEAR(bound.mean, sums[size_t(bound.group)] / counts[size_t(bound.group)], 1e-6);
+    double mean = 0;
+    for (const auto& [document, losses] : documents[bound.group]) {
+      mean += losses.first / losses.second / double(documents[bound.group].size());
+    }
+    EXPECT_NEAR(bound.mean, mean, 1e-6);  // losses are floats
   }
 }
 

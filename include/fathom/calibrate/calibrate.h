@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "fathom/calibrate/pieces.h"
-#include "fathom/calibrate/selection.h"
+#include "fathom/calibrate/recalibration.h"
 #include "fathom/head/exit_heads.h"
 #include "fathom/model/model.h"
 
@@ -74,6 +74,7 @@ struct Calibration {
   bool certified = false, lossless = false;
   FittedExits exits;
   std::vector<CalibratedSetting> settings;  // safest first
+  LossPool losses;                          // of the settings that were run, on the pieces of Split::choose
   int32_t chosen = -1;                      // of settings; -1: none of them pays
   std::vector<MeasuredSpeed> speeds;        // full depth, lossless, and the boldest certified setting
   std::vector<ExitQuality> exit_quality;
