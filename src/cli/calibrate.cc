@@ -1,10 +1,9 @@
 // `fathom calibrate`: what a model has to give on the user's own text, as a sidecar with its promise.
-// Next: report.cc.
+// Next: certify.cc.
 #include "fathom/calibrate/calibrate.h"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <memory>
@@ -15,6 +14,7 @@
 #include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/sidecar_file.h"
 #include "src/calibrate/whole_file.h"
+#include "src/cli/calibrate_options.h"
 #include "src/cli/command.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/options.h"
@@ -33,34 +33,6 @@ struct Args {
   uint64_t seed = 1;
   bool json = false;
 };
-
-// NAME=FILE, NAME=FILE: files of one name are one group.
-Result<std::vector<GroupData>> groups_of(const std::vector<std::string>& data) {
-  std::vector<GroupData> groups;
-  for (const std::string& one : data) {
-    const size_t at = one.find('=');
-    if (at == std::string::npos || at == 0 || at + 1 == one.size()) {
-      return Error{ErrorCode::argument, fmt::format("--data {}: write NAME=FILE, such as prose=a.txt", one)};
-    }
-    const std::string name = one.substr(0, at), path = one.substr(at + 1);
-    size_t g = 0;
-    while (g < groups.size() && groups[g].name != name) ++g;
-    if (g == groups.size()) groups.push_back({name, {}});
-    groups[g].paths.push_back(path);
-  }
-  return groups;
-}
-
-struct Bar {
-  std::string last;
-};
-
-bool show(void* context, std::string_view what, double done) {
-  Bar& bar = *static_cast<Bar*>(context);
-  const std::string line = fmt::format("{:3.0f} % {}", 100 * done, what);
-  if (isatty(STDERR_FILENO) != 0 && line != bar.last) fmt::print(stderr, "\r\033[K{}", bar.last = line);
-  return !interrupted();
-}
 
 std::string command_of(const Args& args) {
   std::string text = fmt::format("fathom calibrate -m {}", args.model.model);
@@ -116,7 +88,8 @@ void tell(const Calibration& found, const Pieces& pieces) {
   }
   for (const CalibratedSetting& s : found.settings) {
     if (!s.run) {
-      fmt::print(stderr, "{}: forecast {:.2f} %, mean depth {:.2f}: not run\n", s.policy, 100 * s.predicted, s.mean_depth);
+      fmt::print(stderr, "{}: forecast {:.2f} %, mean depth {:.2f}: not run\n", s.policy, 100 * s.predicted,
+                 s.mean_depth);
       continue;
     }
     double worst = 0, mean = 0;
@@ -155,11 +128,11 @@ Result<int> run(const Args& args) {
                     .machine = model.tables()[0]->name,
                     .command = command_of(args),
                     .library = FATHOM_VERSION};
-  options.on_progress = show;
+  options.on_progress = show_progress_bar;
   options.context = &bar;
   const InterruptGuard guard;
   const Result<Calibration> found = calibrate(model, pieces, options);
-  if (!bar.last.empty()) fmt::print(stderr, "\r\033[K");
+  bar.end();
   if (!found) return found.error();
   const std::string manifest = manifest_json(manifest_of(args, *found, pieces, bound.binding)),
                     measured = measured_of(*found).dump();

@@ -1,0 +1,42 @@
+// recheck(): is a promise kept on text that it was not made on? Next in the flow: docs/calibration.md.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "fathom/calibrate/pieces.h"
+#include "fathom/calibrate/selection.h"
+#include "fathom/head/exit_heads.h"
+#include "fathom/model/model.h"
+#include "fathom/policy/policy.h"
+
+namespace fathom {
+
+struct RecheckOptions {
+  double risk = 0.02;
+  double confidence = 0.95;  // of all groups together
+  int threads = 1;
+  bool (*on_progress)(void* context, std::string_view what, double done) = nullptr;
+  void* context = nullptr;
+};
+
+struct RecheckedGroup {
+  GroupBound bound;     // what the pieces prove anew
+  double lower = 0;     // the mean loss is surely above this
+  bool broken = false;  // and this is above the risk
+};
+
+struct Recheck {
+  std::vector<RecheckedGroup> groups;
+  bool broken = false;  // in some group
+  bool proven = false;  // anew, in every group
+};
+
+/// Runs a policy on every piece, whatever its split, and compares with full depth. A promise is called broken where a
+/// risk below it can be ruled out, each group at its share of 1 - confidence; text that proves nothing breaks nothing.
+///   exits    what the policy's agreement is judged by; may have none
+///   errors   argument: options out of range; those of runs
+FATHOM_API Result<Recheck> recheck(const Model& model, const Policy& policy, const FittedExits& exits,
+                                   const Pieces& pieces, const RecheckOptions& options = {});
+
+}  // namespace fathom

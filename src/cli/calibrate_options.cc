@@ -1,0 +1,61 @@
+// Groups of texts, and how far a long run is. Next: calibrate.cc.
+#include "src/cli/calibrate_options.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "src/cli/interrupt.h"
+
+namespace fathom::cli {
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+constexpr double kEvery = 0.2;           // seconds between two lines
+constexpr double kWorthGuessing = 0.03;  // of the run, from which the rest is guessed
+
+}  // namespace
+
+Result<std::vector<GroupData>> groups_of(const std::vector<std::string>& data) {
+  std::vector<GroupData> groups;
+  for (const std::string& one : data) {
+    const size_t at = one.find('=');
+    if (at == std::string::npos || at == 0 || at + 1 == one.size()) {
+      return Error{ErrorCode::argument, fmt::format("--data {}: write NAME=FILE, such as prose=a.txt", one)};
+    }
+    const std::string name = one.substr(0, at), path = one.substr(at + 1);
+    size_t g = 0;
+    while (g < groups.size() && groups[g].name != name) ++g;
+    if (g == groups.size()) groups.push_back({name, {}});
+    groups[g].paths.push_back(path);
+  }
+  return groups;
+}
+
+void Bar::end() {
+  if (!last.empty()) fmt::print(stderr, "\r\033[K");
+  last.clear();
+}
+
+bool show_progress_bar(void* context, std::string_view what, double done) {
+  Bar& bar = *static_cast<Bar*>(context);
+  const double at = now();
+  if (bar.started == 0) bar.started = at;
+  if (isatty(STDERR_FILENO) != 0 && at - bar.shown > kEvery) {
+    bar.shown = at;
+    std::string line = fmt::format("{:3.0f} % {}", 100 * done, what);
+    if (done > kWorthGuessing) {
+      const double left = (at - bar.started) * (1 - done) / done;
+      line +=
+          left > 90 ? fmt::format(", about {:.0f} min left", left / 60) : fmt::format(", about {:.0f} s left", left);
+    }
+    fmt::print(stderr, "\r\033[K{}", bar.last = line);
+    std::fflush(stderr);
+  }
+  return !interrupted();
+}
+
+}  // namespace fathom::cli
