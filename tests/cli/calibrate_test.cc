@@ -1,0 +1,136 @@
+// `fathom calibrate` and `fathom certify` through the built binary, on a small model with depth to spare.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/cli/cli_fixture.h"
+#include "tests/cli/schema.h"
+#include "tests/cli/spawn.h"
+#include "tests/support/sidecars.h"
+#include "tests/support/spare_model.h"
+
+namespace fathom {
+namespace {
+
+using nlohmann::json;
+using testing::checked;
+using testing::expect_failure;
+using testing::fathom_command;
+using testing::Ran;
+using testing::SpareText;
+
+class CliCalibrate : public ::testing::Test {
+ protected:
+  // Made once: a model, its texts, and the sidecar of a calibration.
+  static void SetUpTestSuite() {
+    folder_ = new testing::TemporaryFolder;
+    const testing::SpareLanguage language = testing::spare_language();
+    const testing::Bytes bytes = testing::spare_writer(language).bytes();
+    testing::write_bytes(*folder_ / "spare.gguf", {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    testing::write_bytes(*folder_ / "prose.txt", testing::spare_text(language, SpareText::prose, 120));
+    testing::write_bytes(*folder_ / "code.txt", testing::spare_text(language, SpareText::code, 120));
+    calibration_ = calibrate({"-o", sidecar(), "--json"});
+  }
+  static void TearDownTestSuite() {
+    delete folder_;
+    folder_ = nullptr;
+  }
+  static std::string at(const char* file) { return *folder_ / file; }
+  static std::string sidecar() { return at("spare.fathom"); }
+  static Ran calibrate(std::vector<std::string> more) {
+    std::vector<std::string> args = {"calibrate",
+                                     "-m",
+                                     at("spare.gguf"),
+                                     "--data",
+                                     "prose=" + at("prose.txt"),
+                                     "--data",
+                                     "code=" + at("code.txt"),
+                                     "--pieces",
+                                     "40",
+                                     "--piece-tokens",
+                                     "24",
+                                     "--risk",
+                                     "0.2"};
+    args.insert(args.end(), more.begin(), more.end());
+    return fathom_command(args);
+  }
+
+  static testing::TemporaryFolder* folder_;
+  static Ran calibration_;
+};
+testing::TemporaryFolder* CliCalibrate::folder_ = nullptr;
+Ran CliCalibrate::calibration_;
+
+TEST_F(CliCalibrate, WritesASidecarWhoseReportIsItsJson) {
+  ASSERT_EQ(calibration_.code, 0) << calibration_.err;
+  const json report = checked(calibration_.out, "report");
+  EXPECT_EQ(report["groups"].size(), 2u);
+  const Ran read = fathom_command({"report", sidecar(), "--json"});
+  EXPECT_EQ(checked(read.out, "report"), report);
+  EXPECT_EQ(fathom_command({"report", sidecar(), "-o", at("page.html")}).code, 0);
+  const Ran shown = fathom_command({"policy", "show", "spare", "-d", folder_->path()});
+  EXPECT_EQ(shown.code, 0) << shown.err;
+  EXPECT_NE(shown.out.find(report["promise"]["policy"].get<std::string>()), std::string::npos) << shown.out;
+}
+
+TEST_F(CliCalibrate, ASidecarIsAPolicyOfItsModelAndOfNoOther) {
+  const std::vector<std::string> args = {"generate", "-m", at("spare.gguf"), "-p", " baba", "-n", "12", "--json"};
+  auto with = [&](std::vector<std::string> more) {
+    std::vector<std::string> all = args;
+    all.insert(all.end(), more.begin(), more.end());
+    return fathom_command(all);
+  };
+  const Ran own = with({"--policy", sidecar()});
+  ASSERT_EQ(own.code, 0) << own.err;
+  EXPECT_EQ(own.err, "");
+  const Ran other = with({"--policy", sidecar(), "--numerics", "fast"});
+  EXPECT_EQ(other.code, 0);
+  EXPECT_NE(other.err.find("running at full depth"), std::string::npos) << other.err;
+  EXPECT_EQ(json::parse(other.out)["policy"], "full_depth");
+  expect_failure(with({"--policy", sidecar(), "--numerics", "fast", "--strict"}), 1, "numeric");
+  expect_failure(with({"--policy", at("none.fathom")}), 1, "no such file: fathom calibrate writes one");
+}
+
+TEST_F(CliCalibrate, CertifyHoldsOnItsOwnKindOfText) {
+  const Ran ran = fathom_command({"certify", sidecar(), "-m", at("spare.gguf"), "--data", "prose=" + at("prose.txt"),
+                                  "--pieces", "30", "--piece-tokens", "24", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_FALSE(checked(ran.out, "certify")["broken"].get<bool>());
+}
+
+// A sidecar that promises what it cannot keep: exits without any probe of their own at the first layer.
+TEST_F(CliCalibrate, CertifySaysWhichGroupBreaksAPromise) {
+  const SidecarFile good = SidecarFile::open(sidecar()).value();
+  json manifest = json::parse(good.json(section::kManifest).value());
+  manifest["policy"] = "exit_at(layer=1)";
+  manifest["certificate"]["risk"] = 0.02;
+  const std::string text = manifest.dump();
+  const SidecarSection sections[] = {{std::string(section::kManifest), testing::as_bytes(text)}};
+  ASSERT_TRUE(write_sidecar(at("sly.fathom"), sections).has_value());
+  const Ran ran = fathom_command({"certify", at("sly.fathom"), "-m", at("spare.gguf"), "--data",
+                                  "prose=" + at("prose.txt"), "--pieces", "30", "--piece-tokens", "24"});
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_NE(ran.out.find("prose"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("BROKEN"), std::string::npos) << ran.out;
+  unlink(at("sly.fathom").c_str());
+}
+
+TEST_F(CliCalibrate, BadInputIsNamedAndNothingIsWritten) {
+  expect_failure(calibrate({"-o", at("prose.txt")}), 1, "exists and is no sidecar");
+  const std::string out = at("new.fathom");
+  const auto run = [&](const std::string& data) {
+    return fathom_command({"calibrate", "-m", at("spare.gguf"), "--data", data, "-o", out});
+  };
+  expect_failure(run("prose"), 2, "write NAME=FILE");
+  expect_failure(run("prose=" + at("none.txt")), 1, "none.txt");
+  expect_failure(run("prose=" + at("spare.gguf")), 1, "spare.gguf");
+  testing::write_bytes(at("short.txt"), "baba");
+  expect_failure(run("prose=" + at("short.txt")), 1, "no piece of 64 tokens");
+  expect_failure(calibrate({"-o", out, "--confidence", "1"}), 2, "confidence 1");
+  EXPECT_NE(access(out.c_str(), F_OK), 0);
+}
+
+}  // namespace
+}  // namespace fathom
