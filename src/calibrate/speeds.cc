@@ -26,7 +26,7 @@ SpeedRatio ratio_of(const std::vector<double>& base, const std::vector<double>& 
     square += off * off;
   }
   const double half = n > 1 ? 1.96 * std::sqrt(square * n / (n - 1)) / b : ratio / 2;
-  return {ratio, ratio - half, ratio + half};
+  return {ratio, std::max(ratio - half, 0.0), ratio + half};
 }
 
 // The first prompts of each group in turn.

@@ -75,7 +75,7 @@ Ran fathom_command(const std::vector<std::string>& args, const SpawnOptions& opt
   posix_spawn_file_actions_addopen(&actions, 2, err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
   std::vector<std::string> argv = {FATHOM_BINARY};
   argv.insert(argv.end(), args.begin(), args.end());
-  std::vector<std::string> environment = {"TERM=xterm-256color", "HOME=/nonexistent"};
+  std::vector<std::string> environment = {"TERM=xterm-256color", "HOME=/dev/null"};
   environment.insert(environment.end(), options.environment.begin(), options.environment.end());
   unlink(out.c_str());
   pid_t pid = 0;

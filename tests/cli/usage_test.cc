@@ -34,7 +34,7 @@ TEST_F(Cli, WrongUsageIsOneLineAndCodeTwo) {
   expect_failure(generate({"-p", "x", "--policy", "exit_at(layer=99)"}), 2, "99");
   expect_failure(generate({"-p", "x", "--policy", ""}), 2, "--policy is empty");
   expect_failure(generate({"-p", "x", "--policy", " \t"}), 2, "--policy is empty");
-  expect_failure(generate({"-p", "x", "--policy", "deep.fathom"}), 2, "reads no sidecar files");
+  expect_failure(generate({"-p", "x", "--policy", "deep.fathom"}), 1, "no such file");
   expect_failure(fathom_command({"replay", "x", "--policy", ""}), 2, "--policy is empty");
   for (const char* seed : {"-1", "18446744073709551616", "1x", "0x1", "1.0", ""}) {
     const std::string value = *seed == '\0' ? "''" : seed;
