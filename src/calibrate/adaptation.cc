@@ -4,12 +4,27 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "fathom/calibrate/calibrate.h"
 #include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/parts.h"
 #include "fathom/engine/session.h"
+#include "src/calibrate/json_fields.h"
 
 namespace fathom {
 namespace {
+
+// What was certified; where measurement says that it does not pay, what cannot change a token in its place.
+Result<std::string> in_use(const SidecarFile& file, const Manifest& manifest) {
+  if (file.find(section::kMeasured) == nullptr) return manifest.policy;
+  FATHOM_TRY(const std::string_view json, file.json(section::kMeasured));
+  FATHOM_TRY(const JsonValue value, parse_json(json, "measured"));
+  std::optional<Error> error;
+  const std::string policy = JsonField(&value, "measured", &error)["policy"].text_or(manifest.policy);
+  if (error) return *error;
+  if (policy == manifest.policy || policy == kLosslessPolicy || policy == "full_depth") return policy;
+  return Error{ErrorCode::format,
+               fmt::format("measured: policy {}: neither certified nor lossless: calibrate again", policy)};
+}
 
 Result<Adaptation> opened(const std::string& path, const std::string& model_path, const ModelFile& model,
                           Numerics numerics, const Sha256Options& options) {
@@ -23,7 +38,8 @@ Result<Adaptation> opened(const std::string& path, const std::string& model_path
   }
   Adaptation out;
   out.promise = manifest.promise;
-  FATHOM_TRY(out.policy, Policy::parse(manifest.policy));
+  FATHOM_TRY(const std::string policy, in_use(file, manifest));
+  FATHOM_TRY(out.policy, Policy::parse(policy));
   FATHOM_TRY(out.policy.check(model.config().n_layers));
   if (file.find(section::kParts) != nullptr) {
     FATHOM_TRY(const auto bytes, file.section(section::kParts));

@@ -58,8 +58,6 @@ FittedExits selected(const FittedExits& all, uint32_t bits) {
   return out;
 }
 
-std::string list_of(const std::vector<std::string>& groups) { return fmt::format("{}", fmt::join(groups, ", ")); }
-
 class Run {
  public:
   Run(const Model& model, const Pieces& pieces, const CalibrateOptions& options, PieceRunner runner)
@@ -135,8 +133,8 @@ class Run {
                                .predicted = found_.proposal.forecasts[i].worst,
                                .mean_depth = found_.proposal.forecasts[i].mean_depth});
     }
-    FATHOM_TRY(passed_, certify_settings(runner_, pointers(Split::choose), found_.groups, found_.options, out_.settings,
-                                         out_.losses, progress_));
+    FATHOM_TRY(out_.passed, certify_settings(runner_, pointers(Split::choose), found_.groups, found_.options,
+                                             out_.settings, out_.losses, progress_));
     return {};
   }
 
@@ -144,7 +142,7 @@ class Run {
   Result<void> report() {
     progress_.begin("reporting", 0.05);
     FATHOM_TRY(const auto truth, true_tokens(runner_, found_.reported, progress_));
-    found_.shown = std::max(0, passed_);
+    found_.shown = std::max(0, out_.passed);
     CalibratedSetting& setting = out_.settings[size_t(found_.shown)];
     FATHOM_TRY(const Policy policy, Policy::parse(setting.policy));
     FATHOM_TRY(found_.held_out, run_setting(runner_, found_.reported, truth, policy, found_.groups.size(), progress_));
@@ -158,8 +156,8 @@ class Run {
   }
 
   Result<void> measure() {
-    std::vector<std::string> policies = {"full_depth", kLossless};
-    if (passed_ >= 0) policies.push_back(out_.settings[size_t(passed_)].policy);
+    std::vector<std::string> policies = {"full_depth", std::string(kLosslessPolicy)};
+    if (out_.passed >= 0) policies.push_back(out_.settings[size_t(out_.passed)].policy);
     FATHOM_TRY(found_.speeds, measure_speeds(found_.model, found_.reported, found_.groups.size(), policies, heads_,
                                              found_.options, progress_));
     out_.speeds = found_.speeds.speeds;
@@ -169,20 +167,17 @@ class Run {
   void choose() {
     const bool measured = out_.speeds.size() > 1;
     // A policy that may change tokens has to be surely faster than one that does not.
-    if (passed_ >= 0 && out_.speeds.size() > 2 && out_.speeds[2].over_lossless.low > 1 &&
+    if (out_.passed >= 0 && out_.speeds.size() > 2 && out_.speeds[2].over_lossless.low > 1 &&
         out_.speeds[2].over_full.low > 1) {
-      out_.chosen = passed_;
-      out_.policy = out_.settings[size_t(passed_)].policy;
+      out_.chosen = out_.passed;
+      out_.policy = out_.settings[size_t(out_.passed)].policy;
       out_.certified = true;
-      out_.promise = fmt::format(
-          "With confidence {:g} %, at most {:g} % of tokens differ from this model's own full depth, in "
-          "each of {}.",
-          100 * found_.options.confidence, 100 * found_.options.risk, list_of(found_.groups));
+      out_.promise = promise_of(found_.pieces, found_.options);
       return;
     }
     out_.lossless = true;
     const bool pays = measured && out_.speeds[1].over_full.ratio >= 1;
-    out_.policy = pays ? kLossless : "full_depth";
+    out_.policy = pays ? kLosslessPolicy : std::string_view("full_depth");
     out_.promise =
         pays ? "Every token is that of full depth: beyond lossless decoding nothing pays on this model and machine."
              : "Every token is that of full depth: nothing that saves work pays on this model and machine.";
@@ -193,12 +188,19 @@ class Run {
   std::array<std::vector<PieceText>, kSplits> texts_;
   std::vector<int32_t> layers_;  // of fitted exits
   std::shared_ptr<const ExitHeads> heads_;
-  int32_t passed_ = -1;
   Findings found_;
   Calibration out_;
 };
 
 }  // namespace
+
+std::string promise_of(const Pieces& pieces, const CalibrateOptions& options) {
+  std::vector<std::string> groups;
+  for (const PieceGroup& group : pieces.groups) groups.push_back(group.name);
+  return fmt::format(
+      "With confidence {:g} %, at most {:g} % of tokens differ from this model's own full depth, in each of {}.",
+      100 * options.confidence, 100 * options.risk, fmt::join(groups, ", "));
+}
 
 Result<Calibration> calibrate(const Model& model, const Pieces& pieces, const CalibrateOptions& options) {
   FATHOM_TRY(check(pieces, options, model.config().n_layers));

@@ -159,9 +159,9 @@ class Report {
       out.push_back(std::move(one));
     }
     if (c_.speeds.size() > 1) {
-      out.push_back({{"policy", kLossless},
+      out.push_back({{"policy", kLosslessPolicy},
                      {"mechanism", "lossless"},
-                     {"chosen", c_.policy == kLossless},
+                     {"chosen", c_.policy == kLosslessPolicy},
                      {"certified", true},
                      {"ms_per_token",
                       {{"full", c_.speeds[0].ms_per_token},
@@ -305,17 +305,16 @@ class Report {
         if (float(f_.trials.layers[e]) == depth) exit = e;
       }
       const ExitAnswer& answer = f_.trials.answer(trial, p, exit);
-      tokens.push_back(
-          {{"text", word(text.tokens[p + 1])},
-           {"depth", depth},
-           {"signals",
-            {{"agreement", double(f_.fitted.exits.exits[exit].agreement.back()(answer.score))},
-             {"exit_confidence", double(answer.confidence)},
-             {"exit_margin", double(answer.margin)},
-             {"exit_entropy", double(answer.entropy)}}},
-           {"threshold", double(shown().threshold)},
-           {"full", {{"text", word(trial.truth[p])}, {"p", std::min(1.0, double(trial.probability[p]))}}},
-           {"agrees", f_.held_out.tokens[t][p] == trial.truth[p]}});
+      tokens.push_back({{"text", word(text.tokens[p + 1])},
+                        {"depth", depth},
+                        {"signals",
+                         {{"agreement", double(f_.fitted.exits.exits[exit].agreement.back()(answer.score))},
+                          {"exit_confidence", double(answer.confidence)},
+                          {"exit_margin", double(answer.margin)},
+                          {"exit_entropy", double(answer.entropy)}}},
+                        {"threshold", double(shown().threshold)},
+                        {"full", {{"text", word(trial.truth[p])}, {"p", std::min(1.0, double(trial.probability[p]))}}},
+                        {"agrees", f_.held_out.tokens[t][p] == trial.truth[p]}});
     }
     return {{"group", f_.groups[size_t(text.group)]}, {"tokens", std::move(tokens)}};
   }

@@ -13,8 +13,6 @@
 
 namespace fathom {
 
-inline constexpr const char* kLossless = "draft_ngram | defer_head | kv(verify, max_rows=16)";
-
 /// How the text that a policy writes itself compares with full depth's.
 struct Continuations {
   int32_t group = 0;

@@ -41,21 +41,24 @@ std::string command_of(const Args& args) {
                             args.confidence, args.pieces, args.piece_tokens, args.seed, args.output);
 }
 
-Manifest manifest_of(const Args& args, const Calibration& found, const Pieces& pieces, const SidecarBinding& model) {
-  Manifest m{
-      .library = FATHOM_VERSION, .policy = found.policy, .model = model, .promise = found.promise, .seed = args.seed};
+Manifest manifest_of(const Args& args, const Calibration& found, const Pieces& pieces, const CalibrateOptions& options,
+                     const SidecarBinding& model) {
+  const bool certified = found.passed >= 0;
+  Manifest m{.library = FATHOM_VERSION,
+             .policy = certified ? found.settings[size_t(found.passed)].policy : std::string(kLosslessPolicy),
+             .model = model,
+             .promise = certified ? promise_of(pieces, options) : "Every token is that of full depth.",
+             .seed = args.seed};
   for (size_t g = 0; g < pieces.groups.size(); ++g) {
     ManifestGroup group{.name = pieces.groups[g].name};
-    if (found.chosen >= 0) group.thresholds.push_back(found.settings[size_t(found.chosen)].threshold);
+    if (certified) group.thresholds.push_back(found.settings[size_t(found.passed)].threshold);
     for (const FittedExit& exit : found.exits.exits) group.temperatures.push_back(exit.temperatures[g]);
     m.groups.push_back(std::move(group));
   }
-  ManifestCertificate certificate{.risk = args.risk,
-                                  .confidence = args.confidence,
-                                  .certified = found.certified || found.lossless,
-                                  .lossless = found.lossless};
-  if (found.chosen >= 0) {
-    for (const GroupBound& bound : found.settings[size_t(found.chosen)].bounds) {
+  ManifestCertificate certificate{
+      .risk = args.risk, .confidence = args.confidence, .certified = true, .lossless = !certified};
+  if (certified) {
+    for (const GroupBound& bound : found.settings[size_t(found.passed)].bounds) {
       certificate.groups.push_back({pieces.groups[size_t(bound.group)].name, bound.n, bound.mean, bound.upper});
     }
   }
@@ -134,7 +137,7 @@ Result<int> run(const Args& args) {
   const Result<Calibration> found = calibrate(model, pieces, options);
   bar.end();
   if (!found) return found.error();
-  const std::string manifest = manifest_json(manifest_of(args, *found, pieces, bound.binding)),
+  const std::string manifest = manifest_json(manifest_of(args, *found, pieces, options, bound.binding)),
                     measured = measured_of(*found).dump();
   const std::vector<std::byte> parts = parts_bytes(found->exits);
   const SidecarSection sections[] = {{std::string(section::kManifest), bytes_of(manifest)},

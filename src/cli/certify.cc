@@ -52,9 +52,10 @@ Result<int> run(const Args& args) {
   const Adaptation adapted =
       adapt(args.sidecar, path, file, numerics_of(args.model), {.cache_folder = digest_folder()});
   if (!adapted.refused.empty()) return Error{ErrorCode::file, adapted.refused};
+  FATHOM_TRY(const Policy policy, Policy::parse(manifest.policy));  // also where a faster one is in use here
   const ManifestCertificate promised =
       manifest.certificate.value_or(ManifestCertificate{.risk = 0.02, .confidence = 0.95});
-  FATHOM_TRY(const Model model, pack(file, args.model, adapted.policy));
+  FATHOM_TRY(const Model model, pack(file, args.model, policy));
   FATHOM_TRY(const Pieces pieces, sample_pieces(model.tokenizer(), groups,
                                                 {.piece_tokens = args.piece_tokens,
                                                  .n_fit = 0,
@@ -62,7 +63,7 @@ Result<int> run(const Args& args) {
                                                  .n_report = 0,
                                                  .shares = {0, 1, 0},
                                                  .seed = args.seed}));
-  if (adapted.policy.settings().kv == KvMode::verify || adapted.policy.is_full_depth()) {
+  if (policy.settings().kv == KvMode::verify || policy.is_full_depth()) {
     FATHOM_TRY(print(args.json
                          ? to_line(json_of({.groups = {}, .proven = true}, manifest, pieces, promised.risk)) + "\n"
                          : fmt::format("holds by construction: {} gives full depth's tokens\n", manifest.policy)));
@@ -70,7 +71,7 @@ Result<int> run(const Args& args) {
   }
   Bar bar;
   const InterruptGuard guard;
-  const Result<Recheck> found = recheck(model, adapted.policy, adapted.exits, pieces,
+  const Result<Recheck> found = recheck(model, policy, adapted.exits, pieces,
                                         {.risk = promised.risk,
                                          .confidence = promised.confidence,
                                          .threads = args.model.threads,

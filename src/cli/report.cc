@@ -15,8 +15,7 @@
 namespace fathom::cli {
 namespace {
 
-constexpr OutputKind kPage = {
-    .name = "-o", .first = kReportPageStart, .foreign = "exists and is no page of this verb"};
+constexpr OutputKind kPage = {.name = "-o", .first = kReportPageStart, .foreign = "exists and is no page of this verb"};
 
 struct Args {
   std::string file;

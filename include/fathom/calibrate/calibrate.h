@@ -75,6 +75,7 @@ struct Calibration {
   FittedExits exits;
   std::vector<CalibratedSetting> settings;  // safest first
   LossPool losses;                          // of the settings that were run, on the pieces of Split::choose
+  int32_t passed = -1;                      // of settings, the boldest that is certified; -1: none
   int32_t chosen = -1;                      // of settings; -1: none of them pays
   std::vector<MeasuredSpeed> speeds;        // full depth, lossless, and the boldest certified setting
   std::vector<ExitQuality> exit_quality;
@@ -82,7 +83,13 @@ struct Calibration {
   std::string report;               // JSON, docs/schema/report.json
 };
 
-/// Fits, chooses, certifies and measures.
+/// Lossless decoding: what is promised where nothing else is certified.
+inline constexpr std::string_view kLosslessPolicy = "draft_ngram | defer_head | kv(verify, max_rows=16)";
+
+/// What a setting that passed promises, in one sentence.
+FATHOM_API std::string promise_of(const Pieces& pieces, const CalibrateOptions& options);
+
+/// Fits, chooses, certifies and measures. Timings decide `policy` and `chosen`, and nothing else.
 ///   pieces   groups with at least one piece in each split
 ///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context;
 ///            format: states or logits that are not finite; cancelled; those of Session::make()
