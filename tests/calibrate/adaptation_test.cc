@@ -27,12 +27,14 @@ struct Place {
     return {.groups = {"code"},
             .exits = {{.layer = 2, .temperatures = {1, 2}, .agreement = {{.slope = 1}, {.slope = 1}}}}};
   }
-  std::string put_sidecar(const std::string& policy, Numerics numerics = Numerics::faithful) {
+  std::string put_sidecar(const std::string& policy, Numerics numerics = Numerics::faithful,
+                          const std::string& measured = "{}") {
     const std::string manifest = manifest_json(
         {.policy = policy, .model = binding_of(model, file, numerics).value().binding, .promise = "Nothing changes."});
     const std::vector<std::byte> parts = parts_bytes(exits());
     const SidecarSection sections[] = {
         {std::string(section::kManifest), std::as_bytes(std::span(manifest.data(), manifest.size()))},
+        {std::string(section::kMeasured), std::as_bytes(std::span(measured.data(), measured.size()))},
         {std::string(section::kParts), parts}};
     const std::string path = files.path("model.fathom");
     write_sidecar(path, sections).value();
@@ -72,6 +74,19 @@ TEST(Adaptation, AnythingElseIsFullDepthAndSaysWhy) {
   expect_full_depth(adapt(place.put_sidecar("teleport(9)"), place.model, place.file, Numerics::faithful), "teleport");
   expect_full_depth(adapt(place.files.write("text.fathom", "hello"), place.model, place.file, Numerics::faithful),
                     "text.fathom");
+}
+
+TEST(Adaptation, MeasurementMayChooseWhatChangesNoTokenAndNothingElse) {
+  Place place;
+  const auto with = [&](const std::string& measured) {
+    return adapt(place.put_sidecar("exit_at(layer=2)", Numerics::faithful, R"({"policy":")" + measured + "\"}"),
+                 place.model, place.file, Numerics::faithful);
+  };
+  EXPECT_EQ(with("exit_at(layer=2)").policy.text(), "exit_at(layer=2)");
+  EXPECT_EQ(with("full_depth").policy.text(), "full_depth");
+  EXPECT_EQ(with("full_depth").refused, "");
+  EXPECT_TRUE(with("draft_ngram | defer_head | kv(verify, max_rows=16)").policy.settings().draft_ngram);
+  expect_full_depth(with("exit_at(layer=1)"), "neither certified nor lossless");
 }
 
 TEST(Adaptation, EveryByteOfASidecarCounts) {

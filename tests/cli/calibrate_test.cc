@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -73,6 +74,16 @@ TEST_F(CliCalibrate, WritesASidecarWhoseReportIsItsJson) {
   const Ran shown = fathom_command({"policy", "show", "spare", "-d", folder_->path()});
   EXPECT_EQ(shown.code, 0) << shown.err;
   EXPECT_NE(shown.out.find(report["promise"]["policy"].get<std::string>()), std::string::npos) << shown.out;
+}
+
+TEST_F(CliCalibrate, ASecondRunWritesTheSameManifestAndPartsByteForByte) {
+  ASSERT_EQ(calibrate({"-o", at("again.fathom")}).code, 0);
+  const SidecarFile first = SidecarFile::open(sidecar()).value(), again = SidecarFile::open(at("again.fathom")).value();
+  for (const std::string_view name : {section::kManifest, section::kParts}) {
+    const auto a = first.section(name).value(), b = again.section(name).value();
+    EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end())) << name;
+  }
+  unlink(at("again.fathom").c_str());
 }
 
 TEST_F(CliCalibrate, ASidecarIsAPolicyOfItsModelAndOfNoOther) {
