@@ -11,6 +11,8 @@
 namespace fathom {
 namespace {
 
+constexpr double kWorthTrying = 0.98;  // of full depth's bytes
+
 Result<void> check(const Pieces& pieces, const CalibrateOptions& options, int32_t n_layers) {
   const auto wrong = [](std::string what) { return Error{ErrorCode::argument, std::move(what)}; };
   if (!(options.risk > 0 && options.risk < 1))
@@ -126,11 +128,14 @@ class Run {
   }
 
   Result<void> certify() {
+    // What is not forecast to save anything is not worth a run, but for the safest, of which all is told.
     for (size_t i = 0; i < found_.proposal.thresholds.size(); ++i) {
+      if (i > 0 && found_.proposal.forecasts[i].time > kWorthTrying) continue;
       const float threshold = found_.proposal.thresholds[i];
       out_.settings.push_back({.policy = Policy(exit_when{.agreement_at_least = threshold}).text(),
                                .threshold = threshold,
                                .predicted = found_.proposal.forecasts[i].worst,
+                               .forecast = found_.proposal.forecasts[i].time,
                                .mean_depth = found_.proposal.forecasts[i].mean_depth});
     }
     FATHOM_TRY(out_.passed, certify_settings(runner_, pointers(Split::choose), found_.groups, found_.options,

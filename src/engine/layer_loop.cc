@@ -194,9 +194,8 @@ void LayerLoop::head() {
     return fitted != nullptr && fitted->at(row(r).left_at) != nullptr ? row(r).left_at : kStays;
   };
   const auto all = list.first(n);
-  std::sort(all.begin(), all.end(), [&](int32_t a, int32_t b) {
-    return fitted_at(a) != fitted_at(b) ? fitted_at(a) < fitted_at(b) : a < b;
-  });
+  std::sort(all.begin(), all.end(),
+            [&](int32_t a, int32_t b) { return fitted_at(a) != fitted_at(b) ? fitted_at(a) < fitted_at(b) : a < b; });
   for (auto from = all.begin(); from != all.end();) {
     const auto to = std::find_if(from, all.end(), [&](int32_t r) { return fitted_at(r) != fitted_at(*from); });
     answer({from, to}, fitted_at(*from), nullptr);

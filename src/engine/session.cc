@@ -269,7 +269,8 @@ LayerLoop Session::Impl::loop() {
 
 Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& plan, Trace* trace) {
   FATHOM_TRY(check(step));
-  if (exits != nullptr || observer != nullptr || (!plan.settles_all && reads(plan.policy, kExitSignals))) FATHOM_TRY(buffers.make_answers());
+  if (exits != nullptr || observer != nullptr || (!plan.settles_all && reads(plan.policy, kExitSignals)))
+    FATHOM_TRY(buffers.make_answers());
   if (exits == nullptr && reads(plan.policy, Signal::agreement)) {
     return Error{ErrorCode::argument,
                  "agreement_at_least: nothing says how likely an answer is full depth's: calibrate the model, and use "

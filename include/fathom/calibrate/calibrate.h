@@ -39,6 +39,7 @@ struct CalibratedSetting {
   std::string policy;     // text form
   float threshold = 0;    // agreement_at_least
   double predicted = 0;   // mean loss of the worst group, from states at full depth
+  double forecast = 1;    // bytes of a row over those of full depth, checks included
   double work = 1;        // share of full depth's multiply-adds, checks included
   double mean_depth = 0;  // layers
   bool run = false;       // the composed policy was run with its own cache; what follows is known only then
