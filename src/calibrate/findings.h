@@ -23,6 +23,8 @@ struct Findings {
   int32_t shown = 0;    // of the settings: the one that depths and passages are of
   SettingRun held_out;  // of it, on the report's pieces
   Speeds speeds;
+
+  int32_t piece_tokens() const { return reported.empty() ? 0 : static_cast<int32_t>(reported.front()->tokens.size()); }
 };
 
 /// Per exit and group, on the report's pieces.
