@@ -26,7 +26,8 @@ Result<std::vector<Document>> documents_in(std::string_view bytes, bool jsonl = 
 
 std::vector<std::string> texts_in(const std::string& bytes) {
   std::vector<std::string> texts;
-  for (const Document& d : documents_in(bytes).value()) texts.push_back(bytes.substr(d.offset, d.bytes));
+  const std::vector<Document> documents = documents_in(bytes).value();
+  for (const Document& d : documents) texts.push_back(bytes.substr(d.offset, d.bytes));
   return texts;
 }
 
