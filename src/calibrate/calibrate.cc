@@ -7,11 +7,13 @@
 #include <algorithm>
 
 #include "src/calibrate/findings.h"
+#include "src/calibrate/place_sample.h"
 
 namespace fathom {
 namespace {
 
-constexpr double kWorthTrying = 0.98;  // of full depth's bytes
+constexpr double kWorthTrying = 0.98;      // of full depth's bytes
+constexpr int64_t kReportedPlaces = 8192;  // at which every exit is asked
 
 Result<void> check(const Pieces& pieces, const CalibrateOptions& options, int32_t n_layers) {
   const auto wrong = [](std::string what) { return Error{ErrorCode::argument, std::move(what)}; };
@@ -154,7 +156,8 @@ class Run {
     for (size_t g = 0; g < found_.groups.size(); ++g) setting.held_out.push_back(found_.held_out.mean_loss[g]);
     FATHOM_TRY(std::shared_ptr<const ExitHeads> all, ExitHeads::make(found_.model, found_.fitted.exits));
     FATHOM_TRY(runner_.session().use(std::move(all)));
-    FATHOM_TRY(found_.trials, try_exits(runner_, found_.reported, layers_, progress_));
+    FATHOM_TRY(found_.trials, try_exits(runner_, found_.reported, layers_, progress_,
+                                        first_places(found_.reported, found_.groups.size(), kReportedPlaces)));
     FATHOM_TRY(out_.exit_quality, exit_quality(found_));
     out_.oracle_work = oracle_time(found_.trials, found_.groups.size(), row_cost(found_.model));
     return {};

@@ -25,13 +25,15 @@ struct TemperatureRecord {
 struct FittedRecord {
   FittedExits exits;
   std::vector<TemperatureRecord> temperatures;
-  ExitTrials trials;  // on the pieces that gave temperatures and maps
+  ExitTrials trials;  // at the places that gave maps
 };
 
 /// Translators by ridge regression on two of three pieces, lambda by the third, which then gives temperatures and maps.
 ///   texts    of Split::fit
 ///   errors   argument: a group without two pieces; those of runs and fits
-///   cost     a pass over the texts, and three over a third of them with a head at each exit; the runner uses the exits
+///   cost     a pass over the texts without a head, and two more over a third of them; heads of full depth and of each
+///            exit for at most 2,048 places for temperatures, 8,192 for probes and 12,288 for maps, spread over all
+///            texts. The runner uses the exits
 Result<FittedRecord> fit_exits(PieceRunner& runner, std::span<const PieceText> texts,
                                std::span<const std::string> groups, std::span<const int32_t> layers,
                                Progress& progress);

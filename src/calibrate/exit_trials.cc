@@ -19,22 +19,44 @@ class TrialRecorder final : public ExitWatcher {
   void step_done(size_t rows) { first_ += rows; }
 
  protected:
-  void seen(LayerLoop& loop, size_t exit, std::span<const LogitStats> stats) noexcept override {
-    const AgreementProbe& probe = loop.fitted->at(layers()[exit])->probe;
+  void seen(LayerLoop& loop, size_t exit, std::span<const int32_t> which,
+            std::span<const LogitStats> stats) noexcept override {
+    const ExitHeads::Exit& fitted = *loop.fitted->at(layers()[exit]);
+    const float all = fitted.temperatures[size_t(loop.group)], own = fitted.temperatures[size_t(trial_->group)];
     for (size_t i = 0; i < stats.size(); ++i) {
       const LogitStats& s = stats[i];
-      const float first = std::exp(s.max - s.log_sum);
-      trial_->answers[(first_ + i) * layers().size() + exit] = {.token = s.argmax,
-                                                                .score = probe(s, loop.buffers.state(int64_t(i))),
-                                                                .confidence = first,
-                                                                .margin = first - std::exp(s.second - s.log_sum),
-                                                                .entropy = s.entropy};
+      const float first = std::exp(s.max - s.log_sum), score = fitted.probe(s, loop.buffers.state(which[i]));
+      answer(i, exit) = {.token = s.argmax,
+                         .score = score,
+                         .own_score = score,
+                         .confidence = first,
+                         .margin = first - std::exp(s.second - s.log_sum),
+                         .entropy = s.entropy};
+    }
+    if (own == all) return;
+    cool(loop, all / own, stats.size());
+    for (size_t i = 0; i < stats.size(); ++i) {
+      answer(i, exit).own_score = fitted.probe(own_stats_[i], loop.buffers.state(which[i]));
     }
   }
 
  private:
+  ExitAnswer& answer(size_t i, size_t exit) { return trial_->answers[(first_ + i) * layers().size() + exit]; }
+
+  // What the same logits say at another temperature; they stand in place of the old.
+  void cool(LayerLoop& loop, float scale, size_t n) noexcept {
+    const int64_t vocab = loop.buffers.vocab;
+    own_stats_.resize(n);
+    loop.pool.run(int64_t(n), [&](int64_t r) {
+      float* const logits = loop.buffers.logits + r * vocab;
+      for (int64_t i = 0; i < vocab; ++i) logits[i] *= scale;
+      loop.kernels.logit_stats.run({.logits = logits, .vocab = vocab, .dst = &own_stats_[size_t(r)]}, 0, 1);
+    });
+  }
+
   TextTrial* trial_ = nullptr;
   size_t first_ = 0;
+  std::vector<LogitStats> own_stats_;
 };
 
 constexpr float kThresholds[] = {.9999f, .9995f, .999f, .998f, .997f, .995f, .993f, .99f, .985f, .98f, .975f, .97f,
@@ -44,24 +66,31 @@ constexpr double kRoom = 0.6;  // of the risk that proposals aim at: a bound sta
 }  // namespace
 
 Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* const> texts,
-                             std::span<const int32_t> layers, Progress& progress) {
+                             std::span<const int32_t> layers, Progress& progress,
+                             std::span<const std::vector<int32_t>> asked) {
   ExitTrials trials{.layers = {layers.begin(), layers.end()}, .texts = {}};
   TrialRecorder recorder(trials.layers);
   for (const PieceText* text : texts) {
+    const size_t t = trials.texts.size();
     TextTrial& trial = trials.texts.emplace_back();
     trial.group = text->group;
-    recorder.begin(trial, static_cast<size_t>(text->places()));
+    if (!asked.empty() && asked[t].empty()) continue;
+    recorder.begin(trial, asked.empty() ? static_cast<size_t>(text->places()) : asked[t].size());
+    int32_t before = -1;
     float entropy = std::numeric_limits<float>::quiet_NaN();
-    runner.session().observe(&recorder);
-    const Result<void> run = runner.run(*text, Policy(), [&](const PieceStep& step) {
-      for (const LogitStats& s : step.stats) {
+    const auto record = [&](const PieceStep& step) {
+      for (size_t i = 0; i < step.stats.size(); ++i) {
+        const LogitStats& s = step.stats[i];
         trial.truth.push_back(s.argmax);
         trial.probability.push_back(std::exp(s.max - s.log_sum));
-        trial.last_entropy.push_back(entropy);
-        entropy = s.entropy;
+        trial.last_entropy.push_back(step.places[i] == before + 1 ? entropy : std::numeric_limits<float>::quiet_NaN());
+        entropy = s.entropy, before = step.places[i];
       }
       recorder.step_done(step.stats.size());
-    });
+    };
+    runner.session().observe(&recorder);
+    const Result<void> run =
+        asked.empty() ? runner.run(*text, Policy(), record) : runner.run_at(*text, asked[t], record);
     runner.session().observe(nullptr);
     FATHOM_TRY(run);
     FATHOM_TRY(progress.at(double(trials.texts.size()) / double(texts.size())));

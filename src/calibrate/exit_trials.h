@@ -15,15 +15,16 @@ namespace fathom {
 /// One exit's answer at one place.
 struct ExitAnswer {
   int32_t token = -1;
-  float score = 0;  // of the exit's probe
+  float score = 0;      // of the exit's probe, at the temperature of all groups
+  float own_score = 0;  // at the temperature of the text's group
   float confidence = 0, margin = 0, entropy = 0;
 };
 
-/// One piece: what full depth says at each place, and what each exit does.
+/// One piece: what full depth says at the places that were asked, and what each exit does.
 struct TextTrial {
   int32_t group = 0;
   std::vector<int32_t> truth;       // [places]
-  std::vector<float> last_entropy;  // [places] of the prediction before; NaN at the first
+  std::vector<float> last_entropy;  // [places] of the prediction before; NaN where that was not asked
   std::vector<float> probability;   // [places] of full depth's token
   std::vector<ExitAnswer> answers;  // [places, exits]
 };
@@ -37,10 +38,13 @@ struct ExitTrials {
   }
 };
 
-/// Runs pieces at full depth and asks every exit at every place.
-///   each     texts to run, in this order; exits are those that the runner's session uses
+/// Runs pieces at full depth and asks every exit. The runner's session uses the exits, for all groups together.
+///   texts    to run, in this order
+///   asked    [texts] places, rising; a text without one is not run; no list at all: every place of every text
+///   cost     a pass over the texts, and a head at each exit for each place that is asked
 Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* const> texts,
-                             std::span<const int32_t> layers, Progress& progress);
+                             std::span<const int32_t> layers, Progress& progress,
+                             std::span<const std::vector<int32_t>> asked = {});
 
 /// Costs of a row's parts, in passes of one row at full depth.
 struct RowCost {

@@ -1,9 +1,9 @@
-// ExitWatcher: asks each exit of the running step for its answer. Next in the flow: src/calibrate/exit_fitting.cc.
+// ExitWatcher: asks each exit of the running step for the answers of rows that predict, and of no other. Next in the
+// flow: src/calibrate/exit_fitting.cc.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#include <numeric>
 #include <span>
 #include <vector>
 
@@ -17,17 +17,23 @@ class ExitWatcher : public LayerObserver {
 
   void at(LayerLoop& loop, int32_t layer) noexcept final {
     const auto found = std::find(layers_.begin(), layers_.end(), layer);
-    if (found == layers_.end() || loop.rows.empty() || !loop.rows[0].predicts) return;
-    which_.resize(loop.rows.size());
-    std::iota(which_.begin(), which_.end(), 0);
-    stats_.resize(loop.rows.size());
+    if (found == layers_.end()) return;
+    which_.clear();
+    for (size_t i = 0; i < loop.rows.size(); ++i) {
+      if (loop.rows[i].predicts) which_.push_back(static_cast<int32_t>(i));
+    }
+    if (which_.empty()) return;
+    stats_.resize(which_.size());
     loop.answer(which_, layer, stats_.data());
-    seen(loop, static_cast<size_t>(found - layers_.begin()), stats_);
+    seen(loop, static_cast<size_t>(found - layers_.begin()), which_, stats_);
   }
 
  protected:
-  /// One exit's answers for all rows of the step; the logits stand in loop.buffers.logits [rows, vocab].
-  virtual void seen(LayerLoop& loop, size_t exit, std::span<const LogitStats> stats) noexcept = 0;
+  /// One exit's answers. The logits stand in loop.buffers.logits [n, vocab], and may be written over.
+  ///   which    [n] rows of the step
+  ///   stats    [n]
+  virtual void seen(LayerLoop& loop, size_t exit, std::span<const int32_t> which,
+                    std::span<const LogitStats> stats) noexcept = 0;
   std::span<const int32_t> layers() const { return layers_; }
 
  private:

@@ -51,19 +51,25 @@ Result<void> PieceRunner::begin(const PieceText& text) {
   return {};
 }
 
-Result<PieceStep> PieceRunner::next(const PieceText& text, const Policy& policy) {
+Result<PieceStep> PieceRunner::next(const PieceText& text, const Policy& policy,
+                                    const std::span<const int32_t>* asked) {
   const int32_t n = policy.is_sequential() ? 1 : std::min(kRunnerRows, text.places() - at_);
   rows_.clear();
+  places_.clear();
   for (int32_t i = at_; i < at_ + n; ++i) {
+    const bool predicts = asked == nullptr || std::binary_search(asked->begin(), asked->end(), i);
     rows_.push_back({.token = text.tokens[static_cast<size_t>(i)],
                      .position = static_cast<int32_t>(text.lead.size()) + i,
                      .kind = RowKind::generated,
-                     .logits = true});
+                     .logits = predicts});
+    if (predicts) places_.push_back(i);
   }
   FATHOM_TRY(const StepResult result, session_.step(rows_, policy.ref()));
-  stats_.resize(rows_.size());
-  run_rows(session_.pool(), session_.kernels().logit_stats, n, result.logits.dim(1),
-           LogitStatsArgs{.logits = result.logits.data(), .vocab = result.logits.dim(1), .dst = stats_.data()});
+  stats_.resize(places_.size());
+  if (!places_.empty()) {
+    run_rows(session_.pool(), session_.kernels().logit_stats, std::ssize(places_), result.logits.dim(1),
+             LogitStatsArgs{.logits = result.logits.data(), .vocab = result.logits.dim(1), .dst = stats_.data()});
+  }
   for (const LogitStats& stats : stats_) {
     if (std::isfinite(stats.max) && std::isfinite(stats.log_sum)) continue;
     return Error{ErrorCode::format,
@@ -71,7 +77,7 @@ Result<PieceStep> PieceRunner::next(const PieceText& text, const Policy& policy)
   }
   const int32_t first = at_;
   at_ += n;
-  return PieceStep{first, result.rows, stats_, result.logits};
+  return PieceStep{first, result.rows, places_, stats_, result.logits};
 }
 
 }  // namespace fathom

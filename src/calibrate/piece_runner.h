@@ -28,7 +28,8 @@ struct PieceText {
 /// What a step says of consecutive places of one piece.
 struct PieceStep {
   int32_t first = 0;                  // place of the first row
-  std::span<const RowResult> rows;    // [n]
+  std::span<const RowResult> rows;    // [rows]
+  std::span<const int32_t> places;    // [n] those that predict: all, or those that were asked
   std::span<const LogitStats> stats;  // [n] of what is predicted
   View<const float, 2> logits;        // [n, vocab]
 };
@@ -49,7 +50,19 @@ class PieceRunner {
   Result<void> run(const PieceText& text, const Policy& policy, F&& each) {
     FATHOM_TRY(begin(text));
     while (at_ < text.places()) {
-      FATHOM_TRY(const PieceStep step, next(text, policy));
+      FATHOM_TRY(const PieceStep step, next(text, policy, nullptr));
+      each(step);
+    }
+    return {};
+  }
+
+  /// The same at full depth, with heads at some places only.
+  ///   asked    of those places, rising
+  template <class F>
+  Result<void> run_at(const PieceText& text, std::span<const int32_t> asked, F&& each) {
+    FATHOM_TRY(begin(text));
+    while (at_ < text.places()) {
+      FATHOM_TRY(const PieceStep step, next(text, Policy(), &asked));
       each(step);
     }
     return {};
@@ -60,12 +73,13 @@ class PieceRunner {
  private:
   PieceRunner(Session session, int32_t piece_tokens) : session_(std::move(session)), piece_tokens_(piece_tokens) {}
   Result<void> begin(const PieceText& text);
-  Result<PieceStep> next(const PieceText& text, const Policy& policy);
+  Result<PieceStep> next(const PieceText& text, const Policy& policy, const std::span<const int32_t>* asked);
 
   Session session_;
   int32_t piece_tokens_;
   int32_t at_ = 0;  // the coming place
   std::vector<Row> rows_;
+  std::vector<int32_t> places_;
   std::vector<LogitStats> stats_;
 };
 

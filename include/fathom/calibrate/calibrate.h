@@ -94,8 +94,9 @@ FATHOM_API std::string promise_of(const Pieces& pieces, const CalibrateOptions& 
 ///   pieces   groups with at least one piece in each split
 ///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context;
 ///            format: states or logits that are not finite; cancelled; those of Session::make()
-///   cost     about three passes over the pieces of fit and choose with a head at each exit, and one for each setting
-///   memory   16 d^2 bytes an exit while fitting; the logits of 64 rows twice; 20 bytes a token and exit
+///   cost     two passes over the pieces of fit without a head; a head at each exit for at most 30,720 of all places;
+///            passes over the pieces of choose and report, one for each setting
+///   memory   32 d^2 bytes an exit while fitting; the logits of 64 rows twice; 4 d bytes for each exit and 8,192 places
 FATHOM_API Result<Calibration> calibrate(const Model& model, const Pieces& pieces,
                                          const CalibrateOptions& options = {});
 

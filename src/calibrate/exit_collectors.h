@@ -1,0 +1,86 @@
+// What the fit of exits keeps of running steps: sums of states, log-sums of logits, features of answers.
+// Next in the flow: src/calibrate/exit_fitting.cc.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fathom/calibrate/ridge.h"
+#include "fathom/calibrate/temperature.h"
+#include "fathom/head/exit_heads.h"
+#include "src/calibrate/exit_watcher.h"
+
+namespace fathom {
+
+/// Feeds states of exits and of the last layer to the fits of translators; rows in front of a piece are left out.
+class StateCollector final : public LayerObserver {
+ public:
+  StateCollector(std::span<const int32_t> layers, int32_t d);
+  void at(LayerLoop& loop, int32_t layer) noexcept override;
+
+  /// Whether the coming steps are kept for the choice of lambda.
+  void hold_out(bool held_out) { holding_out_ = held_out; }
+  /// Of the steps so far.
+  ///   errors   argument: a state that is not finite
+  Result<void> error() const;
+
+  Result<AffineTranslator> translator(size_t exit) const;
+
+ private:
+  std::span<const int32_t> layers_;
+  std::vector<std::vector<float>> states_;  // [layers] of the running step
+  std::vector<RidgeFit> fit_, held_out_;    // [layers]
+  std::vector<Result<void>> errors_;        // [layers] the first of each
+  bool holding_out_ = false;
+};
+
+/// What temperatures need of the logits at exits.
+class LogitCollector final : public ExitWatcher {
+ public:
+  LogitCollector(std::span<const int32_t> layers, size_t n_groups)
+      : ExitWatcher(layers), cells_(static_cast<int32_t>(n_groups + 1)) {}
+
+  /// The coming steps are of one piece.
+  ///   truth    [places that predict] full depth's tokens
+  void begin(std::span<const int32_t> truth, int32_t group) { truth_ = truth, group_ = group, done_ = 0; }
+  void step_done(size_t predicted) { done_ += predicted; }
+
+  /// [exits, groups + 1]; the last of each exit holds for all groups together.
+  Result<std::vector<TemperatureFit>> fit() const;
+
+ protected:
+  void seen(LayerLoop& loop, size_t exit, std::span<const int32_t> which,
+            std::span<const LogitStats> stats) noexcept override;
+
+ private:
+  std::span<const int32_t> truth_;
+  int32_t group_ = 0, cells_;
+  size_t done_ = 0;  // of truth_, those of earlier steps
+  std::vector<float> target_, lse_, scaled_, sums_;
+  std::vector<int32_t> cell_;
+};
+
+/// Features of a probe at every exit, and whether the exit's answer was full depth's.
+class ProbeCollector final : public ExitWatcher {
+ public:
+  explicit ProbeCollector(std::span<const int32_t> layers)
+      : ExitWatcher(layers), features_(layers.size()), tokens_(layers.size()) {}
+
+  /// Full depth's tokens of the step that is done, in the order of its rows.
+  void step_done(std::span<const LogitStats> truth);
+
+  /// The probe of an exit: with the state where that predicts better on the last quarter of the rows.
+  Result<AgreementProbe> fit(size_t exit, size_t d) const;
+
+ protected:
+  void seen(LayerLoop& loop, size_t exit, std::span<const int32_t> which,
+            std::span<const LogitStats> stats) noexcept override;
+
+ private:
+  std::vector<std::vector<float>> features_;  // [exits][rows, 3 + d]
+  std::vector<std::vector<int32_t>> tokens_;  // [exits][rows]
+  std::vector<int32_t> truth_;                // [rows]
+};
+
+}  // namespace fathom
