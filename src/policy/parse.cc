@@ -244,7 +244,8 @@ Result<void> Reader::value(const Token& stage, const Field& field, void* dst) {
       break;
     case FieldType::layers:
       break;
-    case FieldType::word: {
+    case FieldType::word:
+    case FieldType::signal: {
       const auto found = std::find(field.words.begin(), field.words.end(), token.text);
       read = found != field.words.end();
       if (read) *static_cast<uint8_t*>(dst) = static_cast<uint8_t>(found - field.words.begin());
@@ -289,6 +290,9 @@ Result<void> Reader::complete(const Token& name, AnyStage& stage, const std::vec
   if (info.one_of_first > 0 && std::find(given.begin(), given.begin() + static_cast<long>(info.one_of_first), true) ==
                                    given.begin() + static_cast<long>(info.one_of_first)) {
     return error(name.begin, fmt::format("{} lacks a condition: give {}", info.name, one_of(info)));
+  }
+  if (std::string unfit = info.unfit != nullptr ? info.unfit(address_of(stage)) : ""; !unfit.empty()) {
+    return error(name.begin, fmt::format("{}: {}", info.name, unfit));
   }
   return {};
 }

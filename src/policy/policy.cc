@@ -66,9 +66,7 @@ bool never_saves(const void* self) noexcept {
 
 bool sequential(const void* self) noexcept {
   for (const AnyStage& any : as_text(self).stages) {
-    const bool needs_order = std::visit(
-        [](const auto& stage) { return detail::is_sequential<std::remove_cvref_t<decltype(stage)>>(); }, any);
-    if (needs_order) return true;
+    if (std::visit([](const auto& stage) { return detail::is_sequential(stage); }, any)) return true;
   }
   return false;
 }

@@ -1,6 +1,9 @@
 // The rows of the table: name, meaning, fields and ranges of every built-in stage. Next in the flow: text.cc.
 #include "src/policy/stage_table.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <utility>
 
 namespace fathom::policy_text {
@@ -13,6 +16,11 @@ constexpr std::string_view kKvWords[] = {"fill", "settle_later", "verify"};
 constexpr double kMaxCount = 1e9;
 constexpr double kSmallestBudget = 1e-6f;  // "above 0", as the float that is stored
 constexpr double kMaxEntropy = 20;         // nats; the logarithm of a vocabulary of 485 million
+constexpr double kLowestSignal = -1, kHighestSignal = kMaxPolicyLayers;  // of all signals
+constexpr struct {
+  double low, high;
+} kSignalRanges[kSignals] = {
+    {0, 1}, {0, 1}, {0, kMaxEntropy}, {1, kMaxPolicyLayers}, {-1, 1}, {-1, 1}, {-1, 1}, {0, kMaxEntropy}, {0, 1}};
 constexpr bool kRequired = true;
 constexpr bool kOptional = false;
 
@@ -41,6 +49,10 @@ template <class S, auto Member>
 constexpr Field word(const char* name, bool required, std::span<const std::string_view> words, const char* doc) {
   return {name, FieldType::word, required, 0, 0, words, &at<S, Member>, doc};
 }
+template <class S, auto Member>
+constexpr Field signal(const char* name, const char* doc) {
+  return {name, FieldType::signal, kOptional, 0, 0, kSignalNames, &at<S, Member>, doc};
+}
 template <class S>
 constexpr Field on() {
   return word<S, &S::on>("on", kOptional, kOnWords, "rows it acts on");
@@ -68,6 +80,11 @@ constexpr Field kExitWhen[] = {
                                                  "entropy of that answer, nats"),
     number<exit_when, &exit_when::agreement_at_least>("agreement_at_least", FieldType::condition, 0, 1,
                                                       "calibrated probability that it is full depth's"),
+    signal<exit_when, &exit_when::signal>("signal", "any signal, which the two below bound"),
+    number<exit_when, &exit_when::at_least>("at_least", FieldType::condition, kLowestSignal, kHighestSignal,
+                                            "the signal is this much or more"),
+    number<exit_when, &exit_when::below>("below", FieldType::condition, kLowestSignal, kHighestSignal,
+                                         "the signal is less"),
     from_layer<exit_when>(),
     every<exit_when>(),
     on<exit_when>(),
@@ -119,17 +136,38 @@ constexpr Field kDeferHead[] = {
     count<defer_head, &defer_head::hot>("hot", kOptional, 16, 1 << 20, "tokens of the shortlist"),
 };
 
+/// A signal is bounded, and a bound is of a signal and in its range.
+std::string unfit_bounds(const void* stage) {
+  const auto& s = *static_cast<const exit_when*>(stage);
+  const std::pair<const char*, std::optional<float>> bounds[] = {{"at_least", s.at_least}, {"below", s.below}};
+  if (s.signal != kNoSignal && !s.at_least && !s.below) {
+    return fmt::format("signal={} alone bounds nothing: give at_least or below too",
+                       kSignalNames[static_cast<size_t>(s.signal)]);
+  }
+  for (const auto& [name, bound] : bounds) {
+    if (!bound) continue;
+    if (s.signal == kNoSignal)
+      return fmt::format("{} of no signal: give signal={}", name, fmt::join(kSignalNames, "|"));
+    const auto& range = kSignalRanges[static_cast<size_t>(s.signal)];
+    if (range.low <= *bound && *bound <= range.high) continue;
+    return fmt::format("{}={} of {}: write {}..{}", name, *bound, kSignalNames[static_cast<size_t>(s.signal)],
+                       range.low, range.high);
+  }
+  return {};
+}
+
 template <class S>
 constexpr S kDefaults{};
 
 template <class S>
-constexpr StageInfo row(const char* doc, std::span<const Field> fields, size_t one_of_first = 0) {
-  return {S::traits.name, S::traits.kind, doc, fields, one_of_first, &kDefaults<S>};
+constexpr StageInfo row(const char* doc, std::span<const Field> fields, size_t one_of_first = 0,
+                        std::string (*unfit)(const void*) = nullptr) {
+  return {S::traits.name, S::traits.kind, doc, fields, one_of_first, &kDefaults<S>, unfit};
 }
 
 constexpr StageInfo kTable[] = {
     row<exit_at>("the row leaves after this layer", kExitAt),
-    row<exit_when>("the row leaves where every condition named holds for this layer's own answer", kExitWhen, 4),
+    row<exit_when>("the row leaves where every condition named holds", kExitWhen, 5, unfit_bounds),
     row<patience>("the row leaves when checks in a row gave the same token", kPatience),
     row<skip_layers>("these layers are not run", kSkipLayers),
     row<skip_sublayers>("these halves of layers are not run", kSkipSublayers, 2),

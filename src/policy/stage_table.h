@@ -16,8 +16,9 @@ namespace fathom::policy_text {
 using AnyStage = std::variant<exit_at, exit_when, patience, skip_layers, skip_sublayers, skip_when, min_depth,
                               max_depth, budget, full_depth_first, kv, draft_ngram, defer_head, screen_head>;
 
-/// What a field holds: int32_t, int32_t up to the model's layers, float, optional<float>, LayerSet, an enum of a byte.
-enum class FieldType : uint8_t { count, layer, number, condition, layers, word };
+/// What a field holds: int32_t, int32_t up to the model's layers, float, optional<float>, LayerSet, an enum of a byte,
+/// a Signal or none.
+enum class FieldType : uint8_t { count, layer, number, condition, layers, word, signal };
 
 struct Field {
   const char* name;
@@ -36,6 +37,7 @@ struct StageInfo {
   std::span<const Field> fields;
   size_t one_of_first;  // at least one of the first so many fields must be named; 0: no such rule
   const void* defaults;
+  std::string (*unfit)(const void* stage);  // what is wrong with fields beside one another, or nothing; may be null
 };
 
 std::span<const StageInfo> stage_table();

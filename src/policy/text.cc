@@ -71,12 +71,19 @@ std::string value_text(const Field& field, const void* value) {
       const size_t word = as<uint8_t>(value);
       return word < field.words.size() ? std::string(field.words[word]) : std::to_string(word);
     }
+    case FieldType::signal: {
+      const auto signal = as<Signal>(value);
+      if (signal == kNoSignal) return "";
+      return is_signal(signal) ? std::string(field.words[static_cast<size_t>(signal)])
+                               : std::to_string(static_cast<int>(signal));
+    }
   }
   return {};
 }
 
 bool is_named(const Field& field, const void* value) {
   if (field.type == FieldType::condition) return as<std::optional<float>>(value).has_value();
+  if (field.type == FieldType::signal) return as<Signal>(value) != kNoSignal;
   if (field.type == FieldType::layers) return !as<LayerSet>(value).empty() || as<LayerSet>(value).has_refused();
   return true;
 }
@@ -87,7 +94,8 @@ std::string value_range(const Field& field, int32_t n_layers) {
       return fmt::format("1..{}", last_layer(n_layers));
     case FieldType::layers:
       return fmt::format("a list such as [2,3] of layers 1..{}", last_layer(n_layers));
-    case FieldType::word: {
+    case FieldType::word:
+    case FieldType::signal: {
       std::string all;
       for (std::string_view word : field.words) all.append(all.empty() ? "" : "|").append(word);
       return all;
@@ -117,6 +125,9 @@ std::string value_error(const Field& field, const void* value, int32_t n_layers)
       return layers_error(field, as<LayerSet>(value), n_layers);
     case FieldType::word:
       good = as<uint8_t>(value) < field.words.size();
+      break;
+    case FieldType::signal:
+      good = as<Signal>(value) == kNoSignal || is_signal(as<Signal>(value));
       break;
   }
   return good ? std::string() : range_error(field, value_text(field, value), n_layers);
@@ -153,6 +164,9 @@ Result<void> check_stage(const StageInfo& info, const void* stage, int32_t n_lay
   if (!choices.empty() && !any) {
     return Error{ErrorCode::argument, fmt::format("{}: nothing is named: give {}", info.name, one_of(info))};
   }
+  if (std::string unfit = info.unfit != nullptr ? info.unfit(stage) : ""; !unfit.empty()) {
+    return Error{ErrorCode::argument, fmt::format("{}: {}", info.name, unfit)};
+  }
   return {};
 }
 
@@ -171,8 +185,10 @@ std::string stage_help() {
       const std::string fallback = value_text(field, value_of(field, info.defaults));
       const std::string use = field.required          ? "required"
                               : i < info.one_of_first ? "one at least"
-                                                      : fmt::format("default {}", fallback);
-      const std::string range = field.type == FieldType::layers ? "list of layers" : value_range(field, 0);
+                                                      : fmt::format("default {}", fallback.empty() ? "none" : fallback);
+      const std::string range = field.type == FieldType::layers   ? "list of layers"
+                                : field.type == FieldType::signal ? "a signal's name"
+                                                                  : value_range(field, 0);
       help += fmt::format("    {:<20} {:<29} {:<18} {}\n", field.name, range, use, field.doc);
     }
   }

@@ -45,10 +45,15 @@ template <class S>
 S make() {
   if constexpr (std::is_same_v<S, exit_at>) return {.layer = *layer(), .on = any_on()};
   if constexpr (std::is_same_v<S, exit_when>) {
-    const int named = *rc::gen::inRange(1, 8);
+    const int named = *rc::gen::inRange(1, 16);
+    const bool bounds = named & 8;
+    const auto signal = static_cast<Signal>(*rc::gen::inRange(0, kSignals));
     return {.confidence_at_least = maybe_share(named & 1),
             .margin_at_least = maybe_share(named & 2),
             .entropy_below = maybe_share(named & 4),
+            .signal = bounds ? signal : kNoSignal,
+            .at_least = bounds && signal == Signal::agreeing ? std::optional<float>(2.0f) : maybe_share(bounds),
+            .below = maybe_share(bounds && signal != Signal::agreeing && named & 1),
             .from_layer = *layer(),
             .every = *layer(),
             .on = any_on()};

@@ -91,6 +91,32 @@ TEST(ExitWhen, NeedsEveryConditionItNames) {
   EXPECT_EQ(says(stage, step), Verdict::exit);
 }
 
+TEST(ExitWhen, BoundsAnySignalFromBelowAndFromAbove) {
+  const exit_when between{.signal = Signal::similarity, .at_least = 0.9f, .below = 0.95f};
+  EXPECT_EQ(says(between, seeing(3, Signal::similarity, 0.9f)), Verdict::exit);
+  EXPECT_EQ(says(between, seeing(3, Signal::similarity, 0.95f)), Verdict::run);
+  EXPECT_EQ(says(between, seeing(3, Signal::similarity, 0.89f)), Verdict::run);
+  EXPECT_EQ(says(between, at(3)), Verdict::run) << "not computed";
+  for (int s = 0; s < kSignals; ++s) {
+    const auto signal = static_cast<Signal>(s);
+    const exit_when stage{.signal = signal, .at_least = 1.0f};
+    for (int other = 0; other < kSignals; ++other) {
+      EXPECT_EQ(says(stage, seeing(3, static_cast<Signal>(other), 1.0f)), s == other ? Verdict::exit : Verdict::run);
+    }
+    const Policy policy = stage;
+    const auto reads = policy.ref().table->reads(policy.ref().self, 3, kLayers, RowKind::generated);
+    EXPECT_EQ(reads, SignalSet(signal)) << kSignalNames[s];
+  }
+}
+
+TEST(ExitWhen, ABoundOfNoSignalHoldsNeverAndASignalWithoutABoundIsNotRead) {
+  Step step = at(5);
+  for (float& s : step.signals) s = 1;
+  EXPECT_EQ(says(exit_when{.confidence_at_least = 0.0f, .at_least = 0.0f}, step), Verdict::run);
+  EXPECT_EQ(says(exit_when{.signal = Signal::similarity}, step), Verdict::run);
+  EXPECT_TRUE(exit_when{.signal = Signal::similarity}.reads_at(3, kLayers, RowKind::generated).empty());
+}
+
 TEST(ExitWhen, WithoutAConditionNeverSaves) {
   Step step = at(5);
   for (float& s : step.signals) s = 1;
@@ -207,7 +233,10 @@ TEST(Budget, NeverLeavesBeforeTheFirstLayerEvenWhenThatDoesNotFit) {
   EXPECT_EQ(says(budget{.of_full = 0.1f}, step), Verdict::exit);
 }
 
-TEST(Budget, IsTheOnlyBuiltInStageThatNeedsRowsInOrder) {
+TEST(Budget, AndExitsByTheLastPredictionAloneNeedRowsInOrder) {
+  EXPECT_TRUE(Policy(exit_when{.signal = Signal::last_entropy, .below = 1.0f}).is_sequential());
+  EXPECT_TRUE(Policy::parse("exit_when(signal=last_entropy, below=1)").value().is_sequential());
+  EXPECT_FALSE(Policy::parse("exit_when(signal=similarity, below=1)").value().is_sequential());
   EXPECT_TRUE(Policy(exit_at{.layer = 3} | budget{.of_full = 0.6f}).is_sequential());
   EXPECT_TRUE(Policy::parse("exit_at(3) | budget(0.6)").value().is_sequential());
   EXPECT_FALSE(Policy::parse("exit_when(0.9) | patience(2) | skip_when(0.9) | min_depth(2)").value().is_sequential());

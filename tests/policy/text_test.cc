@@ -38,11 +38,21 @@ TEST(PolicyText, ReadsPositionsSpacesAndCallsWithoutFields) {
 TEST(PolicyText, TheEndsOfRangesBelongToThem) {
   EXPECT_EQ(canonical("budget(1e-6)"), "budget(of_full=1e-06)");
   EXPECT_EQ(
-      canonical("exit_when(1, 0, 20, 1, 1024, 1024)"),
-      "exit_when(confidence_at_least=1, margin_at_least=0, entropy_below=20, agreement_at_least=1, from_layer=1024, "
-      "every=1024)");
+      canonical("exit_when(1, 0, 20, 1, similarity, 1, -1, 1024, 1024)"),
+      "exit_when(confidence_at_least=1, margin_at_least=0, entropy_below=20, agreement_at_least=1, signal=similarity, "
+      "at_least=1, below=-1, from_layer=1024, every=1024)");
   EXPECT_EQ(canonical("skip_when(-1)"), "skip_when(similarity_above=-1)");
   EXPECT_EQ(canonical("full_depth_first(1000000000)"), "full_depth_first(tokens=1000000000)");
+}
+
+TEST(PolicyText, EverySignalIsReadByItsName) {
+  for (int s = 0; s < kSignals; ++s) {
+    const Policy typed = exit_when{.signal = static_cast<Signal>(s), .at_least = 1.0f, .below = 1.0f};
+    const std::string text = "exit_when(signal=" + std::string(kSignalNames[s]) + ", at_least=1, below=1)";
+    EXPECT_EQ(typed.text(), text);
+    EXPECT_TRUE(typed.check(28).has_value()) << text;
+    EXPECT_EQ(canonical(text), text);
+  }
 }
 
 TEST(PolicyText, TypedAndReadPoliciesAreEqualAndHashAlike) {
@@ -94,7 +104,14 @@ TEST(PolicyText, EveryErrorNamesItsColumnAndTheRemedy) {
       {"exit_when(entropy_below=1e-99)", 25, "write 0..20"},
       {"exit_when(0x1p-3)", 11, "write 0..1"},
       {"exit_when(confidence_at_least=)", 31, "confidence_at_least=0..1"},
-      {"exit_when()", 1, "confidence_at_least, margin_at_least, entropy_below or agreement_at_least"},
+      {"exit_when()", 1, "confidence_at_least, margin_at_least, entropy_below, agreement_at_least or signal"},
+      {"exit_when(signal=similarty, at_least=0.9)", 18, "|similarity|"},
+      {"exit_when(signal=similarity)", 1, "signal=similarity alone bounds nothing: give at_least or below too"},
+      {"exit_when(at_least=0.9)", 1, "agreement_at_least or signal"},
+      {"exit_when(0.9, below=0.9)", 1, "below of no signal: give signal=exit_confidence|"},
+      {"exit_when(signal=similarity, at_least=1.5)", 1, "at_least=1.5 of similarity: write -1..1"},
+      {"exit_when(signal=exit_margin, below=-0.5)", 1, "below=-0.5 of exit_margin: write 0..1"},
+      {"exit_when(signal=agreeing, at_least=1025)", 37, "write -1..1024"},
       {"exit_when(from_layer=3)", 1, "lacks a condition"},
       {"exit_at", 1, "exit_at(layer=1..1024)"},
       {"exit_at()", 1, "exit_at(layer=1..1024)"},
@@ -189,6 +206,11 @@ TEST(PolicyCheck, CatchesTypedValuesOutOfRange) {
                         exit_when{.confidence_at_least = 0.9f, .margin_at_least = 1.5f},
                         exit_when{.entropy_below = inf},
                         exit_when{.confidence_at_least = 0.9f, .every = 0},
+                        exit_when{.signal = Signal::similarity},
+                        exit_when{.confidence_at_least = 0.9f, .at_least = 0.5f},
+                        exit_when{.signal = Signal::similarity, .below = nan},
+                        exit_when{.signal = Signal::similarity, .at_least = 1.5f},
+                        exit_when{.signal = static_cast<Signal>(200), .at_least = 0.5f},
                         exit_when{.confidence_at_least = 0.9f, .from_layer = 0},
                         patience{},
                         skip_layers{},

@@ -47,12 +47,21 @@ inline constexpr std::string_view kSignalNames[kSignals] = {
     "exit_confidence",         "exit_margin",  "exit_entropy", "agreeing", "similarity", "similarity_attention",
     "similarity_feed_forward", "last_entropy", "agreement"};
 
+/// No signal: of a field that names one, where none is named.
+inline constexpr Signal kNoSignal = static_cast<Signal>(kSignals);
+constexpr bool is_signal(Signal s) { return static_cast<int>(s) < kSignals; }
+
 /// A set of signals.
 struct SignalSet {
   uint32_t bits = 0;
 
   constexpr SignalSet() = default;
   constexpr SignalSet(Signal s) : bits(1u << static_cast<int>(s)) {}
+  static constexpr SignalSet all() {
+    SignalSet set;
+    set.bits = (1u << kSignals) - 1;
+    return set;
+  }
   constexpr bool has(Signal s) const { return bits >> static_cast<int>(s) & 1; }
   constexpr bool empty() const { return bits == 0; }
   constexpr bool any(SignalSet other) const { return (bits & other.bits) != 0; }

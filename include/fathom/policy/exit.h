@@ -34,22 +34,31 @@ struct exit_at {
   friend constexpr bool operator==(const exit_at&, const exit_at&) = default;
 };
 
-/// Leaves where this layer's own answer satisfies every condition that is named. Raw values, but for
-/// agreement_at_least: that is calibrated, and no row leaves by it at a layer for which nothing was fitted.
-///   cost     final norm and LM head for the row at each boundary from_layer, from_layer + every, ...
+/// Leaves where every condition that is named holds. Four have names of their own; `signal` names any signal, and
+/// at_least and below bound it. Raw values, but for agreement: that is calibrated, and no row leaves by it at a layer
+/// for which nothing was fitted.
+///   cost     at each boundary from_layer, from_layer + every, ...: final norm and LM head for the row where a signal
+///   of
+///            this layer's own answer is named (kExitSignals); what docs/policies.md says of any other
 struct exit_when {
-  std::optional<float> confidence_at_least = {};  // 0..1; at least one of the four conditions
+  std::optional<float> confidence_at_least = {};  // 0..1; at least one condition
   std::optional<float> margin_at_least = {};      // 0..1
   std::optional<float> entropy_below = {};        // nats, 0..20
   std::optional<float> agreement_at_least = {};   // 0..1; needs a session with fitted exits (Session::use)
+  Signal signal = kNoSignal;                      // what the two below are about
+  std::optional<float> at_least = {};
+  std::optional<float> below = {};
   int32_t from_layer = 1;
   int32_t every = 1;
   On on = On::generated;
 
-  static constexpr StageTraits traits{
-      "exit_when", StageKind::proposal,
-      SignalSet(Signal::exit_confidence) | Signal::exit_margin | Signal::exit_entropy | Signal::agreement};
-  constexpr bool named() const { return confidence_at_least || margin_at_least || entropy_below || agreement_at_least; }
+  static constexpr StageTraits traits{"exit_when", StageKind::proposal, SignalSet::all()};
+  constexpr bool bounds_signal() const { return is_signal(signal) && (at_least || below); }
+  constexpr bool named() const {
+    return confidence_at_least || margin_at_least || entropy_below || agreement_at_least || bounds_signal();
+  }
+  /// What it reads needs the rows of a sequence one after another.
+  constexpr bool sequential() const noexcept { return bounds_signal() && signal == Signal::last_entropy; }
   constexpr SignalSet reads_at(int32_t layer, int32_t, RowKind kind) const noexcept {
     SignalSet set;
     if (!checks_at(layer, from_layer, every) || !acts_on(on, kind)) return set;
@@ -57,6 +66,7 @@ struct exit_when {
     if (margin_at_least) set = set | Signal::exit_margin;
     if (entropy_below) set = set | Signal::exit_entropy;
     if (agreement_at_least) set = set | Signal::agreement;
+    if (bounds_signal()) set = set | signal;
     return set;
   }
   constexpr Decision operator()(const Step& step, Decision decision) const noexcept {
@@ -64,7 +74,9 @@ struct exit_when {
     const bool holds = (!confidence_at_least || step[Signal::exit_confidence] >= *confidence_at_least) &&
                        (!margin_at_least || step[Signal::exit_margin] >= *margin_at_least) &&
                        (!entropy_below || step[Signal::exit_entropy] < *entropy_below) &&
-                       (!agreement_at_least || step[Signal::agreement] >= *agreement_at_least);
+                       (!agreement_at_least || step[Signal::agreement] >= *agreement_at_least) &&
+                       (!at_least || (is_signal(signal) && step[signal] >= *at_least)) &&
+                       (!below || (is_signal(signal) && step[signal] < *below));
     if (holds) decision.verdict = Verdict::exit;
     return decision;
   }

@@ -65,8 +65,13 @@ constexpr bool never_saves() {
   return S::traits.kind == StageKind::setting;
 }
 
+/// A stage whose values say what it reads may say by them whether the order of rows matters.
 template <Stage S>
-constexpr bool is_sequential() {
+constexpr bool is_sequential(const S& stage) noexcept {
+  if constexpr (requires {
+                  { stage.sequential() } -> std::same_as<bool>;
+                })
+    return stage.sequential();
   return S::traits.sequential || S::traits.reads.has(Signal::last_entropy);
 }
 
@@ -139,7 +144,9 @@ struct pipeline {
   /// True when no stage can save anything.
   static constexpr bool is_full_depth() { return (true && ... && detail::never_saves<S>()); }
   /// True when some stage needs the rows of a sequence one after another.
-  static constexpr bool is_sequential() { return (false || ... || detail::is_sequential<S>()); }
+  constexpr bool is_sequential() const noexcept {
+    return std::apply([](const S&... s) { return (false || ... || detail::is_sequential(s)); }, stages);
+  }
 
   std::string text() const {
     std::string all;

@@ -60,7 +60,7 @@ inline constexpr PolicyTable kTableOf = {
                 RowKind kind) noexcept { return static_cast<const P*>(self)->reads(layer, n_layers, kind); },
     .settings = [](const void* self) noexcept { return static_cast<const P*>(self)->settings(); },
     .full_depth = [](const void*) noexcept { return P::is_full_depth(); },
-    .sequential = [](const void*) noexcept { return P::is_sequential(); },
+    .sequential = [](const void* self) noexcept { return static_cast<const P*>(self)->is_sequential(); },
     .text = [](const void* self) { return static_cast<const P*>(self)->text(); },
     .check = [](const void* self, int32_t n_layers) { return static_cast<const P*>(self)->check(n_layers); },
 };
