@@ -31,11 +31,17 @@ void Boundary::begin(PolicyRef policy, Trace* trace, int32_t n_layers, std::span
   for (const RowState& row : rows) has_kind_[static_cast<int>(row.kind)] |= row.asks;
 }
 
-// Where nothing was fitted, nobody can say how likely an answer is full depth's, and it is not computed for that.
-SignalSet Boundary::wanted(const LayerLoop& loop, int32_t layer, RowKind kind) const {
+SignalSet Boundary::read(int32_t layer, RowKind kind) const {
   if (layer >= n_layers_ || !has_kind_[static_cast<int>(kind)]) return {};
-  SignalSet signals = policy_.table->reads(policy_.self, layer, n_layers_, kind);
+  return policy_.table->reads(policy_.self, layer, n_layers_, kind);
+}
+
+// What is read and can be had: where nothing was fitted, nobody can say how likely an answer is full depth's or how
+// needed a layer, and nothing is computed for that.
+SignalSet Boundary::wanted(const LayerLoop& loop, int32_t layer, RowKind kind) const {
+  SignalSet signals = read(layer, kind);
   if (loop.fitted == nullptr || loop.fitted->at(layer) == nullptr) signals.bits &= ~SignalSet(Signal::agreement).bits;
+  if (loop.routers == nullptr || loop.routers->at(layer) == nullptr) signals.bits &= ~SignalSet(Signal::utility).bits;
   return signals;
 }
 
@@ -92,6 +98,16 @@ void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
   }
 }
 
+void Boundary::ask_router(LayerLoop& loop, int32_t layer) {
+  const FittedRouter& router = *loop.routers->at(layer);
+  for (int32_t r : asking_) {
+    RowState& row = loop.row(r);
+    if (!wanted(loop, layer, row.kind).has(Signal::utility)) continue;
+    set(steps_[static_cast<size_t>(r)], Signal::utility, router.utility(loop.buffers.state(r)));
+    row.macs += 2.0 * loop.config.d_model;
+  }
+}
+
 void Boundary::describe(const LayerLoop& loop, int32_t layer, const RowState& row, Step& step) const {
   const SequenceHistory& history = history_[static_cast<size_t>(row.sequence)];
   const double head = row.predicts ? loop.work.head() : 0;
@@ -114,12 +130,13 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
   for (int32_t r : loop.active.running()) {
     if (loop.row(r).asks) asking_.push_back(r);
   }
-  const SignalSet wants[2] = {wanted(loop, layer, RowKind::prompt), wanted(loop, layer, RowKind::generated)};
-  const SignalSet computed = wants[0] | wants[1];
+  const SignalSet reads[2] = {read(layer, RowKind::prompt), read(layer, RowKind::generated)};
+  const SignalSet computed = wanted(loop, layer, RowKind::prompt) | wanted(loop, layer, RowKind::generated);
   next_ = wanted(loop, layer + 1, RowKind::prompt) | wanted(loop, layer + 1, RowKind::generated);
   if (asking_.empty()) return;
 
   if (layer > 0 && computed.any(kExitSignals)) check_answers(loop, layer);
+  if (computed.has(Signal::utility)) ask_router(loop, layer);
   if (layer > 0 && computed.has(Signal::similarity)) {
     compare(loop, loop.buffers.before);
     for (int32_t r : asking_) {
@@ -132,7 +149,7 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
   for (int32_t r : asking_) {
     const RowState& row = loop.row(r);
     Step& step = steps_[static_cast<size_t>(r)];
-    const SignalSet mine = wants[static_cast<int>(row.kind)];
+    const SignalSet mine = reads[static_cast<int>(row.kind)];
     if (mine.has(Signal::last_entropy)) {
       set(step, Signal::last_entropy, history_[static_cast<size_t>(row.sequence)].last_entropy);
     }
@@ -155,8 +172,8 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
     row.answered = exits(said_[i].verdict) && row.checked_at == layer && layer > 0;
     if (exits(said_[i].verdict)) row.left_at = layer;
   }
-  const bool telling = any_saving || !computed.empty() || policy_.table->sequential(policy_.self);
-  if (trace_ != nullptr && telling) trace_->boundary(wants, sequences_, asked_, said_);
+  const bool telling = any_saving || !(reads[0] | reads[1]).empty() || policy_.table->sequential(policy_.self);
+  if (trace_ != nullptr && telling) trace_->boundary(reads, sequences_, asked_, said_);
 }
 
 }  // namespace fathom

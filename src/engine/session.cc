@@ -1,6 +1,5 @@
 // Session: making one, running a step, and keeping what sequences bring along.
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -263,6 +262,7 @@ LayerLoop Session::Impl::loop() {
                  rows,           inexact_from,    active,  boundary};
   loop.fitted = exits.get();
   loop.group = group;
+  loop.routers = routers.get();
   loop.observer = observer;
   return loop;
 }
@@ -271,11 +271,7 @@ Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& pla
   FATHOM_TRY(check(step));
   if (exits != nullptr || observer != nullptr || (!plan.settles_all && reads(plan.policy, kExitSignals)))
     FATHOM_TRY(buffers.make_answers());
-  if (exits == nullptr && reads(plan.policy, Signal::agreement)) {
-    return Error{ErrorCode::argument,
-                 "agreement_at_least: nothing says how likely an answer is full depth's: calibrate the model, and use "
-                 "what that writes (Session::use), or name confidence_at_least"};
-  }
+  FATHOM_TRY(check_fitted(plan));
   FATHOM_TRY(admit(step, plan));
   if (trace != nullptr) tell(*trace);
   const ModelConfig& config = model.config();
@@ -318,24 +314,6 @@ void Session::expect(int32_t sequence, const SampleOptions* options, int64_t num
   FATHOM_ASSERT(0 <= sequence && sequence < impl_->options.max_sequences);
   impl_->sequence(sequence).sampling = options;
   impl_->sequence(sequence).number = number;
-}
-
-Result<void> Session::use(std::shared_ptr<const ExitHeads> exits, std::string_view group) {
-  int32_t index = 0;
-  if (exits != nullptr) {
-    index = exits->group(group);
-    if (index < 0) {
-      return Error{ErrorCode::argument,
-                   fmt::format("group '{}': calibration knows {}", group, fmt::join(exits->groups(), ", "))};
-    }
-    if (exits->d_model() != impl_->model.config().d_model) {
-      return Error{ErrorCode::argument, fmt::format("exits for states of {} in a model of {}: use those of this model",
-                                                    exits->d_model(), impl_->model.config().d_model)};
-    }
-  }
-  impl_->exits = std::move(exits);
-  impl_->group = index;
-  return {};
 }
 
 void Session::observe(LayerObserver* observer) noexcept { impl_->observer = observer; }

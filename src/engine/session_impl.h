@@ -71,7 +71,8 @@ struct Session::Impl {
   std::optional<ScreenedHead> screen;
   std::optional<RowCosts> row_costs;
   std::shared_ptr<const ExitHeads> exits;
-  int32_t group = 0;                  // of `exits`
+  int32_t group = 0;  // of `exits`
+  std::shared_ptr<const Routers> routers;
   LayerObserver* observer = nullptr;  // of calibration
   std::vector<LogitUse> uses;         // [rows with logits]
   std::vector<ScreenReport> reports;  // [rows with logits]
@@ -92,6 +93,7 @@ struct Session::Impl {
   Sequence& sequence(int32_t i) { return sequences[static_cast<size_t>(i)]; }
   LayerLoop loop();
   Result<void> check(std::span<const Row> step) const;
+  Result<void> check_fitted(const Plan& plan) const;
   Plan plan(PolicyRef policy) const;
   Result<void> admit(std::span<const Row> step, const Plan& plan);
   Result<void> check_order(std::span<const Row> step, const Plan& plan);

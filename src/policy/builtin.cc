@@ -31,6 +31,7 @@ std::string patience::text() const { return print(*this); }
 std::string skip_layers::text() const { return print(*this); }
 std::string skip_sublayers::text() const { return print(*this); }
 std::string skip_when::text() const { return print(*this); }
+std::string route::text() const { return print(*this); }
 std::string min_depth::text() const { return print(*this); }
 std::string max_depth::text() const { return print(*this); }
 std::string budget::text() const { return print(*this); }
@@ -46,6 +47,7 @@ Result<void> patience::check(int32_t n_layers) const { return look(*this, n_laye
 Result<void> skip_layers::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> skip_sublayers::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> skip_when::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> route::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> min_depth::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> max_depth::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> budget::check(int32_t n_layers) const { return look(*this, n_layers); }

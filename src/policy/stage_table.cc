@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view kOnWords[] = {"generated", "prompt", "all"};
 constexpr std::string_view kPartWords[] = {"layer", "attention", "feed_forward"};
+constexpr std::string_view kLightWords[] = {"none", "feed_forward", "attention"};
 constexpr std::string_view kKvWords[] = {"fill", "settle_later", "verify"};
 
 constexpr double kMaxCount = 1e9;
@@ -19,8 +20,9 @@ constexpr double kMaxEntropy = 20;         // nats; the logarithm of a vocabular
 constexpr double kLowestSignal = -1, kHighestSignal = kMaxPolicyLayers;  // of all signals
 constexpr struct {
   double low, high;
-} kSignalRanges[kSignals] = {
-    {0, 1}, {0, 1}, {0, kMaxEntropy}, {1, kMaxPolicyLayers}, {-1, 1}, {-1, 1}, {-1, 1}, {0, kMaxEntropy}, {0, 1}};
+} kSignalRanges[kSignals] = {{0, 1},  {0, 1},  {0, kMaxEntropy}, {1, kMaxPolicyLayers},
+                             {-1, 1}, {-1, 1}, {-1, 1},          {0, kMaxEntropy},
+                             {0, 1},  {0, 1}};
 constexpr bool kRequired = true;
 constexpr bool kOptional = false;
 
@@ -112,6 +114,13 @@ constexpr Field kSkipWhen[] = {
     from_layer<skip_when>(),
     on<skip_when>(),
 };
+constexpr Field kRoute[] = {
+    number<route, &route::utility_below>("utility_below", FieldType::number, 0, 1,
+                                         "predicted probability that the row needs the coming layer"),
+    word<route, &route::light>("light", kOptional, kLightWords, "what of the layer rows below it still run"),
+    from_layer<route>(),
+    on<route>(),
+};
 constexpr Field kMinDepth[] = {
     layer<min_depth, &min_depth::layers>("layers", kRequired, "layers every row really runs"),
 };
@@ -172,6 +181,7 @@ constexpr StageInfo kTable[] = {
     row<skip_layers>("these layers are not run", kSkipLayers),
     row<skip_sublayers>("these halves of layers are not run", kSkipSublayers, 2),
     row<skip_when>("the next layer or half is not run where the one just run changed little", kSkipWhen),
+    row<route>("rows that a router finds not to need the coming layer run a part of it, or nothing", kRoute),
     row<min_depth>("every row really runs its first layers", kMinDepth),
     row<max_depth>("no row goes deeper than this layer", kMaxDepth),
     row<budget>("a sequence's generated rows spend at most this share of their work at full depth", kBudget),

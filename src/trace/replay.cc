@@ -185,7 +185,7 @@ class Replay {
   void ask(Row& row, const Step& step, SignalSet has, Verdict recorded) {
     const SignalSet reads = policy_.table->reads(policy_.self, step.layer, n_layers_, step.kind);
     const bool work_recorded = step.work_rows > 0;  // at least 1 where it was recorded
-    row.checks_differ |= reads.any(kExitSignals) != has.any(kExitSignals);
+    row.checks_differ |= reads.any(kPricedSignals) != has.any(kPricedSignals);
     // The count of agreeing checks goes on from the checks before: it is the other policy's only if those were its own.
     const bool counts_differ = row.checks_differ || reads.has(Signal::agreeing) != has.has(Signal::agreeing);
     const bool missing = (reads.bits & ~has.bits) != 0 || (reads.has(Signal::agreeing) && counts_differ);

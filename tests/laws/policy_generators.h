@@ -72,6 +72,12 @@ S make() {
             .from_layer = *layer(),
             .on = any_on()};
   }
+  if constexpr (std::is_same_v<S, route>) {
+    return {.utility_below = *share(),
+            .light = *rc::gen::element(Light::none, Light::feed_forward, Light::attention),
+            .from_layer = *layer(),
+            .on = any_on()};
+  }
   if constexpr (std::is_same_v<S, min_depth>) return {.layers = *layer()};
   if constexpr (std::is_same_v<S, max_depth>) return {.layers = *layer(), .on = any_on()};
   if constexpr (std::is_same_v<S, budget>) return {.of_full = std::max(1e-6f, *share())};
@@ -87,7 +93,7 @@ S make() {
 inline policy_text::AnyStage any_of(StageKind kind) {
   switch (kind) {
     case StageKind::proposal:
-      switch (*rc::gen::inRange(0, 6)) {
+      switch (*rc::gen::inRange(0, 7)) {
         case 0:
           return make<exit_at>();
         case 1:
@@ -98,6 +104,8 @@ inline policy_text::AnyStage any_of(StageKind kind) {
           return make<skip_layers>();
         case 4:
           return make<skip_sublayers>();
+        case 5:
+          return make<route>();
         default:
           return make<skip_when>();
       }

@@ -182,6 +182,34 @@ TEST(SkipWhen, ComparesThePartItSkips) {
   }
 }
 
+TEST(Route, LeavesOutOfTheComingLayerWhatIsNotNamed) {
+  const std::pair<Light, Verdict> cases[] = {{Light::none, Verdict::skip_layer},
+                                             {Light::feed_forward, Verdict::skip_attention},
+                                             {Light::attention, Verdict::skip_feed_forward}};
+  for (const auto& [light, verdict] : cases) {
+    const route stage{.utility_below = 0.25f, .light = light};
+    EXPECT_EQ(says(stage, seeing(3, Signal::utility, 0.24f)), verdict);
+    EXPECT_EQ(says(stage, seeing(3, Signal::utility, 0.25f)), Verdict::run);
+    EXPECT_EQ(says(stage, at(3)), Verdict::run) << "a missing signal saves nothing";
+  }
+}
+
+TEST(Route, ReadsOnlyWhereItLooksAndNeverAHead) {
+  const Policy policy = route{.utility_below = 0.5f, .from_layer = 4};
+  for (int32_t layer = 0; layer < kLayers; ++layer) {
+    const auto reads = [&](RowKind kind) { return policy.ref().table->reads(policy.ref().self, layer, kLayers, kind); };
+    EXPECT_EQ(reads(RowKind::generated), layer >= 4 ? SignalSet(Signal::utility) : SignalSet()) << layer;
+    EXPECT_TRUE(reads(RowKind::prompt).empty());
+  }
+  EXPECT_FALSE(kExitSignals.has(Signal::utility));
+}
+
+TEST(Route, WithoutAThresholdNeverSaves) {
+  EXPECT_EQ(says(route{}, seeing(3, Signal::utility, 0)), Verdict::run);
+  EXPECT_FALSE(Policy::parse("route(light=none)").has_value());
+  EXPECT_EQ(Policy::parse("route(0.25, feed_forward)").value().text(), "route(utility_below=0.25, light=feed_forward)");
+}
+
 TEST(MinDepth, ClearsExitsAndSkipsOfTheFirstLayersOnly) {
   const auto policy = exit_at{.layer = 2} | skip_layers{.layers = {3}} | min_depth{.layers = 5};
   for (int32_t layer = 0; layer < kLayers; ++layer) {

@@ -39,8 +39,10 @@ class Boundary {
   void after_half(LayerLoop& loop, Half half, std::span<const int32_t> ran);
 
  private:
+  SignalSet read(int32_t layer, RowKind kind) const;  // by the policy, for rows of the step
   SignalSet wanted(const LayerLoop& loop, int32_t layer, RowKind kind) const;
   void check_answers(LayerLoop& loop, int32_t layer);
+  void ask_router(LayerLoop& loop, int32_t layer);
   void describe(const LayerLoop& loop, int32_t layer, const RowState& row, Step& step) const;
   void compare(LayerLoop& loop, const float* before);  // cosines of all states with `before` into buffers.compared
 

@@ -19,6 +19,7 @@
 #include "fathom/engine/work.h"
 #include "fathom/head/exit_heads.h"
 #include "fathom/head/hot_head.h"
+#include "fathom/head/routers.h"
 #include "fathom/head/screened_head.h"
 #include "fathom/model/model.h"
 #include "fathom/ops/attention.h"
@@ -45,6 +46,7 @@ struct LayerLoop {
   HotHead* hot = nullptr;             // answers in place of the head; null: the head does
   const ExitHeads* fitted = nullptr;  // what was fitted for rows that leave early; null: nothing
   int32_t group = 0;                  // of it
+  const Routers* routers = nullptr;   // say which rows need the coming layer; null: nobody does
   LayerObserver* observer = nullptr;  // sees the states between layers
 
   /// Runs all rows from their tokens to their logits.

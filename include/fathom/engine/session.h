@@ -13,6 +13,7 @@
 #include "fathom/engine/pass_costs.h"
 #include "fathom/head/exit_heads.h"
 #include "fathom/head/head_way.h"
+#include "fathom/head/routers.h"
 #include "fathom/model/model.h"
 #include "fathom/policy/policy.h"
 #include "fathom/sample/sampler.h"
@@ -104,6 +105,10 @@ class FATHOM_API Session {
   ///   group    of exits->groups(); empty: what was fitted for all together
   ///   errors   argument: no such group; heads made for another model
   Result<void> use(std::shared_ptr<const ExitHeads> exits, std::string_view group = {});
+
+  /// Policies that read `utility` have it from these from here on; null: they are refused.
+  ///   errors   argument: routers made for another model
+  Result<void> use_routers(std::shared_ptr<const Routers> routers);
 
   /// Sees the states of the coming steps; null: nobody does.
   void observe(LayerObserver* observer) noexcept;

@@ -41,11 +41,12 @@ enum class Signal : uint8_t {
   similarity_feed_forward,  ///< the same for its feed-forward half
   last_entropy,             ///< entropy of the sequence's last committed prediction, nats
   agreement,                ///< calibrated probability that this layer's own answer is full depth's, 0..1
+  utility,                  ///< predicted: P(the row needs the coming layer), 0..1, from its state alone; no head
 };
-inline constexpr int kSignals = 9;
+inline constexpr int kSignals = 10;
 inline constexpr std::string_view kSignalNames[kSignals] = {
     "exit_confidence",         "exit_margin",  "exit_entropy", "agreeing", "similarity", "similarity_attention",
-    "similarity_feed_forward", "last_entropy", "agreement"};
+    "similarity_feed_forward", "last_entropy", "agreement",    "utility"};
 
 /// No signal: of a field that names one, where none is named.
 inline constexpr Signal kNoSignal = static_cast<Signal>(kSignals);
@@ -75,6 +76,9 @@ struct SignalSet {
 /// Signals that need this layer's answer, that is a final norm and an LM head for the row: the dear ones.
 inline constexpr SignalSet kExitSignals = SignalSet(Signal::exit_confidence) | Signal::exit_margin |
                                           Signal::exit_entropy | Signal::agreeing | Signal::agreement;
+
+/// Signals whose making is counted as work of the row.
+inline constexpr SignalSet kPricedSignals = kExitSignals | Signal::utility;
 
 /// One row at a boundary: `layer` layers are behind it, the decision is about layer `layer + 1`.
 /// Layers count from 1, so boundary 0 lies before the first layer; there is no boundary after the last.

@@ -13,6 +13,7 @@
 #include "fathom/policy/exit.h"
 #include "fathom/policy/limit.h"
 #include "fathom/policy/pipeline.h"
+#include "fathom/policy/route.h"
 #include "fathom/policy/setting.h"
 #include "fathom/policy/skip.h"
 #include "fathom/policy/stage.h"

@@ -1,5 +1,5 @@
 // Proposals that skip a layer or a half of it and go on: skip_layers, skip_sublayers, skip_when.
-// Next in the flow: policy/limit.h.
+// Next in the flow: policy/route.h.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,55 @@
+// What calibration fitted, as a session uses it: exits, routers, and what policies need of them. Next in the flow:
+// session.cc.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <utility>
+
+#include "src/engine/session_impl.h"
+
+namespace fathom {
+
+Result<void> Session::Impl::check_fitted(const Plan& plan) const {
+  if (exits == nullptr && reads(plan.policy, Signal::agreement)) {
+    return Error{ErrorCode::argument,
+                 "agreement_at_least: nothing says how likely an answer is full depth's: calibrate the model, and use "
+                 "what that writes (Session::use), or name confidence_at_least"};
+  }
+  if (routers == nullptr && reads(plan.policy, Signal::utility)) {
+    return Error{ErrorCode::argument,
+                 "utility: no router says which layers a row needs: calibrate the model, and use what that writes "
+                 "(Session::use_routers), or skip by similarity"};
+  }
+  return {};
+}
+
+Result<void> Session::use(std::shared_ptr<const ExitHeads> exits, std::string_view group) {
+  int32_t index = 0;
+  if (exits != nullptr) {
+    index = exits->group(group);
+    if (index < 0) {
+      return Error{ErrorCode::argument,
+                   fmt::format("group '{}': calibration knows {}", group, fmt::join(exits->groups(), ", "))};
+    }
+    if (exits->d_model() != impl_->model.config().d_model) {
+      return Error{ErrorCode::argument, fmt::format("exits for states of {} in a model of {}: use those of this model",
+                                                    exits->d_model(), impl_->model.config().d_model)};
+    }
+  }
+  impl_->exits = std::move(exits);
+  impl_->group = index;
+  return {};
+}
+
+Result<void> Session::use_routers(std::shared_ptr<const Routers> routers) {
+  const ModelConfig& config = impl_->model.config();
+  if (routers != nullptr && (routers->d_model() != config.d_model || routers->n_layers() != config.n_layers)) {
+    return Error{ErrorCode::argument,
+                 fmt::format("routers for {} layers and states of {} in a model of {} and {}: use those of this model",
+                             routers->n_layers(), routers->d_model(), config.n_layers, config.d_model)};
+  }
+  impl_->routers = std::move(routers);
+  return {};
+}
+
+}  // namespace fathom
