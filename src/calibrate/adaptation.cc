@@ -21,7 +21,8 @@ Result<std::string> in_use(const SidecarFile& file, const Manifest& manifest) {
   std::optional<Error> error;
   const std::string policy = JsonField(&value, "measured", &error)["policy"].text_or(manifest.policy);
   if (error) return *error;
-  if (policy == manifest.policy || policy == kLosslessPolicy || policy == "full_depth") return policy;
+  if (policy == manifest.policy) return policy;
+  if (const auto parsed = Policy::parse(policy); parsed && is_lossless(*parsed)) return policy;
   return Error{ErrorCode::format,
                fmt::format("measured: policy {}: neither certified nor lossless: calibrate again", policy)};
 }

@@ -13,6 +13,7 @@ namespace fathom {
 namespace {
 
 constexpr double kWorthTrying = 0.98;      // of full depth's bytes
+constexpr float kDraft = 0.8f;             // agreement from which an exit's answer is worth verifying
 constexpr int64_t kReportedPlaces = 8192;  // at which every exit is asked
 
 Result<void> check(const Pieces& pieces, const CalibrateOptions& options, int32_t n_layers) {
@@ -164,7 +165,9 @@ class Run {
   }
 
   Result<void> measure() {
-    std::vector<std::string> policies = {"full_depth", std::string(kLosslessPolicy)};
+    std::vector<std::string> policies = {
+        "full_depth", std::string(kLosslessPolicy),
+        fmt::format("{} | {}", Policy(exit_when{.agreement_at_least = kDraft}).text(), kLosslessPolicy)};
     if (out_.passed >= 0) policies.push_back(out_.settings[size_t(out_.passed)].policy);
     FATHOM_TRY(found_.speeds, measure_speeds(found_.model, found_.reported, found_.groups.size(), policies, heads_,
                                              found_.options, progress_));
@@ -173,10 +176,15 @@ class Run {
   }
 
   void choose() {
-    const bool measured = out_.speeds.size() > 1;
+    const MeasuredSpeed* lossless = nullptr;  // lossless decoding, unless another is surely faster
+    const MeasuredSpeed* certified = nullptr;
+    for (const MeasuredSpeed& speed : out_.speeds) {
+      if (!speed.lossless) certified = &speed;
+      if (speed.policy == kLosslessPolicy || (speed.lossless && speed.over_lossless.low > 1)) lossless = &speed;
+    }
     // A policy that may change tokens has to be surely faster than one that does not.
-    if (out_.passed >= 0 && out_.speeds.size() > 2 && out_.speeds[2].over_lossless.low > 1 &&
-        out_.speeds[2].over_full.low > 1) {
+    if (certified != nullptr && certified->over_full.low > 1 &&
+        certified->over_lossless.low > lossless->over_lossless.ratio) {
       out_.chosen = out_.passed;
       out_.policy = out_.settings[size_t(out_.passed)].policy;
       out_.certified = true;
@@ -184,8 +192,8 @@ class Run {
       return;
     }
     out_.lossless = true;
-    const bool pays = measured && out_.speeds[1].over_full.ratio >= 1;
-    out_.policy = pays ? kLosslessPolicy : std::string_view("full_depth");
+    const bool pays = lossless != nullptr && lossless->over_full.ratio >= 1;
+    out_.policy = pays ? lossless->policy : "full_depth";
     out_.promise =
         pays ? "Every token is that of full depth: beyond lossless decoding nothing pays on this model and machine."
              : "Every token is that of full depth: nothing that saves work pays on this model and machine.";
@@ -201,6 +209,8 @@ class Run {
 };
 
 }  // namespace
+
+bool is_lossless(const Policy& policy) { return policy.is_full_depth() || policy.settings().kv == KvMode::verify; }
 
 std::string promise_of(const Pieces& pieces, const CalibrateOptions& options) {
   std::vector<std::string> groups;

@@ -107,8 +107,9 @@ Result<Speeds> measure_speeds(const Model& model, std::span<const PieceText* con
   for (size_t i = 0; i < policies.size() && !each[i].empty(); ++i) {
     double sum = 0;
     for (const double x : each[i]) sum += x;
-    out.speeds.push_back(
-        {policies[i], 1e3 * sum / double(each[i].size()), ratio_of(each[0], each[i]), ratio_of(each[1], each[i])});
+    FATHOM_TRY(const Policy policy, Policy::parse(policies[i]));
+    out.speeds.push_back({policies[i], is_lossless(policy), 1e3 * sum / double(each[i].size()),
+                          ratio_of(each[0], each[i]), ratio_of(each[1], each[i])});
   }
   return out;
 }

@@ -12,6 +12,7 @@
 #include "fathom/calibrate/recalibration.h"
 #include "fathom/head/exit_heads.h"
 #include "fathom/model/model.h"
+#include "fathom/policy/policy.h"
 
 namespace fathom {
 
@@ -55,6 +56,7 @@ struct SpeedRatio {
 
 struct MeasuredSpeed {
   std::string policy;
+  bool lossless = true;  // it cannot change a token
   double ms_per_token = 0;
   SpeedRatio over_full, over_lossless;
 };
@@ -78,7 +80,8 @@ struct Calibration {
   LossPool losses;                          // of the settings that were run, on the pieces of Split::choose
   int32_t passed = -1;                      // of settings, the boldest that is certified; -1: none
   int32_t chosen = -1;                      // of settings; -1: none of them pays
-  std::vector<MeasuredSpeed> speeds;        // full depth, lossless, and the boldest certified setting
+  std::vector<MeasuredSpeed> speeds;        // full depth, lossless decoding, the same with exits as drafts, and the
+                                            // boldest certified setting
   std::vector<ExitQuality> exit_quality;
   std::vector<double> oracle_work;  // [groups] if each row left at the first fitted layer that agrees, unchecked
   std::string report;               // JSON, docs/schema/report.json
@@ -86,6 +89,10 @@ struct Calibration {
 
 /// Lossless decoding: what is promised where nothing else is certified.
 inline constexpr std::string_view kLosslessPolicy = "draft_ngram | defer_head | kv(verify, max_rows=16)";
+
+/// Whether a policy gives full depth's tokens whatever its fitted parts say: each token is verified, or nothing is
+/// saved.
+FATHOM_API bool is_lossless(const Policy& policy);
 
 /// What a setting that passed promises, in one sentence.
 FATHOM_API std::string promise_of(const Pieces& pieces, const CalibrateOptions& options);
