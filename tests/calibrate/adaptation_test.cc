@@ -86,7 +86,10 @@ TEST(Adaptation, MeasurementMayChooseWhatChangesNoTokenAndNothingElse) {
   EXPECT_EQ(with("full_depth").policy.text(), "full_depth");
   EXPECT_EQ(with("full_depth").refused, "");
   EXPECT_TRUE(with("draft_ngram | defer_head | kv(verify, max_rows=16)").policy.settings().draft_ngram);
+  EXPECT_EQ(with("exit_at(layer=1) | kv(verify)").policy.text(), "exit_at(layer=1) | kv(verify)");
   expect_full_depth(with("exit_at(layer=1)"), "neither certified nor lossless");
+  expect_full_depth(with("exit_at(layer=1) | kv(settle_later)"), "neither certified nor lossless");
+  expect_full_depth(with("exit_at(layer=1) | kv(fill)"), "neither certified nor lossless");
 }
 
 TEST(Adaptation, EveryByteOfASidecarCounts) {

@@ -146,6 +146,16 @@ TEST(Calibrate, ItsReportIsAPageAndSaysWhatWasFound) {
   EXPECT_EQ(tokens, 10 * 23);
 }
 
+TEST(Calibrate, ExitsAreMeasuredAsDraftsToo) {
+  const Calibration& found = calibrated().found;
+  ASSERT_GE(found.speeds.size(), 3u);
+  const MeasuredSpeed& drafts = found.speeds[2];
+  EXPECT_TRUE(drafts.lossless);
+  EXPECT_NE(drafts.policy.find("exit_when(agreement_at_least=0.8) | "), std::string::npos) << drafts.policy;
+  const auto json = nlohmann::json::parse(found.report);
+  EXPECT_EQ(json["candidates"].back()["policy"], drafts.policy);
+}
+
 TEST(Calibrate, APolicyThatIsNotFasterIsNotChosen) {
   const Calibration& found = calibrated().found;
   if (found.chosen < 0) {
@@ -153,7 +163,8 @@ TEST(Calibrate, APolicyThatIsNotFasterIsNotChosen) {
     EXPECT_TRUE(found.policy == "full_depth" || found.policy.find("kv(verify") != std::string::npos) << found.policy;
     EXPECT_NE(found.promise.find("Every token is that of full depth"), std::string::npos);
   } else {
-    EXPECT_GE(found.speeds.at(2).over_lossless.ratio, 1.0);
+    EXPECT_FALSE(found.speeds.back().lossless);
+    EXPECT_GE(found.speeds.back().over_lossless.ratio, 1.0);
     EXPECT_NE(found.promise.find("With confidence 95 %"), std::string::npos);
   }
 }
