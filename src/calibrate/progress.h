@@ -14,7 +14,9 @@ namespace fathom {
 class Progress {
  public:
   using Call = bool (*)(void* context, std::string_view what, double done);
-  Progress(Call call, void* context) : call_(call), context_(context) {}
+  /// `run`: what is stopped, for the message.
+  Progress(Call call, void* context, std::string_view run = "calibration")
+      : call_(call), context_(context), run_(run) {}
 
   /// The coming part takes such a share of the whole run.
   void begin(std::string_view what, double share) {
@@ -27,12 +29,13 @@ class Progress {
   ///   errors   cancelled: the caller wants to stop
   Result<void> at(double part) {
     if (call_ == nullptr || call_(context_, what_, base_ + share_ * part)) return {};
-    return Error{ErrorCode::cancelled, fmt::format("calibration was stopped while {}", what_)};
+    return Error{ErrorCode::cancelled, fmt::format("{} was stopped while {}", run_, what_)};
   }
 
  private:
   Call call_;
   void* context_;
+  std::string_view run_;
   std::string what_;
   double base_ = 0, share_ = 0;
 };
