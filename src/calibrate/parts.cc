@@ -1,5 +1,5 @@
 // Parts: u32 counts, then names, then for each exit its layer, width, translator, bias, temperatures,
-// probe and maps.
+// probe and maps; from format 2 on, the shortlist of exit checks behind them.
 #include "fathom/calibrate/parts.h"
 
 #include <fmt/format.h>
@@ -13,8 +13,9 @@
 namespace fathom {
 namespace {
 
-constexpr uint32_t kPartsFormat = 1;
+constexpr uint32_t kPartsFormat = 2, kWithoutShortlist = 1;
 constexpr uint32_t kMostGroups = 32, kMostExits = 512, kMostWidth = 1 << 16, kMostName = 256;
+constexpr uint32_t kMostListed = 1 << 20;
 
 class Writer {
  public:
@@ -24,6 +25,7 @@ class Writer {
     raw(text.data(), text.size());
   }
   void floats(std::span<const float> values) { raw(values.data(), values.size_bytes()); }
+  void tokens(std::span<const int32_t> values) { raw(values.data(), values.size_bytes()); }
   void bf16(std::span<const float> values) {
     for (const float v : values) put(kernels::float_to_bfloat16(v));
   }
@@ -60,6 +62,12 @@ class Reader {
     if (n > left_.size() / sizeof(float)) return cut_off();
     std::vector<float> values(n);
     FATHOM_TRY(copy(values.data(), n * sizeof(float)));
+    return values;
+  }
+  Result<std::vector<int32_t>> tokens(size_t n) {
+    if (n > left_.size() / sizeof(int32_t)) return cut_off();
+    std::vector<int32_t> values(n);
+    FATHOM_TRY(copy(values.data(), n * sizeof(int32_t)));
     return values;
   }
   Result<std::vector<float>> bf16(size_t n) {
@@ -132,16 +140,18 @@ std::vector<std::byte> parts_bytes(const FittedExits& exits) {
       out.floats(numbers);
     }
   }
+  out.u32(exits.shortlist.size());
+  out.tokens(exits.shortlist);
   return std::move(out.bytes);
 }
 
 Result<FittedExits> read_parts(std::span<const std::byte> bytes) {
   Reader in(bytes);
   FATHOM_TRY(const uint32_t format, in.u32("format", UINT32_MAX));
-  if (format != kPartsFormat) {
-    return Error{ErrorCode::unsupported, fmt::format("parts of format {}, and this Fathom reads {}: update Fathom or "
-                                                     "calibrate again",
-                                                     format, kPartsFormat)};
+  if (format != kPartsFormat && format != kWithoutShortlist) {
+    return Error{ErrorCode::unsupported, fmt::format("parts of format {}, and this Fathom reads {} and {}: update "
+                                                     "Fathom or calibrate again",
+                                                     format, kWithoutShortlist, kPartsFormat)};
   }
   FittedExits out;
   FATHOM_TRY(const uint32_t n_groups, in.u32("groups", kMostGroups));
@@ -153,6 +163,10 @@ Result<FittedExits> read_parts(std::span<const std::byte> bytes) {
   for (uint32_t e = 0; e < n_exits; ++e) {
     FATHOM_TRY(FittedExit exit, read_exit(in, size_t{n_groups} + 1));
     out.exits.push_back(std::move(exit));
+  }
+  if (format >= kPartsFormat) {
+    FATHOM_TRY(const uint32_t n_listed, in.u32("tokens of a shortlist", kMostListed));
+    FATHOM_TRY(out.shortlist, in.tokens(n_listed));
   }
   FATHOM_TRY(in.end());
   return out;

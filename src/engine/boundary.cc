@@ -77,24 +77,65 @@ void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
   for (int32_t r : asking_) {
     if (wanted(loop, layer, loop.row(r).kind).any(kExitSignals)) checked_.push_back(r);
   }
-  LogitStats* stats = loop.buffers.stats;
-  loop.answer(checked_, layer, stats);
-  const ExitHeads::Exit* const exit = loop.fitted != nullptr ? loop.fitted->at(layer) : nullptr;
+  const LogitStats* stats = loop.buffers.stats;
+  loop.answer(checked_, layer, loop.buffers.stats, loop.checks);
   for (int32_t r : checked_) {
     RowState& row = loop.row(r);
-    Step& step = steps_[static_cast<size_t>(r)];
-    const float first = std::exp(stats->max - stats->log_sum);
-    row.checked_at = layer;
+    if (loop.checks == nullptr) row.checked_at = layer;
     if (wanted(loop, layer, row.kind).has(Signal::agreeing)) {
       row.agreeing = stats->argmax == row.last_answer ? row.agreeing + 1 : 1;
       row.last_answer = stats->argmax;
     }
-    set(step, Signal::exit_confidence, first);
-    set(step, Signal::exit_margin, first - std::exp(stats->second - stats->log_sum));
-    set(step, Signal::exit_entropy, stats->entropy);
-    set(step, Signal::agreeing, static_cast<float>(row.agreeing));
-    if (exit != nullptr) set(step, Signal::agreement, exit->agreement_of(*stats, loop.buffers.state(r), loop.group));
-    ++stats;
+    tell_answer(loop, layer, r, *stats++, steps_[static_cast<size_t>(r)]);
+  }
+}
+
+void Boundary::tell_answer(const LayerLoop& loop, int32_t layer, int32_t r, const LogitStats& stats, Step& step) const {
+  const float first = std::exp(stats.max - stats.log_sum);
+  set(step, Signal::exit_confidence, first);
+  set(step, Signal::exit_margin, first - std::exp(stats.second - stats.log_sum));
+  set(step, Signal::exit_entropy, stats.entropy);
+  set(step, Signal::agreeing, static_cast<float>(loop.row(r).agreeing));
+  const ExitHeads::Exit* const exit = loop.fitted != nullptr ? loop.fitted->at(layer) : nullptr;
+  if (exit != nullptr) set(step, Signal::agreement, exit->agreement_of(stats, loop.buffers.state(r), loop.group));
+}
+
+// Rows that would leave by what a shortlist says are asked again by the whole head, and decided again by that.
+void Boundary::confirm(LayerLoop& loop, int32_t layer, const SignalSet (&reads)[2]) {
+  confirmed_.clear();
+  checked_.clear();
+  for (size_t i = 0; i < asking_.size(); ++i) {
+    if (!exits(said_[i].verdict) || !wanted(loop, layer, asked_[i].kind).any(kExitSignals)) continue;
+    confirmed_.push_back(static_cast<int32_t>(i));
+    checked_.push_back(asking_[i]);
+  }
+  if (confirmed_.empty()) return;
+  const LogitStats* stats = loop.buffers.stats;
+  loop.answer(checked_, layer, loop.buffers.stats);
+  again_.clear();
+  for (const int32_t i : confirmed_) {
+    const int32_t r = asking_[static_cast<size_t>(i)];
+    RowState& row = loop.row(r);
+    row.checked_at = layer;
+    if (wanted(loop, layer, row.kind).has(Signal::agreeing) && stats->argmax != row.last_answer) {
+      row.agreeing = 1;
+      row.last_answer = stats->argmax;
+    }
+    Step& step = asked_[static_cast<size_t>(i)];
+    tell_answer(loop, layer, r, *stats++, step);
+    finish(loop, layer, row, reads[static_cast<int>(row.kind)], step);
+    again_.push_back(step);
+  }
+  finally_.assign(again_.size(), Decision{});
+  policy_.table->decide(policy_.self, again_.data(), finally_.data(), static_cast<int32_t>(finally_.size()));
+  for (size_t i = 0; i < confirmed_.size(); ++i) said_[static_cast<size_t>(confirmed_[i])] = finally_[i];
+}
+
+// What the row is and has spent; signals that the policy does not read are not shown.
+void Boundary::finish(const LayerLoop& loop, int32_t layer, const RowState& row, SignalSet mine, Step& step) const {
+  describe(loop, layer, row, step);
+  for (int s = 0; s < kSignals; ++s) {
+    if (!mine.has(static_cast<Signal>(s))) step.signals[s] = kNaN;
   }
 }
 
@@ -153,16 +194,14 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
     if (mine.has(Signal::last_entropy)) {
       set(step, Signal::last_entropy, history_[static_cast<size_t>(row.sequence)].last_entropy);
     }
-    describe(loop, layer, row, step);
-    for (int s = 0; s < kSignals; ++s) {
-      if (!mine.has(static_cast<Signal>(s))) step.signals[s] = kNaN;
-    }
+    finish(loop, layer, row, mine, step);
     asked_.push_back(step);
     sequences_.push_back(row.sequence);
     step = Step{};
   }
   said_.assign(asking_.size(), Decision{});
   policy_.table->decide(policy_.self, asked_.data(), said_.data(), static_cast<int32_t>(said_.size()));
+  if (loop.checks != nullptr && layer > 0 && computed.any(kExitSignals)) confirm(loop, layer, reads);
 
   bool any_saving = false;
   for (size_t i = 0; i < asking_.size(); ++i) {

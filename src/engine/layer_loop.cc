@@ -145,14 +145,15 @@ void LayerLoop::add_to_state(std::span<const int32_t> which, const float* after_
            AddArgs{.y = buffers.projected, .index = which.data(), .cols = config.d_model, .x = buffers.x});
 }
 
-void LayerLoop::answer(std::span<const int32_t> which, int32_t layer, LogitStats* stats) {
+void LayerLoop::answer(std::span<const int32_t> which, int32_t layer, LogitStats* stats, HotHead* list) {
   const ExitHeads::Exit* const exit = fitted != nullptr ? fitted->at(layer) : nullptr;
-  const Linear& weight = hot != nullptr ? hot->packed(pool) : weights.head;
+  const bool looks = list != nullptr;
+  const Linear& weight = looks ? list->packed(pool) : hot != nullptr ? hot->packed(pool) : weights.head;
   const int64_t vocab = weight.matrix.rows;
   while (!which.empty()) {
     const auto piece = which.first(std::min<size_t>(which.size(), static_cast<size_t>(buffers.max_logit_rows)));
     const int32_t first_slot = row(piece[0]).slot;
-    bool in_place = first_slot >= 0;
+    bool in_place = first_slot >= 0 && !looks;
     for (size_t i = 0; i < piece.size(); ++i) {
       in_place &= row(piece[i]).slot == first_slot + static_cast<int32_t>(i);
     }
@@ -169,12 +170,13 @@ void LayerLoop::answer(std::span<const int32_t> which, int32_t layer, LogitStats
     }
     if (stats != nullptr) {
       run_rows(pool, kernels.logit_stats, n, vocab, LogitStatsArgs{.logits = dst, .vocab = vocab, .dst = stats});
+      for (int64_t i = 0; looks && i < n; ++i) stats[i].argmax = list->tokens()[static_cast<size_t>(stats[i].argmax)];
       stats += n;
     }
     for (int64_t i = 0; i < n; ++i) {
       RowState& answered = row(piece[static_cast<size_t>(i)]);
       answered.macs += work.head(vocab);
-      if (!in_place && answered.slot >= 0) {
+      if (!in_place && !looks && answered.slot >= 0) {
         std::memcpy(buffers.logits + answered.slot * vocab, dst + i * vocab,
                     static_cast<size_t>(vocab) * sizeof(float));
       }

@@ -34,6 +34,7 @@ Session::Impl::Plan Session::Impl::plan(PolicyRef policy) const {
   plan.kv = settings.kv;
   plan.screens = settings.screen_head;
   plan.hot_tokens = settings.kv == KvMode::verify ? settings.hot_tokens : 0;
+  if (plan.hot_tokens == 0) plan.check_tokens = settings.check_tokens;  // a shortlist that drafts answers checks too
   if (plan.kv != KvMode::fill) plan.max_owing = std::clamp(settings.kv_max_rows, 1, kMaxOwed);
   return plan;
 }
@@ -46,6 +47,7 @@ Result<void> Session::Impl::admit(std::span<const Row> step, const Plan& plan) {
   FATHOM_TRY(check_room(step, plan));
   FATHOM_TRY(prepare_hot(step, plan));
   FATHOM_TRY(prepare_screen(plan));
+  FATHOM_TRY(prepare_checks(plan));
   if (plan.kv != KvMode::fill) FATHOM_TRY(buffers.make_kept(model.config(), options.max_sequences * kMaxOwed));
   for (const Row& row : step) FATHOM_TRY(cache.reserve(row.sequence, row.position + 1));
 

@@ -37,6 +37,7 @@ Result<void> Session::use(std::shared_ptr<const ExitHeads> exits, std::string_vi
     }
   }
   impl_->exits = std::move(exits);
+  impl_->checks.reset();
   impl_->group = index;
   return {};
 }

@@ -51,6 +51,7 @@ struct Session::Impl {
     int32_t max_owing = 0;               // rows of a sequence that may owe
     int32_t hot_tokens = 0;              // of the shortlist that answers in place of the head; 0: none
     bool screens = false;                // the head's bounds rule tokens out
+    int32_t check_tokens = 0;            // of the shortlist that exit checks look at first; 0: none
     std::span<const int32_t> only = {};  // sequences that settle; empty: all
     bool settles_all = false;  // every row that owes runs to full depth and predicts; the policy decides nothing
 
@@ -67,7 +68,8 @@ struct Session::Impl {
   StepBuffers buffers;
   ActiveSet active;
   Boundary boundary;
-  std::optional<HotHead> hot;  // once a policy has asked for it
+  std::optional<HotHead> hot;     // once a policy has asked for it
+  std::optional<HotHead> checks;  // of `exits`
   std::optional<ScreenedHead> screen;
   std::optional<RowCosts> row_costs;
   std::shared_ptr<const ExitHeads> exits;
@@ -105,6 +107,7 @@ struct Session::Impl {
   void conclude(const Plan& plan);
   Result<void> prepare_hot(std::span<const Row> step, const Plan& plan);
   Result<void> prepare_screen(const Plan& plan);
+  Result<void> prepare_checks(const Plan& plan);
   void say_uses(const Plan& plan);
   HeadWay way_of(const RowState& row, const Plan& plan) const;
   void watch_head();

@@ -87,9 +87,16 @@ Result<std::shared_ptr<const ExitHeads>> ExitHeads::make(const Model& model, Fit
     FATHOM_TRY(check(exit, fitted, config, before));
     before = exit.layer;
   }
+  for (const int32_t token : fitted.shortlist) {
+    if (token >= 0 && token < config.vocab) continue;
+    return Error{ErrorCode::argument, fmt::format("shortlist of exit checks: token {} is outside the vocabulary 0..{}: "
+                                                  "calibrate again",
+                                                  token, config.vocab - 1)};
+  }
   auto heads = std::make_shared<ExitHeads>();
   heads->d_model_ = config.d_model;
   heads->groups_ = std::move(fitted.groups);
+  heads->shortlist_ = std::move(fitted.shortlist);
   std::vector<std::vector<uint16_t>> rows;
   size_t bytes = 0;
   for (FittedExit& exit : fitted.exits) {

@@ -40,6 +40,7 @@ std::string kv::text() const { return print(*this); }
 std::string draft_ngram::text() const { return print(*this); }
 std::string defer_head::text() const { return print(*this); }
 std::string screen_head::text() const { return print(*this); }
+std::string screen_checks::text() const { return print(*this); }
 
 Result<void> exit_at::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> exit_when::check(int32_t n_layers) const { return look(*this, n_layers); }
@@ -56,5 +57,6 @@ Result<void> kv::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> draft_ngram::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> defer_head::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> screen_head::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> screen_checks::check(int32_t n_layers) const { return look(*this, n_layers); }
 
 }  // namespace fathom

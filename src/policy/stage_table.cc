@@ -145,6 +145,10 @@ constexpr Field kDeferHead[] = {
     count<defer_head, &defer_head::hot>("hot", kOptional, 16, 1 << 20, "tokens of the shortlist"),
 };
 
+constexpr Field kScreenChecks[] = {
+    count<screen_checks, &screen_checks::tokens>("tokens", kOptional, 16, 1 << 20, "tokens of the shortlist"),
+};
+
 /// A signal is bounded, and a bound is of a signal and in its range.
 std::string unfit_bounds(const void* stage) {
   const auto& s = *static_cast<const exit_when*>(stage);
@@ -190,6 +194,8 @@ constexpr StageInfo kTable[] = {
     row<draft_ngram>("tokens are drafted from repetitions of the text; needs kv(verify)", {}),
     row<defer_head>("rows guess from a shortlist of the head, which they owe; needs kv(verify)", kDeferHead),
     row<screen_head>("bounds from the head's high bits rule tokens out; the rest is read in full", {}),
+    row<screen_checks>("exit checks read a shortlist of the head; the whole head confirms what would leave",
+                       kScreenChecks),
 };
 
 template <size_t... I>

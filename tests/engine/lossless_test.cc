@@ -45,6 +45,7 @@ const char* const kPolicies[] = {
     "defer_head(200) | draft_ngram | kv(verify, max_rows=16)",
     "exit_at(3) | defer_head(64) | kv(verify)",
     "exit_when(0.05, from_layer=2) | defer_head(100) | kv(verify, max_rows=4)",
+    "exit_when(0.02, from_layer=2) | screen_checks(40) | kv(verify)",
     "screen_head | draft_ngram | kv(verify)",
     "screen_head | defer_head(64) | draft_ngram | kv(verify)",
     "exit_at(3) | screen_head | kv(verify, max_rows=5)",

@@ -86,6 +86,7 @@ S make() {
     return {.mode = *rc::gen::element(KvMode::fill, KvMode::settle_later), .max_rows = *rc::gen::inRange(1, 65)};
   }
   if constexpr (std::is_same_v<S, draft_ngram> || std::is_same_v<S, screen_head>) return {};
+  if constexpr (std::is_same_v<S, screen_checks>) return {.tokens = *rc::gen::inRange(16, 5000)};
   if constexpr (std::is_same_v<S, defer_head>) return {.hot = *rc::gen::inRange(16, 5000)};
 }
 
@@ -148,6 +149,7 @@ inline rc::Gen<std::vector<policy_text::AnyStage>> stages() {
                  *rc::gen::arbitrary<bool>() ? policy_text::AnyStage(draft_ngram{}) : make<defer_head>());
     }
     if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), screen_head{});
+    if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<screen_checks>());
     return all;
   });
 }

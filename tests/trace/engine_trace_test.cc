@@ -55,6 +55,8 @@ TEST(EngineTrace, APolicyAskedAboutItsOwnRunSaysTheSameOfEveryRow) {
       "exit_when(confidence_at_least=0.02)",
       "exit_when(entropy_below=5.5)",
       "patience(agreeing=2)",
+      "exit_when(confidence_at_least=0.02) | screen_checks(tokens=64) | budget(of_full=0.9)",
+      "exit_when(confidence_at_least=0.02) | patience(agreeing=2) | screen_checks(tokens=200)",
       "exit_at(layer=3)",
       "exit_at(layer=3, on=all)",
       "exit_at(layer=2) | full_depth_first(tokens=5)",

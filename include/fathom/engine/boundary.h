@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fathom/engine/active_set.h"
+#include "fathom/ops/kernel_table.h"
 #include "fathom/policy/policy.h"
 #include "fathom/trace/trace.h"
 
@@ -43,7 +44,10 @@ class Boundary {
   SignalSet wanted(const LayerLoop& loop, int32_t layer, RowKind kind) const;
   void check_answers(LayerLoop& loop, int32_t layer);
   void ask_router(LayerLoop& loop, int32_t layer);
+  void confirm(LayerLoop& loop, int32_t layer, const SignalSet (&reads)[2]);
+  void tell_answer(const LayerLoop& loop, int32_t layer, int32_t r, const LogitStats& stats, Step& step) const;
   void describe(const LayerLoop& loop, int32_t layer, const RowState& row, Step& step) const;
+  void finish(const LayerLoop& loop, int32_t layer, const RowState& row, SignalSet mine, Step& step) const;
   void compare(LayerLoop& loop, const float* before);  // cosines of all states with `before` into buffers.compared
 
   PolicyRef policy_;
@@ -57,7 +61,10 @@ class Boundary {
   std::vector<Decision> said_;   // [asking]
   std::vector<int32_t> asking_;  // running rows that the policy decides about
   std::vector<int32_t> sequences_, checked_;
-  std::vector<bool> ran_;  // [rows] ran some half of the last layer
+  std::vector<int32_t> confirmed_;  // places in asking_ of rows that a shortlist would let go
+  std::vector<Step> again_;         // [confirmed_] what the whole head says of them
+  std::vector<Decision> finally_;   // [confirmed_]
+  std::vector<bool> ran_;           // [rows] ran some half of the last layer
 };
 
 }  // namespace fathom

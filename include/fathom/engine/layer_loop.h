@@ -44,6 +44,7 @@ struct LayerLoop {
   std::span<const LogitUse> uses = {};  // [rows with logits] and what it is to say of each
   std::span<ScreenReport> reports = {};
   HotHead* hot = nullptr;             // answers in place of the head; null: the head does
+  HotHead* checks = nullptr;          // what exit checks look at before the head; null: the head at once
   const ExitHeads* fitted = nullptr;  // what was fitted for rows that leave early; null: nothing
   int32_t group = 0;                  // of it
   const Routers* routers = nullptr;   // say which rows need the coming layer; null: nobody does
@@ -155,7 +156,8 @@ struct LayerLoop {
   /// The answer the listed rows would give with `layer` layers behind them: what was fitted for leaving there, final
   /// norm and LM head. Rows that predict find it in their place.
   ///   stats   [which] what the answers look like; null where nobody asks
-  void answer(std::span<const int32_t> which, int32_t layer, LogitStats* stats);
+  ///   list    the tokens to look at in place of the head, whose answer is put nowhere; null: all
+  void answer(std::span<const int32_t> which, int32_t layer, LogitStats* stats, HotHead* list = nullptr);
 
   RowState& row(int32_t i) const { return rows[static_cast<size_t>(i)]; }
   const LayerSpec& spec_of(int32_t layer) const { return config.layers[static_cast<size_t>(layer - 1)]; }

@@ -52,6 +52,7 @@ struct FittedExit {
 struct FittedExits {
   std::vector<std::string> groups;
   std::vector<FittedExit> exits;
+  std::vector<int32_t> shortlist = {};  // tokens that full depth is likely to say, likeliest first: screen_checks
 
   bool operator==(const FittedExits&) const = default;
 };
@@ -75,7 +76,8 @@ class FATHOM_API ExitHeads {
   };
 
   /// Translators are multiplied by the kernels of the model's numeric path.
-  ///   errors   argument: a layer twice, out of order or outside the model, a temperature that is not above 0;
+  ///   errors   argument: a layer twice, out of order or outside the model, a temperature that is not above 0,
+  ///            a token of the shortlist outside the vocabulary;
   ///            shape: sizes that do not fit the model; capacity: memory refused
   ///   memory   2 d^2 bytes for each translator
   static Result<std::shared_ptr<const ExitHeads>> make(const Model& model, FittedExits fitted);
@@ -87,12 +89,14 @@ class FATHOM_API ExitHeads {
   }
   int32_t d_model() const noexcept { return d_model_; }
   const std::vector<std::string>& groups() const noexcept { return groups_; }
+  std::span<const int32_t> shortlist() const noexcept { return shortlist_; }
   /// The index of a group, of all groups together where the name is empty; -1: there is none of that name.
   int32_t group(std::string_view name) const noexcept;
 
  private:
   int32_t d_model_ = 0;
   std::vector<std::string> groups_;
+  std::vector<int32_t> shortlist_;
   std::vector<Exit> exits_;
   std::vector<const Exit*> by_layer_;  // [n_layers]
   Buffer packed_;

@@ -50,6 +50,21 @@ struct screen_head {
   friend constexpr bool operator==(const screen_head&, const screen_head&) = default;
 };
 
+/// Exit checks look at a shortlist of the LM head first: where the policy would let a row leave by what it says, the
+/// whole head confirms, and the policy decides again by that. So no row leaves by the shortlist's word. The list is the
+/// one that calibration wrote (Session::use), the first ids of the vocabulary without; it follows no text, so that what
+/// a row does hangs on its own past alone.
+///   cost     tokens / vocab of the head for each check, and the head once more for each that is confirmed
+struct screen_checks {
+  int32_t tokens = 4096;  // of the shortlist, 16..1048576
+
+  static constexpr StageTraits traits{"screen_checks", StageKind::setting};
+  constexpr void apply(Settings& settings) const noexcept { settings.check_tokens = tokens; }
+  FATHOM_API std::string text() const;
+  FATHOM_API Result<void> check(int32_t n_layers) const;
+  friend constexpr bool operator==(const screen_checks&, const screen_checks&) = default;
+};
+
 /// Tokens are drafted from repetitions of prompt and own output, and confirmed beside the next row; needs kv(verify).
 struct draft_ngram {
   static constexpr StageTraits traits{"draft_ngram", StageKind::setting};

@@ -43,6 +43,8 @@ struct Settings {
   bool screen_head = false;  // bounds rule tokens out before the head is read
   int32_t hot_tokens = 0;    // of the shortlist that drafts in place of the head; 0: the head is not deferred
 
+  int32_t check_tokens = 0;  // of the shortlist that exit checks look at first; 0: they read the whole head
+
   /// Some row's token is a guess at first.
   constexpr bool drafts() const { return draft_ngram || hot_tokens > 0; }
 
