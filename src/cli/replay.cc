@@ -39,6 +39,10 @@ std::string_view name(Verdict v) {
       return "skip_layer";
     case Verdict::exit:
       return "exit";
+    case Verdict::silence_heads:
+      return "silence_heads";
+    case Verdict::silence_heads_skip_feed_forward:
+      return "silence_heads, skip_feed_forward";
   }
   return "unknown";
 }

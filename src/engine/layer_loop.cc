@@ -138,6 +138,20 @@ void LayerLoop::settle(int32_t layer) {
   }
 }
 
+void LayerLoop::mix(const LayerSpec& spec, int64_t first, int64_t n, std::span<const uint8_t> listened) {
+  const int64_t cols = int64_t{spec.heads} * spec.head_dim;
+  attention(pool, kernels,
+            AttentionArgs{.type = cache.type(),
+                          .q = buffers.q + first * cols,
+                          .rows = buffers.views + first,
+                          .heads = spec.heads,
+                          .kv_heads = spec.kv_heads,
+                          .head_dim = spec.head_dim,
+                          .scale = spec.attention_scale,
+                          .dst = buffers.mixed + first * cols},
+            n, buffers.attention, listened);
+}
+
 void LayerLoop::add_to_state(std::span<const int32_t> which, const float* after_norm) {
   const int64_t n = std::ssize(which);
   if (after_norm != nullptr) norm_heads(buffers.projected, n, config.d_model, after_norm);

@@ -84,6 +84,7 @@ Result<Session> Session::make(const Model& model, const SessionOptions& options)
                                                 .hot = {},
                                                 .checks = {},
                                                 .screen = {},
+                                                .silenced = {},
                                                 .uses = {},
                                                 .reports = {},
                                                 .sequences = std::vector<Impl::Sequence>(n),
@@ -214,6 +215,7 @@ Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& pla
   const ModelConfig& config = model.config();
   boundary.begin(plan.settles_all ? PolicyRef{} : plan.policy, trace, config.n_layers, rows, history);
   LayerLoop loop = this->loop();
+  if (!plan.silent.empty()) loop.silenced = &*silenced;
   const bool defers = plan.defers();
   if (defers) loop.hot = &*hot;
   if (plan.check_tokens > 0 && checks) loop.checks = &*checks;

@@ -35,8 +35,17 @@ Session::Impl::Plan Session::Impl::plan(PolicyRef policy) const {
   plan.screens = settings.screen_head;
   plan.hot_tokens = settings.kv == KvMode::verify ? settings.hot_tokens : 0;
   if (plan.hot_tokens == 0) plan.check_tokens = settings.check_tokens;  // a shortlist that drafts answers checks too
+  plan.silent = settings.silent;
+  plan.silent_factor = settings.silent_factor;
   if (plan.kv != KvMode::fill) plan.max_owing = std::clamp(settings.kv_max_rows, 1, kMaxOwed);
   return plan;
+}
+
+Result<void> Session::Impl::prepare_silent(const Plan& plan) {
+  if (plan.silent.empty() || (silenced && silenced->is_of(plan.silent, plan.silent_factor))) return {};
+  FATHOM_TRY(SilencedHeads made, SilencedHeads::make(model, plan.silent, plan.silent_factor));
+  silenced.emplace(std::move(made));
+  return {};
 }
 
 // Turns the caller's rows into running ones, behind those that owe layers and join; positions must continue their
@@ -48,6 +57,7 @@ Result<void> Session::Impl::admit(std::span<const Row> step, const Plan& plan) {
   FATHOM_TRY(prepare_hot(step, plan));
   FATHOM_TRY(prepare_screen(plan));
   FATHOM_TRY(prepare_checks(plan));
+  FATHOM_TRY(prepare_silent(plan));
   if (plan.kv != KvMode::fill) FATHOM_TRY(buffers.make_kept(model.config(), options.max_sequences * kMaxOwed));
   for (const Row& row : step) FATHOM_TRY(cache.reserve(row.sequence, row.position + 1));
 

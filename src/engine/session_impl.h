@@ -48,10 +48,12 @@ struct Session::Impl {
   struct Plan {
     PolicyRef policy;
     KvMode kv = KvMode::fill;
-    int32_t max_owing = 0;               // rows of a sequence that may owe
-    int32_t hot_tokens = 0;              // of the shortlist that answers in place of the head; 0: none
-    bool screens = false;                // the head's bounds rule tokens out
-    int32_t check_tokens = 0;            // of the shortlist that exit checks look at first; 0: none
+    int32_t max_owing = 0;     // rows of a sequence that may owe
+    int32_t hot_tokens = 0;    // of the shortlist that answers in place of the head; 0: none
+    bool screens = false;      // the head's bounds rule tokens out
+    int32_t check_tokens = 0;  // of the shortlist that exit checks look at first; 0: none
+    HeadSet silent = {};       // heads that Verdict::silence_heads is about
+    float silent_factor = 0;
     std::span<const int32_t> only = {};  // sequences that settle; empty: all
     bool settles_all = false;  // every row that owes runs to full depth and predicts; the policy decides nothing
 
@@ -71,6 +73,7 @@ struct Session::Impl {
   std::optional<HotHead> hot;     // once a policy has asked for it
   std::optional<HotHead> checks;  // of `exits`
   std::optional<ScreenedHead> screen;
+  std::optional<SilencedHeads> silenced;
   std::optional<RowCosts> row_costs;
   std::shared_ptr<const ExitHeads> exits;
   int32_t group = 0;  // of `exits`
@@ -108,6 +111,7 @@ struct Session::Impl {
   Result<void> prepare_hot(std::span<const Row> step, const Plan& plan);
   Result<void> prepare_screen(const Plan& plan);
   Result<void> prepare_checks(const Plan& plan);
+  Result<void> prepare_silent(const Plan& plan);
   void say_uses(const Plan& plan);
   HeadWay way_of(const RowState& row, const Plan& plan) const;
   void watch_head();

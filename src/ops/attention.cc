@@ -38,9 +38,12 @@ struct Call {
   const AttentionKernels& kernels;
   const AttentionArgs& args;
   int64_t n;
+  std::span<const uint8_t> listened;
   int64_t partial;  // floats of one partial
   float* scratch;
   std::atomic<int64_t> next{0};  // the next item to take
+
+  bool listens(int64_t kv_head) const { return listened.empty() || listened[static_cast<size_t>(kv_head)] != 0; }
 };
 
 // ---- many rows: an item is a block of rows and one KV head ------------------------------------------------------
@@ -71,6 +74,7 @@ void run_row_blocks(ThreadPool& pool, Call& call, int64_t block) {
   pool.run(std::min<int64_t>(pool.threads(), items), [&](int64_t part) {
     float* slots = call.scratch + part * (kRowBlock + 1) * call.partial;
     for (int64_t i; (i = call.next.fetch_add(1, std::memory_order_relaxed)) < items;) {
+      if (!call.listens(i % kv_heads)) continue;
       const int64_t begin = i / kv_heads * block;
       run_row_block(call, begin, std::min(call.n, begin + block), i % kv_heads, slots);
     }
@@ -86,10 +90,12 @@ void run_split_row(ThreadPool& pool, Call& call, int64_t r) {
   const int64_t items = own.size() * args.kv_heads;
   pool.run(items, [&](int64_t i) {
     const int64_t kv_head = i / own.size(), chunk = i % own.size();
+    if (!call.listens(kv_head)) return;
     call.kernels.chunk(args, r, kv_head, own.begin + chunk, call.scratch + i * call.partial);
   });
   float* sum = call.scratch + items * call.partial;
   for (int64_t h = 0; h < args.kv_heads; ++h) {
+    if (!call.listens(h)) continue;
     set_empty(args, sum);
     for (int64_t c = 0; c < own.size(); ++c) {
       call.kernels.fold(args, sum, call.scratch + (h * own.size() + c) * call.partial);
@@ -127,11 +133,11 @@ Result<AttentionPlan> AttentionPlan::make(const Limits& limits) {
 }
 
 void attention(ThreadPool& pool, const KernelTable& table, const AttentionArgs& args, int64_t n,
-               const AttentionPlan& plan) noexcept {
+               const AttentionPlan& plan, std::span<const uint8_t> listened) noexcept {
   const int64_t partial = partial_floats(args.heads, args.kv_heads, args.head_dim);
   const int64_t slots = static_cast<int64_t>(plan.scratch.size() / sizeof(float)) / partial;
   FATHOM_ASSERT(args.heads % args.kv_heads == 0 && pool.threads() * (kRowBlock + 1) <= slots);
-  Call call{table.attention.run, args, n, partial, plan.scratch.as<float>()};
+  Call call{table.attention.run, args, n, listened, partial, plan.scratch.as<float>()};
   if (n * args.kv_heads < kPartsAThread * pool.threads()) {
     for (int64_t r = 0; r < n; ++r) {
       FATHOM_ASSERT(chunks_of(args.rows[r]).size() * args.kv_heads < slots);

@@ -32,6 +32,7 @@ std::string skip_layers::text() const { return print(*this); }
 std::string skip_sublayers::text() const { return print(*this); }
 std::string skip_when::text() const { return print(*this); }
 std::string route::text() const { return print(*this); }
+std::string silence_heads::text() const { return print(*this); }
 std::string min_depth::text() const { return print(*this); }
 std::string max_depth::text() const { return print(*this); }
 std::string budget::text() const { return print(*this); }
@@ -49,6 +50,7 @@ Result<void> skip_layers::check(int32_t n_layers) const { return look(*this, n_l
 Result<void> skip_sublayers::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> skip_when::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> route::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> silence_heads::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> min_depth::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> max_depth::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> budget::check(int32_t n_layers) const { return look(*this, n_layers); }

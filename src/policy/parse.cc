@@ -78,6 +78,7 @@ class Reader {
   Result<size_t> field_named(const Token& stage, const StageInfo& info, const Token& word) const;
   Result<void> value(const Token& stage, const Field& field, void* dst);
   Result<void> list(const Token& stage, const Field& field, LayerSet& dst);
+  Result<void> list(const Token& stage, const Field& field, HeadSet& dst);
   Result<void> complete(const Token& name, AnyStage& stage, const std::vector<bool>& given) const;
 
   void skip_space() {
@@ -155,7 +156,7 @@ Result<void> Reader::stage() {
   return {};
 }
 
-/// The rules of `|`: no proposal after a limit, one setting of a kind.
+/// The rules of `|`: no proposal after a limit, one stage of a kind that configures.
 Result<void> Reader::joins(const Token& name, size_t index) const {
   const StageKind kind = stage_table()[index].kind;
   for (const AnyStage& before : stages_) {
@@ -165,8 +166,9 @@ Result<void> Reader::joins(const Token& name, size_t index) const {
                                "its left",
                                name.text, info_of(before).name, name.text));
     }
-    if (kind == StageKind::setting && before.index() == index) {
-      return error(name.begin, fmt::format("the setting {} is given twice: keep one", name.text));
+    if (stage_table()[index].once && before.index() == index) {
+      const char* what = kind == StageKind::setting ? "setting" : "stage";
+      return error(name.begin, fmt::format("the {} {} is given twice: keep one", what, name.text));
     }
   }
   const AnyStage stage = make_stage(index);
@@ -229,6 +231,7 @@ bool read_number(std::string_view text, T& dst) {
 
 Result<void> Reader::value(const Token& stage, const Field& field, void* dst) {
   if (field.type == FieldType::layers) return list(stage, field, *static_cast<LayerSet*>(dst));
+  if (field.type == FieldType::heads) return list(stage, field, *static_cast<HeadSet*>(dst));
   const Token token = word();
   bool read = false;
   switch (field.type) {
@@ -243,6 +246,7 @@ Result<void> Reader::value(const Token& stage, const Field& field, void* dst) {
       read = read_number(token.text, static_cast<std::optional<float>*>(dst)->emplace());
       break;
     case FieldType::layers:
+    case FieldType::heads:
       break;
     case FieldType::word:
     case FieldType::signal: {
@@ -275,6 +279,30 @@ Result<void> Reader::list(const Token& stage, const Field& field, LayerSet& dst)
     dst.add(layer);
   } while (take(','));
   if (!take(']')) return expected("',' and another layer, or ']'");
+  return {};
+}
+
+Result<void> Reader::list(const Token& stage, const Field& field, HeadSet& dst) {
+  if (!take('[')) return expected(fmt::format("{}={}", field.name, value_range(field, 0)));
+  do {
+    const Token layer = word();
+    if (layer.text.empty()) return expected("layer:head");
+    if (!take(':')) return expected("':' and a head of the layer");
+    const Token head = word();
+    if (head.text.empty()) return expected("a head of the layer");
+    int32_t l = 0, h = 0;
+    const bool read = read_number(layer.text, l) && read_number(head.text, h);
+    if (read && dst.has(l, h)) {
+      return error(layer.begin, fmt::format("{}: head {}:{} is listed twice: keep one", stage.text, l, h));
+    }
+    if (read) dst.add(l, h);
+    if (!read || dst.has_refused()) {
+      const std::string_view written = text_.substr(layer.begin, head.begin + head.text.size() - layer.begin);
+      return error(layer.begin, fmt::format("{}: {} has {}: write {}", stage.text, field.name, quoted(written),
+                                            value_range(field, 0)));
+    }
+  } while (take(','));
+  if (!take(']')) return expected("',' and another layer:head, or ']'");
   return {};
 }
 

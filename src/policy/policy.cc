@@ -48,7 +48,7 @@ Settings settings(const void* self) noexcept {
   for (const AnyStage& any : as_text(self).stages) {
     std::visit(
         [&](const auto& stage) {
-          if constexpr (SettingStage<std::remove_cvref_t<decltype(stage)>>) stage.apply(all);
+          if constexpr (Configures<std::remove_cvref_t<decltype(stage)>>) stage.apply(all);
         },
         any);
   }

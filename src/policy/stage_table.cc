@@ -40,12 +40,17 @@ constexpr Field layer(const char* name, bool required, const char* doc) {
   return {name, FieldType::layer, required, 1, kMaxPolicyLayers, {}, &at<S, Member>, doc};
 }
 template <class S, auto Member>
-constexpr Field number(const char* name, FieldType type, double low, double high, const char* doc) {
-  return {name, type, type == FieldType::number, low, high, {}, &at<S, Member>, doc};
+constexpr Field number(const char* name, FieldType type, double low, double high, const char* doc,
+                       bool required = true) {
+  return {name, type, required && type == FieldType::number, low, high, {}, &at<S, Member>, doc};
 }
 template <class S, auto Member>
 constexpr Field layers(const char* name, bool required, const char* doc) {
   return {name, FieldType::layers, required, 1, kMaxPolicyLayers, {}, &at<S, Member>, doc};
+}
+template <class S, auto Member>
+constexpr Field heads(const char* name, const char* doc) {
+  return {name, FieldType::heads, kRequired, 1, kMaxPolicyLayers, {}, &at<S, Member>, doc};
 }
 template <class S, auto Member>
 constexpr Field word(const char* name, bool required, std::span<const std::string_view> words, const char* doc) {
@@ -121,6 +126,12 @@ constexpr Field kRoute[] = {
     from_layer<route>(),
     on<route>(),
 };
+constexpr Field kSilenceHeads[] = {
+    heads<silence_heads, &silence_heads::heads>("heads", "query heads, written layer:head; both count from 1"),
+    number<silence_heads, &silence_heads::factor>("factor", FieldType::number, 0, 1,
+                                                  "of what they add; 0 leaves what only they need unread", kOptional),
+    on<silence_heads>(),
+};
 constexpr Field kMinDepth[] = {
     layer<min_depth, &min_depth::layers>("layers", kRequired, "layers every row really runs"),
 };
@@ -175,7 +186,7 @@ constexpr S kDefaults{};
 template <class S>
 constexpr StageInfo row(const char* doc, std::span<const Field> fields, size_t one_of_first = 0,
                         std::string (*unfit)(const void*) = nullptr) {
-  return {S::traits.name, S::traits.kind, doc, fields, one_of_first, &kDefaults<S>, unfit};
+  return {S::traits.name, S::traits.kind, doc, fields, one_of_first, &kDefaults<S>, unfit, Configures<S>};
 }
 
 constexpr StageInfo kTable[] = {
@@ -186,6 +197,7 @@ constexpr StageInfo kTable[] = {
     row<skip_sublayers>("these halves of layers are not run", kSkipSublayers, 2),
     row<skip_when>("the next layer or half is not run where the one just run changed little", kSkipWhen),
     row<route>("rows that a router finds not to need the coming layer run a part of it, or nothing", kRoute),
+    row<silence_heads>("some heads of some layers add nothing, or less", kSilenceHeads),
     row<min_depth>("every row really runs its first layers", kMinDepth),
     row<max_depth>("no row goes deeper than this layer", kMaxDepth),
     row<budget>("a sequence's generated rows spend at most this share of their work at full depth", kBudget),

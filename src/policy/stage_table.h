@@ -14,12 +14,12 @@ namespace fathom::policy_text {
 
 /// Any built-in stage; the index of an alternative is its row in the table.
 using AnyStage =
-    std::variant<exit_at, exit_when, patience, skip_layers, skip_sublayers, skip_when, route, min_depth, max_depth,
-                 budget, full_depth_first, kv, draft_ngram, defer_head, screen_head, screen_checks>;
+    std::variant<exit_at, exit_when, patience, skip_layers, skip_sublayers, skip_when, route, silence_heads, min_depth,
+                 max_depth, budget, full_depth_first, kv, draft_ngram, defer_head, screen_head, screen_checks>;
 
-/// What a field holds: int32_t, int32_t up to the model's layers, float, optional<float>, LayerSet, an enum of a byte,
-/// a Signal or none.
-enum class FieldType : uint8_t { count, layer, number, condition, layers, word, signal };
+/// What a field holds: int32_t, int32_t up to the model's layers, float, optional<float>, LayerSet, HeadSet, an enum of
+/// a byte, a Signal or none.
+enum class FieldType : uint8_t { count, layer, number, condition, layers, heads, word, signal };
 
 struct Field {
   const char* name;
@@ -39,6 +39,7 @@ struct StageInfo {
   size_t one_of_first;  // at least one of the first so many fields must be named; 0: no such rule
   const void* defaults;
   std::string (*unfit)(const void* stage);  // what is wrong with fields beside one another, or nothing; may be null
+  bool once;                                // it configures: a policy has one of it
 };
 
 std::span<const StageInfo> stage_table();

@@ -30,6 +30,12 @@ std::string layers_text(const LayerSet& layers) {
   return fmt::format("[{}]", list);
 }
 
+std::string heads_text(const HeadSet& heads) {
+  std::string list;
+  for (const HeadName& name : heads) list += fmt::format("{}{}:{}", list.empty() ? "" : ",", name.layer, name.head);
+  return fmt::format("[{}]", list);
+}
+
 int32_t last_layer(int32_t n_layers) {
   return n_layers >= 1 && n_layers < kMaxPolicyLayers ? n_layers : kMaxPolicyLayers;
 }
@@ -40,7 +46,8 @@ bool in_range(const Field& field, double value, int32_t n_layers) {
 }
 
 std::string range_error(const Field& field, const std::string& value, int32_t n_layers) {
-  const bool model = n_layers >= 1 && (field.type == FieldType::layer || field.type == FieldType::layers);
+  const bool model = n_layers >= 1 && (field.type == FieldType::layer || field.type == FieldType::layers ||
+                                       field.type == FieldType::heads);
   return fmt::format("{}={}{}: write {}", field.name, value,
                      model ? fmt::format(" in a model of {} layers", n_layers) : "", value_range(field, n_layers));
 }
@@ -50,6 +57,16 @@ std::string layers_error(const Field& field, const LayerSet& layers, int32_t n_l
   if (layers.last() > last_layer(n_layers)) return range_error(field, fmt::format("[{}]", layers.last()), n_layers);
   if (field.required && layers.empty()) return range_error(field, "[]", n_layers);
   return {};
+}
+
+std::string heads_error(const Field& field, const HeadSet& heads, int32_t n_layers) {
+  if (heads.has_refused()) {
+    return range_error(field, fmt::format("[{}:{}]", heads.refused_layer(), heads.refused_head()), n_layers);
+  }
+  if (heads.empty()) return range_error(field, "[]", n_layers);
+  if (heads.last_layer() <= last_layer(n_layers)) return {};
+  const HeadName& last = *(heads.end() - 1);
+  return range_error(field, fmt::format("[{}:{}]", last.layer, last.head), n_layers);
 }
 
 }  // namespace
@@ -67,6 +84,8 @@ std::string value_text(const Field& field, const void* value) {
     }
     case FieldType::layers:
       return layers_text(as<LayerSet>(value));
+    case FieldType::heads:
+      return heads_text(as<HeadSet>(value));
     case FieldType::word: {
       const size_t word = as<uint8_t>(value);
       return word < field.words.size() ? std::string(field.words[word]) : std::to_string(word);
@@ -85,6 +104,7 @@ bool is_named(const Field& field, const void* value) {
   if (field.type == FieldType::condition) return as<std::optional<float>>(value).has_value();
   if (field.type == FieldType::signal) return as<Signal>(value) != kNoSignal;
   if (field.type == FieldType::layers) return !as<LayerSet>(value).empty() || as<LayerSet>(value).has_refused();
+  if (field.type == FieldType::heads) return !as<HeadSet>(value).empty() || as<HeadSet>(value).has_refused();
   return true;
 }
 
@@ -94,6 +114,9 @@ std::string value_range(const Field& field, int32_t n_layers) {
       return fmt::format("1..{}", last_layer(n_layers));
     case FieldType::layers:
       return fmt::format("a list such as [2,3] of layers 1..{}", last_layer(n_layers));
+    case FieldType::heads:
+      return fmt::format("a list such as [2:1,3:4] of layers 1..{} and their heads, at most {}", last_layer(n_layers),
+                         kMaxPolicyHeads);
     case FieldType::word:
     case FieldType::signal: {
       std::string all;
@@ -123,6 +146,8 @@ std::string value_error(const Field& field, const void* value, int32_t n_layers)
       break;
     case FieldType::layers:
       return layers_error(field, as<LayerSet>(value), n_layers);
+    case FieldType::heads:
+      return heads_error(field, as<HeadSet>(value), n_layers);
     case FieldType::word:
       good = as<uint8_t>(value) < field.words.size();
       break;
@@ -187,6 +212,7 @@ std::string stage_help() {
                               : i < info.one_of_first ? "one at least"
                                                       : fmt::format("default {}", fallback.empty() ? "none" : fallback);
       const std::string range = field.type == FieldType::layers   ? "list of layers"
+                                : field.type == FieldType::heads  ? "list of layer:head"
                                 : field.type == FieldType::signal ? "a signal's name"
                                                                   : value_range(field, 0);
       help += fmt::format("    {:<20} {:<29} {:<18} {}\n", field.name, range, use, field.doc);

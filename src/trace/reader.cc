@@ -55,8 +55,6 @@ struct Source {
   }
 };
 
-bool known_verdict(uint8_t v) { return v <= 3 || v == static_cast<uint8_t>(Verdict::exit); }
-
 uint32_t little_endian(const uint8_t* p) { return p[0] | p[1] << 8 | p[2] << 16 | uint32_t{p[3]} << 24; }
 
 }  // namespace
@@ -204,7 +202,7 @@ struct TraceReader::Impl {
     event.decisions[i] = {};
     if (flags & tf::kDecided) {
       const uint8_t verdict = in.u8();
-      if (!known_verdict(verdict)) in.ok = false;
+      if (!is_verdict(verdict)) in.ok = false;
       event.decisions[i] = {static_cast<Verdict>(verdict), static_cast<int8_t>(in.u8())};
     }
   }

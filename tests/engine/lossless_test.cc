@@ -37,6 +37,8 @@ const char* const kPolicies[] = {
     "skip_layers([2,3]) | kv(verify, max_rows=4)",
     "skip_layers([1,5]) | draft_ngram | kv(verify)",
     "skip_sublayers(attention=[2], feed_forward=[3]) | kv(verify)",
+    "silence_heads([2:1,2:2,4:3]) | kv(verify)",
+    "silence_heads([1:4], factor=0.5) | skip_layers([3]) | draft_ngram | kv(verify, max_rows=4)",
     "exit_when(0.02, from_layer=2) | kv(verify)",
     "patience(2) | kv(verify, max_rows=3)",
     "skip_when(0.9) | exit_at(3) | draft_ngram | kv(verify, max_rows=64)",

@@ -41,6 +41,12 @@ inline LayerSet any_layers() {
 }
 inline std::optional<float> maybe_share(bool named) { return named ? std::optional<float>(*share()) : std::nullopt; }
 
+inline HeadSet any_heads() {
+  HeadSet set;
+  for (int n = *rc::gen::inRange(1, 6); n > 0; --n) set.add(*layer(), *rc::gen::inRange<int32_t>(1, 9));
+  return set;
+}
+
 template <class S>
 S make() {
   if constexpr (std::is_same_v<S, exit_at>) return {.layer = *layer(), .on = any_on()};
@@ -78,6 +84,7 @@ S make() {
             .from_layer = *layer(),
             .on = any_on()};
   }
+  if constexpr (std::is_same_v<S, silence_heads>) return {.heads = any_heads(), .factor = *share(), .on = any_on()};
   if constexpr (std::is_same_v<S, min_depth>) return {.layers = *layer()};
   if constexpr (std::is_same_v<S, max_depth>) return {.layers = *layer(), .on = any_on()};
   if constexpr (std::is_same_v<S, budget>) return {.of_full = std::max(1e-6f, *share())};
@@ -150,6 +157,7 @@ inline rc::Gen<std::vector<policy_text::AnyStage>> stages() {
     }
     if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), screen_head{});
     if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<screen_checks>());
+    if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<silence_heads>());
     return all;
   });
 }

@@ -57,6 +57,8 @@ TEST(EngineTrace, APolicyAskedAboutItsOwnRunSaysTheSameOfEveryRow) {
       "patience(agreeing=2)",
       "exit_when(confidence_at_least=0.02) | screen_checks(tokens=64) | budget(of_full=0.9)",
       "exit_when(confidence_at_least=0.02) | patience(agreeing=2) | screen_checks(tokens=200)",
+      "silence_heads(heads=[2:1,5:4])",
+      "silence_heads(heads=[2:1,3:2]) | skip_sublayers(attention=[2], feed_forward=[3]) | full_depth_first(tokens=4)",
       "exit_at(layer=3)",
       "exit_at(layer=3, on=all)",
       "exit_at(layer=2) | full_depth_first(tokens=5)",

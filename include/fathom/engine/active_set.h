@@ -90,27 +90,31 @@ class ActiveSet {
   void act() {
     attend_.clear();
     feed_.clear();
+    silenced_.clear();
     size_t kept = 0;
     for (int32_t row : running_) {
       const Verdict v = verdicts_[static_cast<size_t>(row)];
-      if (!skips_attention(v)) attend_.push_back(row);
+      if (!skips_attention(v)) (silences_heads(v) ? silenced_ : attend_).push_back(row);
       if (!skips_feed_forward(v)) feed_.push_back(row);
       if (!exits(v)) running_[kept++] = row;
     }
     running_.resize(kept);
+    attend_.insert(attend_.end(), silenced_.begin(), silenced_.end());
     write_ = attend_;
     for (size_t row = 0; row < verdicts_.size(); ++row) {
       if (skips_attention(verdicts_[row])) write_.push_back(static_cast<int32_t>(row));
     }
   }
 
+  /// Rows that attend; the last n_silenced() of them do so without the heads that the policy names.
   std::span<const int32_t> attend() const { return attend_; }
+  int64_t n_silenced() const { return static_cast<int64_t>(silenced_.size()); }
   /// Rows whose keys and values are written: first attend(), then those that are only filled.
   std::span<const int32_t> write() const { return write_; }
   std::span<const int32_t> feed() const { return feed_; }
 
  private:
-  std::vector<int32_t> running_, attend_, write_, feed_;
+  std::vector<int32_t> running_, attend_, silenced_, write_, feed_;
   std::vector<Verdict> verdicts_;  // of every row
 };
 

@@ -15,6 +15,7 @@
 #include "fathom/engine/active_set.h"
 #include "fathom/engine/boundary.h"
 #include "fathom/engine/layer_observer.h"
+#include "fathom/engine/silenced_heads.h"
 #include "fathom/engine/step_buffers.h"
 #include "fathom/engine/work.h"
 #include "fathom/head/exit_heads.h"
@@ -43,12 +44,13 @@ struct LayerLoop {
   ScreenedHead* screen = nullptr;       // reads what bounds leave of the head; null: all of it is read
   std::span<const LogitUse> uses = {};  // [rows with logits] and what it is to say of each
   std::span<ScreenReport> reports = {};
-  HotHead* hot = nullptr;             // answers in place of the head; null: the head does
-  HotHead* checks = nullptr;          // what exit checks look at before the head; null: the head at once
-  const ExitHeads* fitted = nullptr;  // what was fitted for rows that leave early; null: nothing
-  int32_t group = 0;                  // of it
-  const Routers* routers = nullptr;   // say which rows need the coming layer; null: nobody does
-  LayerObserver* observer = nullptr;  // sees the states between layers
+  HotHead* hot = nullptr;                   // answers in place of the head; null: the head does
+  HotHead* checks = nullptr;                // what exit checks look at before the head; null: the head at once
+  const ExitHeads* fitted = nullptr;        // what was fitted for rows that leave early; null: nothing
+  int32_t group = 0;                        // of it
+  const Routers* routers = nullptr;         // say which rows need the coming layer; null: nobody does
+  LayerObserver* observer = nullptr;        // sees the states between layers
+  const SilencedHeads* silenced = nullptr;  // heads that Verdict::silence_heads is about; null: none
 
   /// Runs all rows from their tokens to their logits.
   void run() {
@@ -88,13 +90,16 @@ struct LayerLoop {
     const LayerWeights& w = weights_of(layer);
     const auto write = active.write(), attend = active.attend();  // write begins with attend: q takes its first rows
     const int64_t n_write = std::ssize(write), n = std::ssize(attend);
+    const SilencedHeads::Layer* const quiet = silenced != nullptr ? silenced->of(layer) : nullptr;
+    const int64_t n_quiet = quiet != nullptr ? active.n_silenced() : 0, n_whole = n - n_quiet;  // these come first
     boundary.before_half(*this, Half::attention);
 
     const int64_t q_cols = spec.heads * spec.head_dim, kv_cols = spec.kv_heads * spec.head_dim;
     norm_rows(write, w.attention_norm);
     const LinearJob qkv[] = {
-        {&w.q, n, buffers.q, q_cols}, {&w.k, n_write, buffers.k, kv_cols}, {&w.v, n_write, buffers.v, kv_cols}};
-    product(buffers.normed, config.d_model, n > 0 ? std::span(qkv) : std::span(qkv).last(2));  // no row asks: no q
+        {&w.q, n_whole, buffers.q, q_cols}, {&w.k, n_write, buffers.k, kv_cols}, {&w.v, n_write, buffers.v, kv_cols}};
+    product(buffers.normed, config.d_model, n_whole > 0 ? std::span(qkv) : std::span(qkv).last(2));  // no q
+    if (n_quiet > 0) quiet->ask(*this, n_whole, n_quiet);
     if (spec.qk_norm) {
       norm_heads(buffers.q, n * spec.heads, spec.head_dim, w.q_norm);
       norm_heads(buffers.k, n_write * spec.kv_heads, spec.head_dim, w.k_norm);
@@ -110,20 +115,18 @@ struct LayerLoop {
       const int32_t end = row(r).position + 1;
       *view++ = {cache.pages(layer, row(r).sequence), spec.window > 0 ? std::max(0, end - spec.window) : 0, end};
     }
-    attention(pool, kernels,
-              AttentionArgs{.type = cache.type(),
-                            .q = buffers.q,
-                            .rows = buffers.views,
-                            .heads = spec.heads,
-                            .kv_heads = spec.kv_heads,
-                            .head_dim = spec.head_dim,
-                            .scale = spec.attention_scale,
-                            .dst = buffers.mixed},
-              n, buffers.attention);
-    const LinearJob out[] = {{&w.o, n, buffers.projected, config.d_model}};
+    mix(spec, 0, n_whole, {});
+    const LinearJob out[] = {{&w.o, n_whole, buffers.projected, config.d_model}};
     product(buffers.mixed, q_cols, out);
+    if (n_quiet > 0) {
+      mix(spec, n_whole, n_quiet, quiet->listened());
+      quiet->tell(*this, n_whole, n_quiet);
+    }
     add_to_state(attend, w.attention_after_norm);
-    for (int32_t r : attend) row(r).ran_half(work.attention(layer, row(r).position));
+    for (int64_t i = 0; i < n; ++i) {
+      RowState& r = row(attend[static_cast<size_t>(i)]);
+      r.ran_half(work.attention(layer, r.position, i < n_whole ? AttentionSaving{} : quiet->saving()));
+    }
     boundary.after_half(*this, Half::attention, attend);
   }
 
@@ -177,6 +180,7 @@ struct LayerLoop {
   void write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write);  // k, v -> cache
   void mark_cells(int32_t layer, std::span<const int32_t> write);  // provenance, debts, and fills as work
   void settle(int32_t layer);  // rows that owe the layers above join where their sequence goes on, and leave where not
+  void mix(const LayerSpec& spec, int64_t first, int64_t n, std::span<const uint8_t> listened);  // q -> mixed
   void add_to_state(std::span<const int32_t> which, const float* after_norm);  // x[which] += projected
 };
 

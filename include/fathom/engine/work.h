@@ -10,6 +10,11 @@
 
 namespace fathom {
 
+/// Multiply-adds that an attention half is spared: of its products, and for each cell of the row.
+struct AttentionSaving {
+  double project = 0, per_cell = 0;
+};
+
 /// Multiply-adds by layer and half. Norms, rotations and sums of residuals are not counted: under 1 % of a layer.
 class WorkModel {
  public:
@@ -29,10 +34,10 @@ class WorkModel {
   }
 
   /// The attention half of a layer (from 1) for a row at `position`.
-  double attention(int32_t layer, int32_t position) const {
+  double attention(int32_t layer, int32_t position, const AttentionSaving& saved = {}) const {
     const Part& p = layers_[static_cast<size_t>(layer - 1)];
     const int32_t cells = p.window > 0 ? std::min(position + 1, p.window) : position + 1;
-    return p.project + p.per_cell * cells;
+    return p.project - saved.project + (p.per_cell - saved.per_cell) * cells;
   }
   double feed_forward(int32_t layer) const { return layers_[static_cast<size_t>(layer - 1)].feed_forward; }
   double layer(int32_t layer, int32_t position) const { return attention(layer, position) + feed_forward(layer); }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "fathom/core/result.h"
 #include "fathom/core/tensor.h"
@@ -31,10 +32,11 @@ struct AttentionPlan {
 
 /// Attention of n rows against the cache, one layer.
 ///   args     rows may belong to different sequences and have different lengths
+///   listened [kv_heads] 0: nobody asks this KV head: its cells are not read, and dst is left alone; empty: all are
 ///   cost     4 * cells * heads * head_dim operations a row; reads each cell once for all query heads that share it
 ///   source   Dao 2023, algorithm 1, with chunks at fixed places: each row's chunks are folded in ascending order, so
 ///            its bits depend on nothing but its own cells
 FATHOM_API void attention(ThreadPool& pool, const KernelTable& table, const AttentionArgs& args, int64_t n,
-                          const AttentionPlan& plan) noexcept;
+                          const AttentionPlan& plan, std::span<const uint8_t> listened = {}) noexcept;
 
 }  // namespace fathom

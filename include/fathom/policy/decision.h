@@ -10,19 +10,26 @@ namespace fathom {
 
 /// What happens to a row in the next layer. Savings join: skip_attention with skip_feed_forward is skip_layer,
 /// and exit contains them all; so a verdict is a set of bits, proposals add bits, limits take them away.
+/// silence_heads is a smaller saving of the attention half than skip_attention, which takes its place where both are.
 enum class Verdict : uint8_t {
   run = 0,
   skip_attention = 1,
   skip_feed_forward = 2,
   skip_layer = 3,
   exit = 7,
+  silence_heads = 8,  ///< attention runs without the heads that Settings::silent names
+  silence_heads_skip_feed_forward = 10,
 };
 
 constexpr Verdict operator|(Verdict a, Verdict b) {
-  return static_cast<Verdict>(static_cast<uint8_t>(a) | static_cast<uint8_t>(b));
+  const int bits = static_cast<int>(a) | static_cast<int>(b);
+  return static_cast<Verdict>((bits & 1) != 0 ? bits & 7 : bits);
 }
+/// Whether a byte is a verdict that stages can come to.
+constexpr bool is_verdict(uint8_t bits) { return bits <= 3 || bits == 7 || bits == 8 || bits == 10; }
 constexpr bool skips_attention(Verdict v) { return static_cast<uint8_t>(v) & 1; }
 constexpr bool skips_feed_forward(Verdict v) { return static_cast<uint8_t>(v) & 2; }
+constexpr bool silences_heads(Verdict v) { return static_cast<uint8_t>(v) & 8; }
 constexpr bool exits(Verdict v) { return v == Verdict::exit; }
 
 /// What a row is in its sequence. Depth stages act on generated rows unless they say `on = prompt | all`.

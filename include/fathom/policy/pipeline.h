@@ -94,7 +94,7 @@ struct Placed {
 template <Stage S>
 constexpr Placed placed(const S& stage) {
   Placed p{S::traits.name, S::traits.kind, {}};
-  if constexpr (SettingStage<S>) stage.apply(p.sets);
+  if constexpr (Configures<S>) stage.apply(p.sets);
   return p;
 }
 
@@ -136,7 +136,7 @@ struct pipeline {
   constexpr Settings settings() const noexcept {
     Settings all;
     [[maybe_unused]] auto apply = [&](const auto& stage) {
-      if constexpr (SettingStage<std::remove_cvref_t<decltype(stage)>>) stage.apply(all);
+      if constexpr (Configures<std::remove_cvref_t<decltype(stage)>>) stage.apply(all);
     };
     std::apply([&](const S&... s) { (apply(s), ...); }, stages);
     return all;
@@ -189,8 +189,7 @@ struct as_pipeline<pipeline<S...>> {
 template <class T, class P>
 inline constexpr bool repeats_setting = false;
 template <class T, class... S>
-inline constexpr bool repeats_setting<T, pipeline<S...>> = T::traits.kind == StageKind::setting &&
-                                                           (false || ... || std::is_same_v<T, S>);
+inline constexpr bool repeats_setting<T, pipeline<S...>> = Configures<T> && (false || ... || std::is_same_v<T, S>);
 
 template <class L, class R>
 inline constexpr bool shares_setting = false;
@@ -215,7 +214,7 @@ template <class L, class R>
 concept ProposalsStandLeftOfLimits =
     !(detail::as_pipeline<L>::type::has_limit && detail::as_pipeline<R>::type::has_proposal);
 
-/// A setting of one kind is given once.
+/// A setting of one kind, and any other stage that configures, is given once.
 template <class L, class R>
 concept EachSettingIsGivenOnce =
     !detail::shares_setting<typename detail::as_pipeline<L>::type, typename detail::as_pipeline<R>::type>;

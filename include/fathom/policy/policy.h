@@ -15,6 +15,7 @@
 #include "fathom/policy/pipeline.h"
 #include "fathom/policy/route.h"
 #include "fathom/policy/setting.h"
+#include "fathom/policy/silence.h"
 #include "fathom/policy/skip.h"
 #include "fathom/policy/stage.h"
 

@@ -1,5 +1,5 @@
 // The proposal that asks a router: rows that do not need the coming layer run the named part of it, or nothing.
-// Next in the flow: policy/limit.h.
+// Next in the flow: policy/silence.h.
 #pragma once
 
 #include <cstdint>

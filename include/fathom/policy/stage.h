@@ -1,12 +1,13 @@
 // What a stage is: any copyable type with `static constexpr StageTraits traits` and a noexcept call
 // (Step, Decision) -> Decision. No base class, no registration, no state.
-// Next in the flow: policy/layer_set.h, then the stages: exit.h, skip.h, limit.h, setting.h.
+// Next in the flow: policy/layer_set.h, then the stages: exit.h, skip.h, silence.h, limit.h, setting.h.
 #pragma once
 
 #include <concepts>
 #include <cstdint>
 
 #include "fathom/policy/decision.h"
+#include "fathom/policy/head_set.h"
 
 namespace fathom {
 
@@ -35,13 +36,15 @@ enum class KvMode : uint8_t {
 /// Rows of one sequence that may owe layers, at most.
 inline constexpr int32_t kMaxOwed = 64;
 
-/// What settings configure, one field for each kind of setting.
+/// What settings configure, one field for each kind of setting; and which heads silence_heads is about.
 struct Settings {
   KvMode kv = KvMode::fill;
   int32_t kv_max_rows = 8;   // of a sequence that may owe
   bool draft_ngram = false;  // tokens are drafted from repetitions of the text
   bool screen_head = false;  // bounds rule tokens out before the head is read
   int32_t hot_tokens = 0;    // of the shortlist that drafts in place of the head; 0: the head is not deferred
+  HeadSet silent = {};       // heads that Verdict::silence_heads is about
+  float silent_factor = 0;   // of what they add
 
   int32_t check_tokens = 0;  // of the shortlist that exit checks look at first; 0: they read the whole head
 
@@ -70,12 +73,16 @@ concept DecidingStage = HasTraits<S> && std::copyable<S> &&
   noexcept->std::same_as<Decision>;
 } &&(S::traits.kind != StageKind::setting);
 
-/// A stage that configures.
+/// Configures the step, whatever else it does; such a stage is given once in a policy.
 template <class S>
-concept SettingStage = HasTraits<S> && std::copyable<S> && requires(const S& stage, Settings& settings) {
+concept Configures = requires(const S& stage, Settings& settings) {
   { stage.apply(settings) }
   noexcept;
-} &&(S::traits.kind == StageKind::setting);
+};
+
+/// A stage that configures and decides nothing.
+template <class S>
+concept SettingStage = HasTraits<S> && std::copyable<S> && Configures<S> &&(S::traits.kind == StageKind::setting);
 
 template <class S>
 concept Stage = DecidingStage<S> || SettingStage<S>;
