@@ -91,4 +91,26 @@ void attention_finish(const AttentionArgs& args, int64_t row, int64_t kv_head, c
   }
 }
 
+// Totals are floats of the kernels that attended, scores here are doubles: a share may come out a few roundings
+// above 1.
+void attention_share(const AttentionShareArgs& args, int64_t begin, int64_t end) noexcept {
+  const AttentionArgs& a = args.attention;
+  const int64_t group = a.heads / a.kv_heads;
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t r = args.index[i];
+    const AttentionRow& row = a.rows[r];
+    for (int64_t cell = args.from[i]; cell < row.end; ++cell) {
+      const KvPage* page = real_page(row, cell);
+      double sum = 0;
+      for (int64_t h = 0; page != nullptr && h < a.heads; ++h) {
+        const float* total = a.totals + (r * a.heads + h) * 2;
+        const double at = score(a, *page, a.q + (r * a.heads + h) * a.head_dim, h / group, cell % kPageCells);
+        sum += std::exp(at - total[0]) / total[1];
+      }
+      const double share = sum / static_cast<double>(a.heads);
+      args.dst[i * args.stride + cell - args.from[i]] = static_cast<float>(share > 1 ? 1 : share);
+    }
+  }
+}
+
 }  // namespace fathom::kernels::reference

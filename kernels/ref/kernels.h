@@ -20,6 +20,7 @@ void kv_write(const KvWriteArgs& args, int64_t begin, int64_t end) noexcept;
 void attention_chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) noexcept;
 void attention_fold(const AttentionArgs& args, float* into, const float* next) noexcept;
 void attention_finish(const AttentionArgs& args, int64_t row, int64_t kv_head, const float* partial) noexcept;
+void attention_share(const AttentionShareArgs& args, int64_t begin, int64_t end) noexcept;
 
 /// One kernel for each type, for Numerics::fast (left side q8), faithful (q12) and exact (f32).
 extern const LinearKernel linear_fast[kDTypes];

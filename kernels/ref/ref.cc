@@ -22,6 +22,7 @@ constexpr KernelTable make_table() {
   t.logit_stats = {"ref/logit_stats", reference::logit_stats};
   t.kv_write = {"ref/kv_write", reference::kv_write};
   t.attention = {"ref/attention", {reference::attention_chunk, reference::attention_fold, reference::attention_finish}};
+  t.attention_share = {"ref/attention_share", reference::attention_share};
   return t;
 }
 

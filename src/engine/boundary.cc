@@ -57,6 +57,7 @@ void Boundary::before_half(LayerLoop& loop, Half half) {
 
 void Boundary::after_half(LayerLoop& loop, Half half, std::span<const int32_t> ran) {
   for (int32_t row : ran) ran_[static_cast<size_t>(row)] = true;
+  if (half == Half::attention && reads_attention()) look_inside(loop);
   const Signal signal = half == Half::attention ? Signal::similarity_attention : Signal::similarity_feed_forward;
   if (!next_.has(signal)) return;
   compare(loop, loop.buffers.before_half);
@@ -70,6 +71,50 @@ void Boundary::compare(LayerLoop& loop, const float* before) {
                           .b = before,
                           .cols = loop.config.d_model,
                           .dst = loop.buffers.compared});
+}
+
+void Boundary::look_inside(LayerLoop& loop) {
+  const auto ran = loop.whole(layer_ + 1);
+  places_.clear();
+  cells_.clear();
+  for (size_t i = 0; i < ran.size(); ++i) {
+    const RowState& row = loop.row(ran[i]);
+    if (!row.asks || !wanted(loop, layer_ + 1, row.kind).has(Signal::attention_received)) continue;
+    places_.push_back(static_cast<int32_t>(i));
+    cells_.push_back(row.position);
+  }
+  loop.attention_share(layer_ + 1, places_, cells_.data(), loop.buffers.compared, 1);
+  for (size_t i = 0; i < places_.size(); ++i) {
+    const auto row = static_cast<size_t>(ran[static_cast<size_t>(places_[i])]);
+    set(steps_[row], Signal::attention_received, loop.buffers.compared[i]);
+  }
+}
+
+// Rows of a sequence stand in the order of their positions, so that each finds those before it and none behind it.
+void Boundary::look_back(LayerLoop& loop, int32_t layer) {
+  const auto running = loop.active.running();
+  for (size_t i = 0, next = 0; i < loop.rows.size(); ++i) {
+    const auto r = static_cast<int32_t>(i);
+    const bool runs = next < running.size() && running[next] == r;
+    next += runs;
+    const RowState& row = loop.row(r);
+    if (row.settles != Settles::nothing) continue;  // its states were those of its first step
+    const StateHistory::Place at{row.sequence, layer, row.position};
+    if (runs && row.asks && policy_.table != nullptr && wanted(loop, layer, row.kind).has(Signal::diversity)) {
+      set(steps_[i], Signal::diversity, loop.states->diversity(loop.kernels, at, loop.buffers.x, r));
+    }
+    loop.states->put(at, runs ? loop.buffers.state(r).data() : nullptr);
+  }
+}
+
+// What signals cost beside checks, which the loop counts itself.
+void Boundary::price(const LayerLoop& loop, SignalSet read, const Step& step, RowState& row) const {
+  const auto has = [&](Signal s) { return read.has(s) && !std::isnan(step[s]); };
+  for (const Signal s : {Signal::similarity, Signal::similarity_attention, Signal::similarity_feed_forward}) {
+    if (has(s)) row.macs += loop.work.cosine();
+  }
+  if (has(Signal::diversity)) row.macs += loop.work.cosine() * std::min(row.position, kRecentRows);
+  if (has(Signal::attention_received)) row.macs += loop.work.attention_share(layer_);
 }
 
 void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
@@ -166,6 +211,8 @@ void Boundary::describe(const LayerLoop& loop, int32_t layer, const RowState& ro
 }
 
 void Boundary::decide(LayerLoop& loop, int32_t layer) {
+  layer_ = layer;
+  if (loop.states != nullptr && loop.states->keeps(layer)) look_back(loop, layer);
   if (policy_.table == nullptr) return;
   asking_.clear();
   for (int32_t r : loop.active.running()) {
@@ -188,12 +235,13 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
   asked_.clear();
   sequences_.clear();
   for (int32_t r : asking_) {
-    const RowState& row = loop.row(r);
+    RowState& row = loop.row(r);
     Step& step = steps_[static_cast<size_t>(r)];
     const SignalSet mine = reads[static_cast<int>(row.kind)];
     if (mine.has(Signal::last_entropy)) {
       set(step, Signal::last_entropy, history_[static_cast<size_t>(row.sequence)].last_entropy);
     }
+    price(loop, mine, step, row);
     finish(loop, layer, row, mine, step);
     asked_.push_back(step);
     sequences_.push_back(row.sequence);

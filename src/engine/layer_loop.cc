@@ -7,6 +7,23 @@
 
 namespace fathom {
 
+void LayerLoop::embed() {
+  buffers.rope.fill(pool, rows);
+  int32_t* ids = buffers.ids;
+  for (size_t i = 0; i < rows.size(); ++i) ids[i] = rows[i].token;
+  const Tensor& table = weights.embedding;
+  run_rows(pool, kernels.embed, static_cast<int64_t>(rows.size()), table.cols,
+           EmbedArgs{.type = table.type,
+                     .table = table.data,
+                     .cols = table.cols,
+                     .ids = ids,
+                     .scale = config.embedding_scale,
+                     .dst = buffers.x});
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].from > 0) std::copy_n(rows[i].state, config.d_model, buffers.state(int64_t(i)).data());
+  }
+}
+
 void LayerLoop::norm_rows(std::span<const int32_t> which, const float* weight) {
   run_rows(pool, kernels.norm, std::ssize(which), config.d_model,
            NormArgs{.src = buffers.x,
@@ -94,6 +111,30 @@ void LayerLoop::write_cells(int32_t layer, const LayerSpec& spec, std::span<cons
                        .cells = buffers.cells});
 }
 
+AttentionArgs LayerLoop::attention_args(int32_t layer, int64_t first) const {
+  const LayerSpec& spec = spec_of(layer);
+  const int64_t cols = int64_t{spec.heads} * spec.head_dim;
+  const bool shares = boundary.reads_attention() || (observer != nullptr && observer->reads_attention(layer));
+  return {.type = cache.type(),
+          .q = buffers.q + first * cols,
+          .rows = buffers.views + first,
+          .heads = spec.heads,
+          .kv_heads = spec.kv_heads,
+          .head_dim = spec.head_dim,
+          .scale = spec.attention_scale,
+          .dst = buffers.mixed + first * cols,
+          .totals = shares && first == 0 ? buffers.totals : nullptr};  // of whole rows
+}
+
+void LayerLoop::attention_share(int32_t layer, std::span<const int32_t> which, const int32_t* from, float* dst,
+                                int64_t stride) {
+  const LayerSpec& spec = spec_of(layer);
+  run_rows(
+      pool, kernels.attention_share, std::ssize(which), stride * spec.heads * spec.head_dim,
+      AttentionShareArgs{
+          .attention = attention_args(layer, 0), .index = which.data(), .from = from, .dst = dst, .stride = stride});
+}
+
 void LayerLoop::mark_cells(int32_t layer, std::span<const int32_t> write) {
   const size_t n_attend = active.attend().size();
   for (size_t i = 0; i < write.size(); ++i) {
@@ -138,18 +179,8 @@ void LayerLoop::settle(int32_t layer) {
   }
 }
 
-void LayerLoop::mix(const LayerSpec& spec, int64_t first, int64_t n, std::span<const uint8_t> listened) {
-  const int64_t cols = int64_t{spec.heads} * spec.head_dim;
-  attention(pool, kernels,
-            AttentionArgs{.type = cache.type(),
-                          .q = buffers.q + first * cols,
-                          .rows = buffers.views + first,
-                          .heads = spec.heads,
-                          .kv_heads = spec.kv_heads,
-                          .head_dim = spec.head_dim,
-                          .scale = spec.attention_scale,
-                          .dst = buffers.mixed + first * cols},
-            n, buffers.attention, listened);
+void LayerLoop::mix(int32_t layer, int64_t first, int64_t n, std::span<const uint8_t> listened) {
+  attention(pool, kernels, attention_args(layer, first), n, buffers.attention, listened);
 }
 
 void LayerLoop::add_to_state(std::span<const int32_t> which, const float* after_norm) {

@@ -30,6 +30,7 @@ Result<void> check_kernels(const KernelTable& k) {
                                                          {"rope", k.rope.name},
                                                          {"kv_write", k.kv_write.name},
                                                          {"attention", k.attention.name},
+                                                         {"attention_share", k.attention_share.name},
                                                          {"similarity", k.similarity.name},
                                                          {"logit_stats", k.logit_stats.name}};
   for (const auto& [operation, name] : entries) {
@@ -72,29 +73,31 @@ Result<Session> Session::make(const Model& model, const SessionOptions& options)
   const KernelTable kernels = merge(model.tables());
   FATHOM_TRY(check_kernels(kernels));
   const auto n = static_cast<size_t>(options.max_sequences);
-  return Session(std::unique_ptr<Impl>(new Impl{.model = model,
-                                                .options = options,
-                                                .kernels = kernels,
-                                                .work = WorkModel(config),
-                                                .pool = std::move(pool),
-                                                .cache = std::move(cache),
-                                                .buffers = std::move(buffers),
-                                                .active = {},
-                                                .boundary = {},
-                                                .hot = {},
-                                                .checks = {},
-                                                .screen = {},
-                                                .silenced = {},
-                                                .uses = {},
-                                                .reports = {},
-                                                .sequences = std::vector<Impl::Sequence>(n),
-                                                .history = std::vector<SequenceHistory>(n),
-                                                .inexact_from = std::vector<int32_t>(n * config.layers.size(), kNever),
-                                                .rows = {},
-                                                .n_settling = 0,
-                                                .results = {},
-                                                .traced = {},
-                                                .watched = {}}));
+  return Session(
+      std::unique_ptr<Impl>(new Impl{.model = model,
+                                     .options = options,
+                                     .kernels = kernels,
+                                     .work = WorkModel(config),
+                                     .pool = std::move(pool),
+                                     .cache = std::move(cache),
+                                     .buffers = std::move(buffers),
+                                     .active = {},
+                                     .boundary = {},
+                                     .hot = {},
+                                     .checks = {},
+                                     .screen = {},
+                                     .silenced = {},
+                                     .states = StateHistory(config.n_layers, options.max_sequences, config.d_model),
+                                     .uses = {},
+                                     .reports = {},
+                                     .sequences = std::vector<Impl::Sequence>(n),
+                                     .history = std::vector<SequenceHistory>(n),
+                                     .inexact_from = std::vector<int32_t>(n * config.layers.size(), kNever),
+                                     .rows = {},
+                                     .n_settling = 0,
+                                     .results = {},
+                                     .traced = {},
+                                     .watched = {}}));
 }
 
 bool Session::Impl::reads(PolicyRef policy, SignalSet signals) const {
@@ -201,6 +204,7 @@ LayerLoop Session::Impl::loop() {
   loop.fitted = exits.get();
   loop.group = group;
   loop.routers = routers.get();
+  if (states.keeps_any()) loop.states = &states;
   loop.observer = observer;
   return loop;
 }
@@ -297,6 +301,7 @@ Result<void> Session::truncate(int32_t sequence, int32_t length) {
   kept.tokens.resize(static_cast<size_t>(length));
   kept.past.erase(kept.past.begin() + length, kept.past.end());
   while (!kept.owing.empty() && kept.owing.back().position >= length) kept.owing.pop_back();
+  s.states.truncate(sequence, length);
   s.history[i] = length > 0 ? kept.past.back().after : SequenceHistory{};
   const size_t n_layers = s.model.config().layers.size();
   for (size_t l = i * n_layers; l < (i + 1) * n_layers; ++l) {

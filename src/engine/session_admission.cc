@@ -58,6 +58,7 @@ Result<void> Session::Impl::admit(std::span<const Row> step, const Plan& plan) {
   FATHOM_TRY(prepare_screen(plan));
   FATHOM_TRY(prepare_checks(plan));
   FATHOM_TRY(prepare_silent(plan));
+  FATHOM_TRY(prepare_states(step, plan));
   if (plan.kv != KvMode::fill) FATHOM_TRY(buffers.make_kept(model.config(), options.max_sequences * kMaxOwed));
   for (const Row& row : step) FATHOM_TRY(cache.reserve(row.sequence, row.position + 1));
 
@@ -92,6 +93,13 @@ Result<void> Session::Impl::admit(std::span<const Row> step, const Plan& plan) {
   }
   for (const Row& row : step) sequence(row.sequence).tokens.push_back(row.token);
   say_uses(plan);
+  return {};
+}
+
+// Where the policy looks back on the states of earlier rows, they are kept.
+Result<void> Session::Impl::prepare_states(std::span<const Row> step, const Plan& plan) {
+  states.begin(plan.policy);
+  for (const Row& row : step) FATHOM_TRY(states.reserve(row.sequence));
   return {};
 }
 

@@ -78,6 +78,7 @@ struct Session::Impl {
   std::shared_ptr<const ExitHeads> exits;
   int32_t group = 0;  // of `exits`
   std::shared_ptr<const Routers> routers;
+  StateHistory states;
   LayerObserver* observer = nullptr;  // of calibration
   std::vector<LogitUse> uses;         // [rows with logits]
   std::vector<ScreenReport> reports;  // [rows with logits]
@@ -112,6 +113,7 @@ struct Session::Impl {
   Result<void> prepare_screen(const Plan& plan);
   Result<void> prepare_checks(const Plan& plan);
   Result<void> prepare_silent(const Plan& plan);
+  Result<void> prepare_states(std::span<const Row> step, const Plan& plan);
   void say_uses(const Plan& plan);
   HeadWay way_of(const RowState& row, const Plan& plan) const;
   void watch_head();

@@ -171,7 +171,8 @@ void SilencedHeads::Layer::tell(LayerLoop& loop, int64_t first, int64_t n) const
     for (int64_t i = 0; i < n * d; ++i) projected[i] = bias != nullptr ? bias[i % d] : 0;
     return;
   }
-  float* to = loop.buffers.q;  // free after attention
+  float* const src = loop.buffers.q + first * all;  // free after attention; those of whole rows may be asked again
+  float* to = src;
   for (int64_t r = 0; r < n; ++r) {
     float* const mixed = loop.buffers.mixed + (first + r) * all;
     for (size_t h = 0; h < silent_.size(); ++h) {
@@ -182,7 +183,7 @@ void SilencedHeads::Layer::tell(LayerLoop& loop, int64_t first, int64_t n) const
     for (const int32_t block : blocks_) to = std::copy_n(mixed + block * block_, block_, to);
   }
   const LinearJob job[] = {{&o_, n, projected, d}};
-  loop.product(loop.buffers.q, o_.matrix.cols, job);
+  loop.product(src, o_.matrix.cols, job);
 }
 
 }  // namespace fathom

@@ -25,12 +25,13 @@ class Cutter {
 };
 
 struct Widths {
-  int64_t d = 0, q = 0, kv = 0, feed_forward = 0, input = 0;
+  int64_t d = 0, heads = 0, q = 0, kv = 0, feed_forward = 0, input = 0;
 };
 
 Widths widest(const ModelConfig& config) {
   Widths w{.d = config.d_model};
   for (const LayerSpec& spec : config.layers) {
+    w.heads = std::max(w.heads, int64_t{spec.heads});
     w.q = std::max(w.q, int64_t{spec.heads} * spec.head_dim);
     w.kv = std::max(w.kv, int64_t{spec.kv_heads} * spec.head_dim);
     w.feed_forward = std::max(w.feed_forward, int64_t{spec.feed_forward});
@@ -50,6 +51,7 @@ Result<StepBuffers> StepBuffers::make(const ModelConfig& config, int32_t max_row
     for (float** p : {&b.x, &b.before, &b.before_half, &b.normed}) cutter.cut(*p, n * w.d);
     for (float** p : {&b.q, &b.mixed}) cutter.cut(*p, n * w.q);
     for (float** p : {&b.k, &b.v}) cutter.cut(*p, n * w.kv);
+    cutter.cut(b.totals, n * w.heads * 2);
     for (float** p : {&b.gate, &b.up}) cutter.cut(*p, n * w.feed_forward);
     cutter.cut(b.logits, int64_t{max_logit_rows} * config.vocab);
     cutter.cut(b.compared, n);

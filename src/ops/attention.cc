@@ -33,6 +33,16 @@ void set_empty(const AttentionArgs& args, float* partial) {
   for (int64_t i = 0; i < floats; i += stride) partial[i] = -std::numeric_limits<float>::infinity();
 }
 
+/// The result of one row and KV head from its folded partial, and what it is a share of.
+void finish(const AttentionKernels& kernels, const AttentionArgs& args, int64_t row, int64_t kv_head,
+            const float* partial) {
+  kernels.finish(args, row, kv_head, partial);
+  if (args.totals == nullptr) return;
+  const int64_t group = args.heads / args.kv_heads, stride = 2 + args.head_dim;
+  float* totals = args.totals + (row * args.heads + kv_head * group) * 2;
+  for (int64_t g = 0; g < group; ++g) std::copy_n(partial + g * stride, 2, totals + 2 * g);
+}
+
 /// What one call shares between its parts.
 struct Call {
   const AttentionKernels& kernels;
@@ -66,7 +76,7 @@ void run_row_block(const Call& call, int64_t begin, int64_t end, int64_t kv_head
       call.kernels.fold(args, slots + (r - begin) * call.partial, next);
     }
   }
-  for (int64_t r = begin; r < end; ++r) call.kernels.finish(args, r, kv_head, slots + (r - begin) * call.partial);
+  for (int64_t r = begin; r < end; ++r) finish(call.kernels, args, r, kv_head, slots + (r - begin) * call.partial);
 }
 
 void run_row_blocks(ThreadPool& pool, Call& call, int64_t block) {
@@ -100,7 +110,7 @@ void run_split_row(ThreadPool& pool, Call& call, int64_t r) {
     for (int64_t c = 0; c < own.size(); ++c) {
       call.kernels.fold(args, sum, call.scratch + (h * own.size() + c) * call.partial);
     }
-    call.kernels.finish(args, r, h, sum);
+    finish(call.kernels, args, r, h, sum);
   }
 }
 

@@ -25,6 +25,7 @@ KernelTable merge(std::span<const KernelTable* const> tables) noexcept {
     take(merged.logit_stats, table->logit_stats);
     take(merged.kv_write, table->kv_write);
     take(merged.attention, table->attention);
+    take(merged.attention_share, table->attention_share);
   }
   return merged;
 }

@@ -22,7 +22,7 @@ constexpr struct {
   double low, high;
 } kSignalRanges[kSignals] = {{0, 1},  {0, 1},  {0, kMaxEntropy}, {1, kMaxPolicyLayers},
                              {-1, 1}, {-1, 1}, {-1, 1},          {0, kMaxEntropy},
-                             {0, 1},  {0, 1}};
+                             {0, 1},  {0, 1},  {0, 2},           {0, 1}};
 constexpr bool kRequired = true;
 constexpr bool kOptional = false;
 

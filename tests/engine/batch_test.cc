@@ -65,6 +65,8 @@ TEST_P(BatchOf, TextsSideBySideAreTheTextsAlone) {
 
 INSTANTIATE_TEST_SUITE_P(Policies, BatchOf,
                          ::testing::Values("full_depth", "exit_at(2)", "exit_when(0.02, from_layer=2)",
+                                           "exit_when(signal=diversity, at_least=0.3, from_layer=2)",
+                                           "exit_when(signal=attention_received, below=0.1)",
                                            "skip_when(0.9) | budget(0.7)", "exit_at(3) | kv(settle_later)",
                                            "draft_ngram | kv(verify)", "exit_at(2) | draft_ngram | kv(verify)",
                                            "defer_head(32) | kv(verify)", "screen_head",

@@ -138,10 +138,13 @@ TEST(Depth, ARowsDepthIsItsOwnWhateverItsNeighboursDo) {
 TEST(Depth, ChunksDecideAsSingleRowsDo) {
   const Model model = testing::tiny_model({.n_layers = 6});
   const auto ids = random_ids(40, model.config().vocab, 9);
-  for (const char* text : {"exit_when(confidence_at_least=0.012)", "skip_when(similarity_above=0.9)",
-                           "skip_when(similarity_above=0.9, part=attention)", "skip_layers([2, 4])",
-                           "skip_sublayers(attention=[3], feed_forward=[2, 5])", "exit_at(layer=3)",
-                           "exit_when(margin_at_least=0.0005, from_layer=2, every=2) | min_depth(layers=3)"}) {
+  for (const char* text :
+       {"exit_when(confidence_at_least=0.012)", "skip_when(similarity_above=0.9)",
+        "exit_when(signal=diversity, at_least=0.5)", "exit_when(signal=attention_received, below=0.2)",
+        "exit_when(signal=similarity_attention, below=0.99, from_layer=3)",
+        "skip_when(similarity_above=0.9, part=attention)", "skip_layers([2, 4])",
+        "skip_sublayers(attention=[3], feed_forward=[2, 5])", "exit_at(layer=3)",
+        "exit_when(margin_at_least=0.0005, from_layer=2, every=2) | min_depth(layers=3)"}) {
     SCOPED_TRACE(text);
     const Policy policy = Policy::parse(text).value();
     Session s = session(model);

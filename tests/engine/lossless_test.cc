@@ -41,6 +41,8 @@ const char* const kPolicies[] = {
     "silence_heads([1:4], factor=0.5) | skip_layers([3]) | draft_ngram | kv(verify, max_rows=4)",
     "exit_when(0.02, from_layer=2) | kv(verify)",
     "patience(2) | kv(verify, max_rows=3)",
+    "exit_when(signal=diversity, at_least=0.3, from_layer=2) | draft_ngram | kv(verify, max_rows=5)",
+    "exit_when(signal=attention_received, below=0.2) | kv(verify)",
     "skip_when(0.9) | exit_at(3) | draft_ngram | kv(verify, max_rows=64)",
     "exit_at(1) | budget(0.5) | kv(verify)",
     "defer_head(16) | kv(verify)",

@@ -86,17 +86,40 @@ ThreadPool& pool(int threads) {
   return threads == 1 ? one : two;
 }
 
+AttentionArgs arguments(const Cache& cache, const Floats& q, const std::vector<AttentionRow>& rows, float* dst) {
+  const Heads& h = cache.heads();
+  return {cache.type(), q.data(), rows.data(), h.heads, h.kv_heads, h.dim, 1 / std::sqrt(static_cast<float>(h.dim)),
+          dst};
+}
+
 /// The answers of one table for rows of one cache.
 Floats attend(const KernelTable& table, const Cache& cache, const Floats& q, const std::vector<AttentionRow>& rows,
               int threads = 1) {
   const Heads& h = cache.heads();
   const auto plan = AttentionPlan::make({threads, h.heads, h.kv_heads, h.dim, cache.cells()}).value();
   Floats dst(q.size(), -99.0f);
-  const AttentionArgs args{
-      cache.type(), q.data(), rows.data(), h.heads, h.kv_heads, h.dim, 1 / std::sqrt(static_cast<float>(h.dim)),
-      dst.data()};
-  attention(pool(threads), table, args, static_cast<int64_t>(rows.size()), plan);
+  attention(pool(threads), table, arguments(cache, q, rows, dst.data()), static_cast<int64_t>(rows.size()), plan);
   return dst;
+}
+
+/// Answers of one table, their totals, and the reference's shares of all cells of all rows: [rows, cells].
+struct Shares {
+  Floats answers, totals, of;
+};
+Shares shares(const KernelTable& table, const Cache& cache, const Floats& q, const std::vector<AttentionRow>& rows,
+              int threads) {
+  const Heads& h = cache.heads();
+  const auto plan = AttentionPlan::make({threads, h.heads, h.kv_heads, h.dim, cache.cells()}).value();
+  Shares out{Floats(q.size()), Floats(rows.size() * static_cast<size_t>(h.heads * 2)),
+             Floats(rows.size() * static_cast<size_t>(cache.cells()), -1.0f)};
+  AttentionArgs args = arguments(cache, q, rows, out.answers.data());
+  args.totals = out.totals.data();
+  attention(pool(threads), table, args, static_cast<int64_t>(rows.size()), plan);
+  std::vector<int32_t> index, from;
+  for (size_t r = 0; r < rows.size(); ++r) index.push_back(int32_t(r)), from.push_back(rows[r].begin);
+  kernels::ref().attention_share.run({args, index.data(), from.data(), out.of.data(), cache.cells()}, 0,
+                                     static_cast<int64_t>(rows.size()));
+  return out;
 }
 
 /// docs/numerics.md: scores err by (dim + 3) roundings of the 1-norm of their products, weights by twice that and
@@ -138,6 +161,60 @@ RC_GTEST_PROP(Attention, EveryTargetIsWithinItsBoundOfTheReference, ()) {
     const auto result = all_near<float>(attend(*t, cache, q, rows), want, [&](size_t) { return allowed; });
     if (!result) RC_FAIL(std::string(t->name) + ": " + result.message());
   }
+}
+
+// With one head, the shares of a row's cells weigh their values into its answer.
+TEST(AttentionShare, SaysWhatEachCellWeighedInTheAnswer) {
+  const Heads h{1, 1, 64};
+  constexpr int64_t kCells = 600;
+  Cache cache(DType::f32, h, kCells, 21);
+  const Floats values = normal(kCells * 64, 22);
+  for (int64_t c : {3, 64, 300, 598}) cache.forget(c);
+  const Floats q = normal(2 * 64, 7);
+  const std::vector<AttentionRow> rows = {cache.view(0, kCells), cache.view(40, 300)};
+  for (const KernelTable* t : cpu_tables()) {
+    SCOPED_TRACE(t->name);
+    const Shares found = shares(*t, cache, q, rows, 1);
+    for (size_t r = 0; r < rows.size(); ++r) {
+      double sum = 0;
+      std::vector<double> answer(64);
+      for (int64_t c = rows[r].begin; c < rows[r].end; ++c) {
+        const float share = found.of[r * kCells + size_t(c - rows[r].begin)];
+        sum += share;
+        for (size_t d = 0; d < 64; ++d) answer[d] += double(share) * values[size_t(c) * 64 + d];
+      }
+      const double allowed = bound(h, q, kCells, 6, 6);
+      EXPECT_NEAR(sum, 1, allowed);
+      for (size_t d = 0; d < 64; ++d) EXPECT_NEAR(found.answers[r * 64 + d], answer[d], allowed);
+      EXPECT_EQ(found.of[r * kCells + size_t(r == 0 ? 300 : 24)], 0) << "not real";
+    }
+  }
+}
+
+TEST(AttentionShare, OfSeveralHeadsIsTheirMeanForListedRowsAndCells) {
+  const Heads many{6, 2, 20};
+  constexpr int64_t kCells = 70, kRows = 3;
+  const Cache cache(DType::f16, many, kCells, 21);
+  const Floats q = normal(kRows * 6 * 20, 7);
+  const std::vector<AttentionRow> rows = {cache.view(0, 70), cache.view(2, 50), cache.view(0, 66)};
+  const Shares all = shares(kernels::ref(), cache, q, rows, 1);
+  const AttentionArgs args = arguments(cache, q, rows, nullptr);
+  std::vector<double> mean(kCells);
+  for (size_t head = 0; head < 6; ++head) {  // the other heads see queries of zeros: the same share for every cell
+    Floats one(q.size());
+    std::copy_n(q.begin() + std::ptrdiff_t(head * 20), 20, one.begin() + std::ptrdiff_t(head * 20));
+    const Floats of = shares(kernels::ref(), cache, one, {rows[0]}, 1).of;
+    for (size_t c = 0; c < kCells; ++c) mean[c] += of[c] - 5.0 / 6 / kCells;
+  }
+  for (size_t c = 0; c < kCells; ++c) EXPECT_NEAR(all.of[c], mean[c], 1e-6);
+  // Rows 2 and 0, their last cells alone.
+  const int32_t index[] = {2, 0}, from[] = {65, 69};
+  Floats last(2, -1.0f);
+  AttentionShareArgs of{args, index, from, last.data(), 1};
+  of.attention.totals = const_cast<float*>(all.totals.data());
+  kernels::ref().attention_share.run(of, 0, 2);
+  EXPECT_EQ(last[0], all.of[2 * kCells + 65]);
+  EXPECT_EQ(last[1], all.of[69]);
 }
 
 TEST(Attention, CellsThatAreNotRealAreNeverPartOfAnAnswer) {

@@ -79,7 +79,7 @@ TEST(Dequant, PlainFloatsAreTheirOwnMeaning) {
 TEST(Reference, TheTableServesEveryEntryAndEveryType) {
   const KernelTable& t = kernels::ref();
   EXPECT_TRUE(t.embed.run && t.norm.run && t.quantize.run && t.gated.run && t.add.run && t.rope.run);
-  EXPECT_TRUE(t.similarity.run && t.logit_stats.run && t.kv_write.run && t.attention.name);
+  EXPECT_TRUE(t.similarity.run && t.logit_stats.run && t.kv_write.run && t.attention.name && t.attention_share.run);
   for (const LinearList& list : t.linear) {
     ASSERT_EQ(list.n, kDTypes);
     for (int i = 0; i < kDTypes; ++i) {

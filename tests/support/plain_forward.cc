@@ -152,8 +152,9 @@ class PlainForward {
     }
   }
 
-  static Rows attention(const Rows& q, const Rows& k, const Rows& v, const LayerSpec& spec) {
+  Rows attention(const Rows& q, const Rows& k, const Rows& v, const LayerSpec& spec) const {
     const auto dim = static_cast<size_t>(spec.head_dim);
+    Row own(q.size());
     Rows y(q.size(), Row(q[0].size(), 0.0));
     for (size_t p = 0; p < q.size(); ++p) {
       const size_t begin =
@@ -169,11 +170,13 @@ class PlainForward {
         const double largest = *std::max_element(weights.begin(), weights.end());
         double sum = 0;
         for (double& weight : weights) sum += weight = std::exp(weight - largest);
+        own[p] += weights.back() / sum / spec.heads;
         for (size_t c = begin; c <= p; ++c) {
           for (size_t i = 0; i < dim; ++i) y[p][q_at + i] += weights[c - begin] / sum * v[c][kv_at + i];
         }
       }
     }
+    if (options_.own_shares != nullptr) options_.own_shares->push_back(own);
     return y;
   }
 

@@ -28,6 +28,8 @@ struct PlainOptions {
   std::span<const int32_t> depths = {};
   /// Where set: the states before layer 1, then after each half, as [1 + 2 * layers][ids][d_model].
   std::vector<std::vector<std::vector<double>>>* states = nullptr;
+  /// Where set: the share of its attention that each position gives itself, mean over heads, as [layers][ids].
+  std::vector<std::vector<double>>* own_shares = nullptr;
 };
 
 /// Logits of every position of one sequence, from the file's tensors and the LayerSpec values alone.

@@ -35,6 +35,9 @@ class Boundary {
   /// Asks the policy about layer `layer + 1`; `layer` layers are behind the rows.
   void decide(LayerLoop& loop, int32_t layer);
 
+  /// Whether the next boundary reads where attention went.
+  bool reads_attention() const { return next_.has(Signal::attention_received); }
+
   /// Keeps and compares states around a half where the next boundary reads a similarity.
   void before_half(LayerLoop& loop, Half half);
   void after_half(LayerLoop& loop, Half half, std::span<const int32_t> ran);
@@ -46,6 +49,9 @@ class Boundary {
   void ask_router(LayerLoop& loop, int32_t layer);
   void confirm(LayerLoop& loop, int32_t layer, const SignalSet (&reads)[2]);
   void tell_answer(const LayerLoop& loop, int32_t layer, int32_t r, const LogitStats& stats, Step& step) const;
+  void look_back(LayerLoop& loop, int32_t layer);  // diversity, and the states that it is measured from
+  void look_inside(LayerLoop& loop);               // attention received
+  void price(const LayerLoop& loop, SignalSet read, const Step& step, RowState& row) const;
   void describe(const LayerLoop& loop, int32_t layer, const RowState& row, Step& step) const;
   void finish(const LayerLoop& loop, int32_t layer, const RowState& row, SignalSet mine, Step& step) const;
   void compare(LayerLoop& loop, const float* before);  // cosines of all states with `before` into buffers.compared
@@ -53,6 +59,7 @@ class Boundary {
   PolicyRef policy_;
   Trace* trace_ = nullptr;
   int32_t n_layers_ = 0;
+  int32_t layer_ = 0;      // of the last boundary
   bool has_kind_[2] = {};  // some row of the step is a prompt row, a generated row
   SignalSet next_;         // what the coming boundary reads, over all kinds present
   std::span<const SequenceHistory> history_;
@@ -60,7 +67,7 @@ class Boundary {
   std::vector<Step> asked_;      // [asking]
   std::vector<Decision> said_;   // [asking]
   std::vector<int32_t> asking_;  // running rows that the policy decides about
-  std::vector<int32_t> sequences_, checked_;
+  std::vector<int32_t> sequences_, checked_, places_, cells_;
   std::vector<int32_t> confirmed_;  // places in asking_ of rows that a shortlist would let go
   std::vector<Step> again_;         // [confirmed_] what the whole head says of them
   std::vector<Decision> finally_;   // [confirmed_]

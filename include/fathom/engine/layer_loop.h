@@ -16,6 +16,7 @@
 #include "fathom/engine/boundary.h"
 #include "fathom/engine/layer_observer.h"
 #include "fathom/engine/silenced_heads.h"
+#include "fathom/engine/state_history.h"
 #include "fathom/engine/step_buffers.h"
 #include "fathom/engine/work.h"
 #include "fathom/head/exit_heads.h"
@@ -51,6 +52,7 @@ struct LayerLoop {
   const Routers* routers = nullptr;         // say which rows need the coming layer; null: nobody does
   LayerObserver* observer = nullptr;        // sees the states between layers
   const SilencedHeads* silenced = nullptr;  // heads that Verdict::silence_heads is about; null: none
+  StateHistory* states = nullptr;           // of earlier rows, where a stage looks back on them
 
   /// Runs all rows from their tokens to their logits.
   void run() {
@@ -67,23 +69,6 @@ struct LayerLoop {
     head();
   }
 
-  void embed() {
-    buffers.rope.fill(pool, rows);
-    int32_t* ids = buffers.ids;
-    for (size_t i = 0; i < rows.size(); ++i) ids[i] = rows[i].token;
-    const Tensor& table = weights.embedding;
-    run_rows(pool, kernels.embed, static_cast<int64_t>(rows.size()), table.cols,
-             EmbedArgs{.type = table.type,
-                       .table = table.data,
-                       .cols = table.cols,
-                       .ids = ids,
-                       .scale = config.embedding_scale,
-                       .dst = buffers.x});
-    for (size_t i = 0; i < rows.size(); ++i) {
-      if (rows[i].from > 0) std::copy_n(rows[i].state, config.d_model, buffers.state(int64_t(i)).data());
-    }
-  }
-
   /// x += after_norm(attention(norm(x))) for rows that attend; keys and values for those and for all that do not.
   void attention_half(int32_t layer) {
     const LayerSpec& spec = spec_of(layer);
@@ -91,7 +76,7 @@ struct LayerLoop {
     const auto write = active.write(), attend = active.attend();  // write begins with attend: q takes its first rows
     const int64_t n_write = std::ssize(write), n = std::ssize(attend);
     const SilencedHeads::Layer* const quiet = silenced != nullptr ? silenced->of(layer) : nullptr;
-    const int64_t n_quiet = quiet != nullptr ? active.n_silenced() : 0, n_whole = n - n_quiet;  // these come first
+    const int64_t n_whole = std::ssize(whole(layer)), n_quiet = n - n_whole;
     boundary.before_half(*this, Half::attention);
 
     const int64_t q_cols = spec.heads * spec.head_dim, kv_cols = spec.kv_heads * spec.head_dim;
@@ -115,11 +100,11 @@ struct LayerLoop {
       const int32_t end = row(r).position + 1;
       *view++ = {cache.pages(layer, row(r).sequence), spec.window > 0 ? std::max(0, end - spec.window) : 0, end};
     }
-    mix(spec, 0, n_whole, {});
+    mix(layer, 0, n_whole, {});
     const LinearJob out[] = {{&w.o, n_whole, buffers.projected, config.d_model}};
     product(buffers.mixed, q_cols, out);
     if (n_quiet > 0) {
-      mix(spec, n_whole, n_quiet, quiet->listened());
+      mix(layer, n_whole, n_quiet, quiet->listened());
       quiet->tell(*this, n_whole, n_quiet);
     }
     add_to_state(attend, w.attention_after_norm);
@@ -153,6 +138,13 @@ struct LayerLoop {
     boundary.after_half(*this, Half::feed_forward, feed);
   }
 
+  /// Where the attention of rows went in the half that `active` ran last, mean over heads. The boundary or the observer
+  /// has said that it is asked for.
+  ///   which   [n] rows, by their places in whole(layer): without some heads there is no mean over heads
+  ///   from    [n] first cell of each
+  ///   dst     [n, stride]  shares of the cells from there to the row's own
+  void attention_share(int32_t layer, std::span<const int32_t> which, const int32_t* from, float* dst, int64_t stride);
+
   /// Logits of the rows that predict and have no answer yet, from the state they have, wherever they left.
   void head();
 
@@ -162,6 +154,11 @@ struct LayerLoop {
   ///   list    the tokens to look at in place of the head, whose answer is put nowhere; null: all
   void answer(std::span<const int32_t> which, int32_t layer, LogitStats* stats, HotHead* list = nullptr);
 
+  /// Rows that attend with all their heads: the first of active.attend().
+  std::span<const int32_t> whole(int32_t layer) const {
+    const bool quiet = silenced != nullptr && silenced->of(layer) != nullptr;
+    return active.attend().first(active.attend().size() - static_cast<size_t>(quiet ? active.n_silenced() : 0));
+  }
   RowState& row(int32_t i) const { return rows[static_cast<size_t>(i)]; }
   const LayerSpec& spec_of(int32_t layer) const { return config.layers[static_cast<size_t>(layer - 1)]; }
   const LayerWeights& weights_of(int32_t layer) const { return weights.layers[static_cast<size_t>(layer - 1)]; }
@@ -171,6 +168,7 @@ struct LayerLoop {
   }
 
   // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
+  void embed();                                                                  // tokens -> x
   void norm_rows(std::span<const int32_t> which, const float* weight);           // x[which] -> normed
   void norm_exits(std::span<const int32_t> which, const ExitHeads::Exit& exit);  // the same, translated and tempered
   void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);
@@ -178,10 +176,11 @@ struct LayerLoop {
   Activations activations(const float* src, int64_t cols, std::span<const LinearJob> jobs);  // quantises where asked
   void rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin);
   void write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write);  // k, v -> cache
-  void mark_cells(int32_t layer, std::span<const int32_t> write);  // provenance, debts, and fills as work
+  AttentionArgs attention_args(int32_t layer, int64_t first) const;  // of rows that attend, from `first` on
+  void mark_cells(int32_t layer, std::span<const int32_t> write);    // provenance, debts, and fills as work
   void settle(int32_t layer);  // rows that owe the layers above join where their sequence goes on, and leave where not
-  void mix(const LayerSpec& spec, int64_t first, int64_t n, std::span<const uint8_t> listened);  // q -> mixed
-  void add_to_state(std::span<const int32_t> which, const float* after_norm);  // x[which] += projected
+  void mix(int32_t layer, int64_t first, int64_t n, std::span<const uint8_t> listened);  // q -> mixed
+  void add_to_state(std::span<const int32_t> which, const float* after_norm);            // x[which] += projected
 };
 
 }  // namespace fathom

@@ -13,6 +13,8 @@ class LayerObserver {
   virtual ~LayerObserver() = default;
   /// `layer` layers are behind the rows, 1 .. n_layers. May ask the loop for answers; changes no state.
   virtual void at(LayerLoop& loop, int32_t layer) noexcept = 0;
+  /// Whether at() asks where attention went in this layer (LayerLoop::attention_share).
+  virtual bool reads_attention(int32_t /*layer*/) const noexcept { return false; }
 };
 
 }  // namespace fathom

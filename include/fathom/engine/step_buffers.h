@@ -38,6 +38,7 @@ struct StepBuffers {
   float* k = nullptr;             // [max_rows, kv_heads * head_dim]
   float* v = nullptr;             // [max_rows, kv_heads * head_dim]
   float* mixed = nullptr;         // [max_rows, heads * head_dim]  attention's result
+  float* totals = nullptr;        // [max_rows, heads, 2]  of attention's softmax, where a share of it is asked for
   float* gate = nullptr;          // [max_rows, feed_forward]
   float* up = nullptr;            // [max_rows, feed_forward]
   float* logits = nullptr;        // [max_logit_rows, vocab]

@@ -19,7 +19,8 @@ struct AttentionSaving {
 class WorkModel {
  public:
   WorkModel() = default;
-  explicit WorkModel(const ModelConfig& config) : vocab_(config.vocab), head_(vocab_ * config.d_model) {
+  explicit WorkModel(const ModelConfig& config)
+      : vocab_(config.vocab), head_(vocab_ * config.d_model), cosine_(3.0 * config.d_model) {
     const double d = config.d_model;
     for (const LayerSpec& spec : config.layers) {
       const double q = double(spec.heads) * spec.head_dim, kv = double(spec.kv_heads) * spec.head_dim;
@@ -45,6 +46,10 @@ class WorkModel {
   double fill(int32_t layer) const { return layers_[static_cast<size_t>(layer - 1)].fill; }
   /// The same for all layers above `layer`.
   double fill_above(int32_t layer) const { return fill_above_[static_cast<size_t>(layer)]; }
+  /// The cosine of two states.
+  double cosine() const { return cosine_; }
+  /// One cell's share of a row's attention in a layer.
+  double attention_share(int32_t layer) const { return layers_[static_cast<size_t>(layer - 1)].per_cell / 2; }
   double head() const { return head_; }
   /// The head of so many tokens of the vocabulary.
   double head(int64_t tokens) const { return head_ / vocab_ * static_cast<double>(tokens); }
@@ -62,7 +67,7 @@ class WorkModel {
   };
   std::vector<Part> layers_;
   std::vector<double> fill_above_;  // [n_layers + 1]
-  double vocab_ = 1, head_ = 0;
+  double vocab_ = 1, head_ = 0, cosine_ = 0;
 };
 
 }  // namespace fathom

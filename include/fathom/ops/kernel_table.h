@@ -10,7 +10,7 @@
 
 namespace fathom {
 
-inline constexpr uint32_t kKernelTableVersion = 3;
+inline constexpr uint32_t kKernelTableVersion = 4;
 
 /// How products are rounded; part of every fingerprint. Which product has how many bits depends on nothing but the
 /// path: not on rows, machine or instruction set.
@@ -232,8 +232,20 @@ struct AttentionArgs {
   const float* q;            // [n, heads, head_dim]  rotated
   const AttentionRow* rows;  // [n]
   int64_t heads, kv_heads, head_dim;
-  float scale;  // of the scores
-  float* dst;   // [n, heads, head_dim]
+  float scale;              // of the scores
+  float* dst;               // [n, heads, head_dim]
+  float* totals = nullptr;  // [n, heads, 2]  largest score, sum of exp(score - largest); null: nobody wants them
+};
+
+/// Where attention went: dst[i, c] = the share that row index[i] gave to its cell from[i] + c, mean over heads, for all
+/// cells from there to the row's last; 0 for those not real. Scores are computed again, so listed rows and cells cost
+/// heads * head_dim multiply-adds a cell, and the others nothing.
+struct AttentionShareArgs {
+  AttentionArgs attention;  // as they were, with the totals that came of it
+  const int32_t* index;     // [n] rows of q, rows and totals
+  const int32_t* from;      // [n] within the row's [begin, end)
+  float* dst;               // [n, stride]
+  int64_t stride;
 };
 
 /// A partial attention result of one row and one KV head: for each query head of the group
@@ -288,6 +300,7 @@ struct KernelTable {
   RowKernel<LogitStatsArgs> logit_stats;
   RowKernel<KvWriteArgs> kv_write;
   Kernel<AttentionKernels> attention;  // name null: not served
+  RowKernel<AttentionShareArgs> attention_share;
 };
 
 }  // namespace fathom

@@ -49,11 +49,18 @@ enum class Signal : uint8_t {
   last_entropy,             ///< entropy of the sequence's last committed prediction, nats
   agreement,                ///< calibrated probability that this layer's own answer is full depth's, 0..1
   utility,                  ///< predicted: P(the row needs the coming layer), 0..1, from its state alone; no head
+  diversity,                ///< novelty of the row's state: 1 - its largest cosine with those that the sequence's rows
+                            ///< at the kRecentRows positions before had at this boundary, 0..2; missing where one of
+                            ///< them is not known, or none reached it
+  attention_received,       ///< share of its attention in the layer just run that the row gave to itself, mean over
+                            ///< heads, 0..1
 };
-inline constexpr int kSignals = 10;
+inline constexpr int kSignals = 12;
 inline constexpr std::string_view kSignalNames[kSignals] = {
     "exit_confidence",         "exit_margin",  "exit_entropy", "agreeing", "similarity", "similarity_attention",
-    "similarity_feed_forward", "last_entropy", "agreement",    "utility"};
+    "similarity_feed_forward", "last_entropy", "agreement",    "utility",  "diversity",  "attention_received"};
+/// Rows of its sequence that a row's diversity looks back on.
+inline constexpr int32_t kRecentRows = 8;
 
 /// No signal: of a field that names one, where none is named.
 inline constexpr Signal kNoSignal = static_cast<Signal>(kSignals);

@@ -21,7 +21,7 @@
 
 namespace fathom {
 
-inline constexpr uint32_t kPolicyTableVersion = 1;
+inline constexpr uint32_t kPolicyTableVersion = 2;
 
 /// How the engine calls a policy of any type.
 struct PolicyTable {
