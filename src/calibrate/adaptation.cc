@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "fathom/calibrate/calibrate.h"
 #include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/parts.h"
@@ -13,18 +15,88 @@
 namespace fathom {
 namespace {
 
+constexpr size_t kMostGroups = 1024;
+
+struct InUse {
+  std::string policy;
+  std::vector<std::pair<std::string, std::string>> groups;  // name, policy
+};
+
+bool reads_lossless(const std::string& text) {
+  const Result<Policy> policy = Policy::parse(text);
+  return policy && is_lossless(*policy);
+}
+
+const ManifestOwn* own_of(const Manifest& manifest, const std::string& group) {
+  if (!manifest.certificate) return nullptr;
+  for (const ManifestOwn& own : manifest.certificate->own) {
+    if (own.bound.name == group) return &own;
+  }
+  return nullptr;
+}
+
 // What was certified; where measurement says that it does not pay, what cannot change a token in its place.
-Result<std::string> in_use(const SidecarFile& file, const Manifest& manifest) {
-  if (file.find(section::kMeasured) == nullptr) return manifest.policy;
+Result<InUse> in_use(const SidecarFile& file, const Manifest& manifest) {
+  InUse used{.policy = manifest.policy, .groups = {}};
+  if (file.find(section::kMeasured) == nullptr) return used;
   FATHOM_TRY(const std::string_view json, file.json(section::kMeasured));
   FATHOM_TRY(const JsonValue value, parse_json(json, "measured"));
   std::optional<Error> error;
-  const std::string policy = JsonField(&value, "measured", &error)["policy"].text_or(manifest.policy);
+  const JsonField in(&value, "measured", &error);
+  used.policy = in["policy"].text_or(manifest.policy);
+  in["groups"].each(kMostGroups, [&](const JsonField& group) {
+    used.groups.emplace_back(group["name"].text(), group["policy"].text());
+  });
   if (error) return *error;
-  if (policy == manifest.policy) return policy;
-  if (const auto parsed = Policy::parse(policy); parsed && is_lossless(*parsed)) return policy;
-  return Error{ErrorCode::format,
-               fmt::format("measured: policy {}: neither certified nor lossless: calibrate again", policy)};
+  const auto unknown = [](std::string_view what, const std::string& policy) {
+    return Error{ErrorCode::format,
+                 fmt::format("{}: policy {}: neither certified nor lossless: calibrate again", what, policy)};
+  };
+  if (used.policy != manifest.policy && !reads_lossless(used.policy)) return unknown("measured", used.policy);
+  for (const auto& [name, policy] : used.groups) {
+    const ManifestOwn* own = own_of(manifest, name);
+    if (own == nullptr || (policy != own->policy && !reads_lossless(policy))) {
+      return unknown("measured for group " + name, policy);
+    }
+  }
+  return used;
+}
+
+Result<Policy> readable(const std::string& text, int32_t n_layers) {
+  FATHOM_TRY(Policy policy, Policy::parse(text));
+  FATHOM_TRY(policy.check(n_layers));
+  return policy;
+}
+
+Result<void> add(std::vector<CertifiedPolicy>& all, double risk, const std::string& policy,
+                 const std::vector<ManifestOwn>& own, int32_t n_layers) {
+  if (!policy.empty()) {
+    FATHOM_TRY(Policy read, readable(policy, n_layers));
+    all.push_back({risk, "", std::move(read)});
+  }
+  for (const ManifestOwn& one : own) {
+    FATHOM_TRY(Policy read, readable(one.policy, n_layers));
+    all.push_back({risk, one.bound.name, std::move(read)});
+  }
+  return {};
+}
+
+// Every policy that the sidecar holds; one that cannot be read spoils it.
+Result<void> read_policies(const SidecarFile& file, const Manifest& manifest, int32_t n_layers, Adaptation& out) {
+  FATHOM_TRY(const InUse used, in_use(file, manifest));
+  FATHOM_TRY(out.policy, readable(used.policy, n_layers));
+  for (const ManifestGroup& group : manifest.groups) out.groups.push_back(group.name);
+  if (!manifest.certificate) return {};
+  const ManifestCertificate& certificate = *manifest.certificate;
+  FATHOM_TRY(add(out.certified, certificate.risk, manifest.policy, certificate.own, n_layers));
+  for (const ManifestLevel& level : certificate.levels) {
+    FATHOM_TRY(add(out.certified, level.risk, level.policy, level.own, n_layers));
+  }
+  for (const auto& [name, policy] : used.groups) {
+    FATHOM_TRY(Policy read, readable(policy, n_layers));
+    out.of_groups.push_back({certificate.risk, name, std::move(read)});
+  }
+  return {};
 }
 
 Result<Adaptation> opened(const std::string& path, const std::string& model_path, const ModelFile& model,
@@ -39,9 +111,7 @@ Result<Adaptation> opened(const std::string& path, const std::string& model_path
   }
   Adaptation out;
   out.promise = manifest.promise;
-  FATHOM_TRY(const std::string policy, in_use(file, manifest));
-  FATHOM_TRY(out.policy, Policy::parse(policy));
-  FATHOM_TRY(out.policy.check(model.config().n_layers));
+  FATHOM_TRY(read_policies(file, manifest, model.config().n_layers, out));
   if (file.find(section::kParts) != nullptr) {
     FATHOM_TRY(const auto bytes, file.section(section::kParts));
     FATHOM_TRY(out.exits, read_parts(bytes));
@@ -60,7 +130,44 @@ Adaptation adapt(const std::string& sidecar, const std::string& model_path, cons
   return refused;
 }
 
-Result<void> Adaptation::attach(Session& session, std::string_view group) const {
+const CertifiedPolicy* Adaptation::find(std::string_view name, double risk) const {
+  const auto at = std::find_if(certified.begin(), certified.end(),
+                               [&](const CertifiedPolicy& c) { return c.group == name && c.risk == risk; });
+  return at == certified.end() ? nullptr : &*at;
+}
+
+Result<void> Adaptation::choose(std::string_view name, std::optional<double> risk) {
+  if (!refused.empty()) return {};
+  const auto wrong = [](std::string what) { return Error{ErrorCode::argument, std::move(what)}; };
+  if (!name.empty() && std::find(groups.begin(), groups.end(), name) == groups.end()) {
+    return wrong(fmt::format("group '{}': the sidecar knows {}: name one of them", name, fmt::join(groups, ", ")));
+  }
+  const CertifiedPolicy* chosen = nullptr;
+  if (risk) {
+    chosen = name.empty() ? nullptr : find(name, *risk);
+    if (chosen == nullptr) chosen = find("", *risk);
+    std::vector<double> known;
+    for (const CertifiedPolicy& c : certified) {
+      if (known.empty() || known.back() != c.risk) known.push_back(c.risk);
+    }
+    if (chosen == nullptr) {
+      return wrong(
+          fmt::format("risk level {}: the sidecar holds policies for {}: name one of them, or calibrate with "
+                      "this one",
+                      *risk, known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", "))));
+    }
+  } else if (!name.empty()) {
+    for (const CertifiedPolicy& c : of_groups) {
+      if (c.group == name) chosen = &c;
+    }
+  }
+  if (chosen == nullptr) return {};
+  policy = chosen->policy;
+  group = chosen->group;
+  return {};
+}
+
+Result<void> Adaptation::attach(Session& session) const {
   if (exits.exits.empty()) return {};
   FATHOM_TRY(std::shared_ptr<const ExitHeads> heads, ExitHeads::make(session.model(), exits));
   return session.use(std::move(heads), group);

@@ -6,20 +6,21 @@
 
 #include <algorithm>
 
+#include "src/calibrate/certificates.h"
 #include "src/calibrate/findings.h"
 #include "src/calibrate/place_sample.h"
 
 namespace fathom {
 namespace {
 
-constexpr double kWorthTrying = 0.98;      // of full depth's bytes
 constexpr float kDraft = 0.8f;             // agreement from which an exit's answer is worth verifying
 constexpr int64_t kReportedPlaces = 8192;  // at which every exit is asked
 
 Result<void> check(const Pieces& pieces, const CalibrateOptions& options, int32_t n_layers) {
   const auto wrong = [](std::string what) { return Error{ErrorCode::argument, std::move(what)}; };
-  if (!(options.risk > 0 && options.risk < 1))
-    return wrong(fmt::format("risk {}: write a share above 0 and below 1", options.risk));
+  for (const double risk : risks_of(options)) {
+    if (!(risk > 0 && risk < 1)) return wrong(fmt::format("risk {}: write a share above 0 and below 1", risk));
+  }
   if (!(options.confidence > 0 && options.confidence < 1)) {
     return wrong(fmt::format("confidence {}: write a share above 0 and below 1", options.confidence));
   }
@@ -63,6 +64,13 @@ FittedExits selected(const FittedExits& all, uint32_t bits) {
   return out;
 }
 
+// A policy that may change tokens has to be surely faster than one that does not.
+bool surely_faster(std::span<const MeasuredSpeed> speeds) {
+  return speeds.size() > 2 && speeds[2].over_lossless.low > 1 && speeds[2].over_full.low > 1;
+}
+
+constexpr double kOwnSeconds = 30;  // for measuring one group's own setting
+
 class Run {
  public:
   Run(const Model& model, const Pieces& pieces, const CalibrateOptions& options, PieceRunner runner)
@@ -75,6 +83,7 @@ class Run {
                .reported = {},
                .fitted = {},
                .proposal = {},
+               .own_proposals = {},
                .trials = {},
                .held_out = {},
                .speeds = {}} {
@@ -84,7 +93,7 @@ class Run {
   Result<Calibration> run() {
     FATHOM_TRY(read_texts());
     FATHOM_TRY(fit());
-    FATHOM_TRY(certify());
+    FATHOM_TRY(certify(runner_, pointers(Split::choose), found_, heads_, out_, progress_));
     FATHOM_TRY(report());
     FATHOM_TRY(measure());
     choose();
@@ -117,8 +126,10 @@ class Run {
     layers_ = exit_layers(found_.model.config().n_layers, found_.options.n_exits);
     FATHOM_TRY(found_.fitted, fit_exits(runner_, texts(Split::fit), found_.groups, layers_, progress_));
     const std::vector<AgreementMap> maps = maps_of(found_.fitted.exits);
-    found_.proposal = propose(found_.fitted.trials, maps, found_.groups.size(), found_.options.risk,
-                              found_.options.n_settings, row_cost(found_.model));
+    const RowCost cost = row_cost(found_.model);
+    const std::vector<double> risks = risks_of(found_.options);
+    found_.proposal = propose(found_.fitted.trials, maps, found_.groups.size(), risks, found_.options.n_settings, cost);
+    propose_own(maps, risks, cost);
     out_.exits = selected(found_.fitted.exits, found_.proposal.exits);
     FATHOM_TRY(heads_, ExitHeads::make(found_.model, out_.exits));
     return runner_.session().use(heads_);
@@ -130,20 +141,19 @@ class Run {
     return maps;
   }
 
-  Result<void> certify() {
-    // What is not forecast to save anything is not worth a run, but for the safest, of which all is told.
-    for (size_t i = 0; i < found_.proposal.thresholds.size(); ++i) {
-      if (i > 0 && found_.proposal.forecasts[i].time > kWorthTrying) continue;
-      const float threshold = found_.proposal.thresholds[i];
-      out_.settings.push_back({.policy = Policy(exit_when{.agreement_at_least = threshold}).text(),
-                               .threshold = threshold,
-                               .predicted = found_.proposal.forecasts[i].worst,
-                               .forecast = found_.proposal.forecasts[i].time,
-                               .mean_depth = found_.proposal.forecasts[i].mean_depth});
+  // Of each group by itself, for the same exits.
+  void propose_own(std::span<const AgreementMap> maps, std::span<const double> risks, const RowCost& cost) {
+    if (!found_.options.own_settings || found_.groups.size() < 2) return;
+    for (size_t g = 0; g < found_.groups.size(); ++g) {
+      ExitTrials trials{.layers = found_.fitted.trials.layers, .texts = {}};
+      for (TextTrial text : found_.fitted.trials.texts) {
+        if (text.group != int32_t(g)) continue;
+        text.group = 0;
+        trials.texts.push_back(std::move(text));
+      }
+      found_.own_proposals.push_back(
+          thresholds_for(trials, maps, 1, found_.proposal.exits, risks, (found_.options.n_settings + 1) / 2, cost));
     }
-    FATHOM_TRY(out_.passed, certify_settings(runner_, pointers(Split::choose), found_.groups, found_.options,
-                                             out_.settings, out_.losses, progress_));
-    return {};
   }
 
   // The boldest setting that passed, or the safest of all, on pieces that nothing was chosen on; every exit there too.
@@ -169,9 +179,36 @@ class Run {
         "full_depth", std::string(kLosslessPolicy),
         fmt::format("{} | {}", Policy(exit_when{.agreement_at_least = kDraft}).text(), kLosslessPolicy)};
     if (out_.passed >= 0) policies.push_back(out_.settings[size_t(out_.passed)].policy);
-    FATHOM_TRY(found_.speeds, measure_speeds(found_.model, found_.reported, found_.groups.size(), policies, heads_,
-                                             found_.options, progress_));
+    SpeedTrial trial{.texts = found_.reported, .n_groups = found_.groups.size(), .policies = policies, .exits = heads_};
+    progress_.begin("measuring speed", 0.05);
+    FATHOM_TRY(found_.speeds, measure_speeds(found_.model, trial, found_.options, progress_));
     out_.speeds = found_.speeds.speeds;
+    for (size_t g = 0; g < out_.own.size(); ++g) {
+      progress_.begin("measuring speed", 0.05 / double(out_.own.size()));
+      FATHOM_TRY(measure_own(int32_t(g)));
+    }
+    return {};
+  }
+
+  // A group's own setting behind its own prompts.
+  Result<void> measure_own(int32_t group) {
+    const CalibratedSetting* const setting = out_.own_setting(group);
+    if (setting == nullptr) return {};
+    std::vector<const PieceText*> texts;
+    for (const PieceText* text : found_.reported) {
+      if (text->group == group) texts.push_back(text);
+    }
+    const std::string policies[] = {"full_depth", std::string(kLosslessPolicy), setting->policy};
+    const SpeedTrial trial{.texts = texts,
+                           .n_groups = found_.groups.size(),
+                           .policies = policies,
+                           .exits = heads_,
+                           .group = found_.groups[size_t(group)],
+                           .seconds = kOwnSeconds};
+    FATHOM_TRY(const Speeds speeds, measure_speeds(found_.model, trial, found_.options, progress_));
+    OwnSettings& own = out_.own[size_t(group)];
+    own.speeds = speeds.speeds;
+    own.pays = surely_faster(own.speeds);
     return {};
   }
 

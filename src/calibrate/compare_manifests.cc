@@ -90,14 +90,51 @@ class Differences {
     both("lossless", &ManifestCertificate::lossless);
     both("risk", &ManifestCertificate::risk);
     both("confidence", &ManifestCertificate::confidence);
-    static const std::vector<ManifestBound> kNone;
-    by_name(a ? a->groups : kNone, b ? b->groups : kNone,
-            [&](const std::string& name, const ManifestBound* of_a, const ManifestBound* of_b) {
-              const auto text = [](const ManifestBound* g) {
-                return g != nullptr ? fmt::format("mean {}, at most {}, {} pieces", g->mean, g->upper, g->pieces) : "";
-              };
-              add("bound of " + name, text(of_a), text(of_b));
-            });
+    static const ManifestCertificate kNone;
+    const ManifestCertificate &of_a = a ? *a : kNone, &of_b = b ? *b : kNone;
+    add_bounds("", of_a.groups, of_b.groups);
+    add_own("", of_a.own, of_b.own);
+    add_levels(of_a.levels, of_b.levels);
+  }
+
+  static std::string text_of_bound(const ManifestBound& b) {
+    return fmt::format("mean {}, at most {}, {} pieces", b.mean, b.upper, b.pieces);
+  }
+
+  void add_bounds(const std::string& where, const std::vector<ManifestBound>& a, const std::vector<ManifestBound>& b) {
+    by_name(a, b, [&](const std::string& name, const ManifestBound* of_a, const ManifestBound* of_b) {
+      add(fmt::format("bound of {}{}", name, where), of_a != nullptr ? text_of_bound(*of_a) : "",
+          of_b != nullptr ? text_of_bound(*of_b) : "");
+    });
+  }
+
+  void add_own(const std::string& where, const std::vector<ManifestOwn>& a, const std::vector<ManifestOwn>& b) {
+    struct Named {
+      std::string name, text;
+    };
+    const auto named = [](const std::vector<ManifestOwn>& own) {
+      std::vector<Named> out;
+      for (const ManifestOwn& o : own) out.push_back({o.bound.name, o.policy + ": " + text_of_bound(o.bound)});
+      return out;
+    };
+    by_name(named(a), named(b), [&](const std::string& name, const Named* of_a, const Named* of_b) {
+      add(fmt::format("own policy of {}{}", name, where), of_a != nullptr ? of_a->text : "",
+          of_b != nullptr ? of_b->text : "");
+    });
+  }
+
+  void add_levels(const std::vector<ManifestLevel>& a, const std::vector<ManifestLevel>& b) {
+    static const ManifestLevel kNone;
+    for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
+      const ManifestLevel &of_a = i < a.size() ? a[i] : kNone, &of_b = i < b.size() ? b[i] : kNone;
+      const std::string where = fmt::format(", level {}", i + 2);
+      const auto head = [](const ManifestLevel& level) {
+        return level.risk > 0 ? fmt::format("{}: {}", level.risk, level.policy) : "";
+      };
+      add(fmt::format("level {}", i + 2), head(of_a), head(of_b));
+      add_bounds(where, of_a.groups, of_b.groups);
+      add_own(where, of_a.own, of_b.own);
+    }
   }
 
   void add_models(const SidecarBinding& a, const SidecarBinding& b) {

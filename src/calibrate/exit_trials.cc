@@ -143,29 +143,44 @@ Forecast forecast(const ExitTrials& trials, const std::vector<std::vector<float>
   return out;
 }
 
-Proposal propose(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups, double risk,
-                 int32_t n_settings, const RowCost& cost) {
+Proposal propose(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups,
+                 std::span<const double> risks, int32_t n_settings, const RowCost& cost) {
   const auto agreement = agreement_of(trials, maps);
-  Proposal best;
+  uint32_t best = uint32_t{1} << (trials.layers.size() - 1);
   double best_time = std::numeric_limits<double>::infinity();
-  size_t boldest = 0;
   for (uint32_t exits = 1; exits < uint32_t{1} << trials.layers.size(); ++exits) {
-    for (size_t i = 0; i < std::size(kThresholds); ++i) {
-      const Forecast f = forecast(trials, agreement, n_groups, exits, kThresholds[i], cost);
-      if (f.worst > kRoom * risk) break;  // rows leave earlier, and err more, below
-      if (f.time < best_time) best_time = f.time, best.exits = exits, boldest = i;
+    for (const float threshold : kThresholds) {
+      const Forecast f = forecast(trials, agreement, n_groups, exits, threshold, cost);
+      if (f.worst > kRoom * risks.front()) break;  // rows leave earlier, and err more, below
+      if (f.time < best_time) best_time = f.time, best = exits;
     }
   }
-  if (best.exits == 0) best.exits = uint32_t{1} << (trials.layers.size() - 1);
-  // Around the best: safer ones, which surely pass, and bolder ones, since a bound may turn out closer.
-  const size_t n = static_cast<size_t>(std::max(1, n_settings));
-  size_t first = boldest >= n * 2 / 3 ? boldest - n * 2 / 3 : 0;
-  first = std::min(first, std::size(kThresholds) - std::min(n, std::size(kThresholds)));
-  for (size_t i = first; i < std::min(first + n, std::size(kThresholds)); ++i) {
-    best.thresholds.push_back(kThresholds[i]);
-    best.forecasts.push_back(forecast(trials, agreement, n_groups, best.exits, kThresholds[i], cost));
+  return thresholds_for(trials, maps, n_groups, best, risks, n_settings, cost);
+}
+
+Proposal thresholds_for(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups, uint32_t exits,
+                        std::span<const double> risks, int32_t n_settings, const RowCost& cost) {
+  const auto agreement = agreement_of(trials, maps);
+  std::vector<Forecast> all;  // [thresholds]
+  for (const float t : kThresholds) all.push_back(forecast(trials, agreement, n_groups, exits, t, cost));
+  const size_t n_all = all.size(), n = std::min(n_all, static_cast<size_t>(std::max(1, n_settings)));
+  std::vector<bool> wanted(n_all);
+  for (const double risk : risks) {
+    size_t boldest = 0;
+    for (size_t i = 0; i < n_all && all[i].worst <= kRoom * risk; ++i) {
+      if (all[i].time < all[boldest].time) boldest = i;
+    }
+    // Around the best: safer ones, which surely pass, and bolder ones, since a bound may turn out closer.
+    const size_t first = std::min(boldest >= n * 2 / 3 ? boldest - n * 2 / 3 : 0, n_all - n);
+    std::fill_n(wanted.begin() + std::ptrdiff_t(first), n, true);
   }
-  return best;
+  Proposal out{.exits = exits, .thresholds = {}, .forecasts = {}};
+  for (size_t i = 0; i < n_all; ++i) {
+    if (!wanted[i]) continue;
+    out.thresholds.push_back(kThresholds[i]);
+    out.forecasts.push_back(std::move(all[i]));
+  }
+  return out;
 }
 
 std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, const RowCost& cost) {

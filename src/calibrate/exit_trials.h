@@ -66,14 +66,21 @@ std::vector<std::vector<float>> agreement_of(const ExitTrials& trials, std::span
 Forecast forecast(const ExitTrials& trials, const std::vector<std::vector<float>>& agreement, size_t n_groups,
                   uint32_t exits, float threshold, const RowCost& cost);
 
-/// Exits (a set of bits) and thresholds, safest first, by which rows are expected to be fastest at a risk.
+/// Exits (a set of bits) and thresholds, safest first, by which rows are expected to be fastest at the first risk; with
+/// thresholds for the others.
 struct Proposal {
   uint32_t exits = 0;
   std::vector<float> thresholds;
   std::vector<Forecast> forecasts;  // [thresholds]
 };
-Proposal propose(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups, double risk,
-                 int32_t n_settings, const RowCost& cost);
+Proposal propose(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups,
+                 std::span<const double> risks, int32_t n_settings, const RowCost& cost);
+
+/// Thresholds for given exits: for each level of risk those around the boldest that is forecast to keep it.
+///   risks    [levels]
+///   n_settings   of one level
+Proposal thresholds_for(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups, uint32_t exits,
+                        std::span<const double> risks, int32_t n_settings, const RowCost& cost);
 
 /// The same of an exit that knows: each row leaves at the first layer of which the answer is full depth's, unchecked.
 ///   returns  [groups] time of a row with one head

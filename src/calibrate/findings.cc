@@ -37,6 +37,7 @@ class Report {
         {"sentence", c_.promise}, {"policy", c_.policy}, {"certified", c_.certified}, {"lossless", c_.lossless}};
     j["groups"] = groups();
     j["candidates"] = candidates();
+    j["certified"] = certified();
     j["ceilings"] = Json::array({ceiling()});
     j["signals"] = exit_signals(f_, c_);
     j["reliability"] = exit_reliabilities(f_);
@@ -120,6 +121,40 @@ class Report {
               {"policy", speed.ms_per_token}}},
             {"speed_over_full", ratio(speed.over_full)},
             {"speed_over_lossless", ratio(speed.over_lossless)}};
+  }
+
+  Json disagreements(const std::vector<GroupBound>& bounds) const {
+    Json out = Json::array();
+    for (const GroupBound& b : bounds) {
+      out.push_back(
+          {{"name", f_.groups[size_t(b.group)]}, {"mean", b.mean}, {"upper", std::min(1.0, b.upper)}, {"pieces", b.n}});
+    }
+    return out;
+  }
+
+  // By level: the setting for all, then those that groups have for themselves.
+  Json certified() const {
+    Json out = Json::array();
+    const auto add = [&](const Choice& choice, const CalibratedSetting* setting) {
+      Json one = {{"risk", choice.risk}, {"group", nullptr}, {"policy", nullptr}};
+      if (choice.group >= 0) one["group"] = f_.groups[size_t(choice.group)];
+      if (setting != nullptr) {
+        one["policy"] = setting->policy;
+        one["work"] = setting->work;
+        one["mean_depth"] = setting->mean_depth;
+        one["groups"] = disagreements(choice.passed);
+      }
+      out.push_back(std::move(one));
+    };
+    for (size_t level = 0; level < c_.choices.size(); ++level) {
+      const Choice& all = c_.choices[level];
+      add(all, all.certified() ? &c_.settings[size_t(all.candidate)] : nullptr);
+      for (size_t g = 0; g < c_.own.size(); ++g) {
+        const CalibratedSetting* const own = c_.own_setting(int32_t(g), level);
+        if (own != nullptr) add(c_.own[g].choices[level], own);
+      }
+    }
+    return out;
   }
 
   Json ceiling() const {

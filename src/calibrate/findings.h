@@ -19,9 +19,10 @@ struct Findings {
   std::vector<const PieceText*> reported;  // texts of Split::report
   FittedRecord fitted;
   Proposal proposal;
-  ExitTrials trials;    // on the report's pieces, all fitted exits
-  int32_t shown = 0;    // of the settings: the one that depths and passages are of
-  SettingRun held_out;  // of it, on the report's pieces
+  std::vector<Proposal> own_proposals;  // [groups] for the proposal's exits; empty: none are asked for
+  ExitTrials trials;                    // on the report's pieces, all fitted exits
+  int32_t shown = 0;                    // of the settings: the one that depths and passages are of
+  SettingRun held_out;                  // of it, on the report's pieces
   Speeds speeds;
 
   int32_t piece_tokens() const { return reported.empty() ? 0 : static_cast<int32_t>(reported.front()->tokens.size()); }

@@ -17,6 +17,7 @@ namespace {
 constexpr int32_t kMaxLayers = 4096;
 constexpr int32_t kMaxWidth = 1 << 24;  // of rows and of vocabularies
 constexpr size_t kMaxGroups = 1024;
+constexpr size_t kMaxLevels = 64;
 constexpr size_t kMaxNumbers = 65536;  // thresholds or temperatures of a group
 constexpr size_t kMaxText = 4096;      // bytes, as Policy::parse() has it
 
@@ -59,6 +60,25 @@ SidecarBinding read_binding(const JsonField& in) {
   return model;
 }
 
+ManifestBound read_bound(const JsonField& in) {
+  return {.name = words(in["name"]),
+          .pieces = in["pieces"].whole(0, int64_t{1} << 53),
+          .mean = in["mean"].number(0, 1),
+          .upper = in["upper"].number(0, 1)};
+}
+
+std::vector<ManifestBound> read_bounds(const JsonField& in) {
+  std::vector<ManifestBound> bounds;
+  in.each(kMaxGroups, [&](const JsonField& bound) { bounds.push_back(read_bound(bound)); });
+  return bounds;
+}
+
+std::vector<ManifestOwn> read_own(const JsonField& in) {
+  std::vector<ManifestOwn> own;
+  in.each(kMaxGroups, [&](const JsonField& one) { own.push_back({words(one["policy"]), read_bound(one)}); });
+  return own;
+}
+
 ManifestCertificate read_certificate(const JsonField& in) {
   ManifestCertificate certificate{.certified = in["certified"].flag(), .lossless = in["lossless"].flag()};
   // Where it is lossless nothing is risked, and nothing need be said about it.
@@ -67,11 +87,13 @@ ManifestCertificate read_certificate(const JsonField& in) {
   };
   certificate.risk = share("risk");
   certificate.confidence = share("confidence");
-  in["groups"].each(kMaxGroups, [&](const JsonField& group) {
-    certificate.groups.push_back({.name = words(group["name"]),
-                                  .pieces = group["pieces"].whole(0, int64_t{1} << 53),
-                                  .mean = group["mean"].number(0, 1),
-                                  .upper = group["upper"].number(0, 1)});
+  certificate.groups = read_bounds(in["groups"]);
+  certificate.own = read_own(in["own"]);
+  in["levels"].each(kMaxLevels, [&](const JsonField& level) {
+    certificate.levels.push_back({.risk = level["risk"].number(0, 1),
+                                  .policy = maybe_words(level["policy"]),
+                                  .groups = read_bounds(level["groups"]),
+                                  .own = read_own(level["own"])});
   });
   return certificate;
 }
@@ -90,6 +112,38 @@ Manifest read_fields(const JsonField& in) {
   });
   if (in["certificate"]) manifest.certificate = read_certificate(in["certificate"]);
   return manifest;
+}
+
+JsonValue json_of(const ManifestBound& b) {
+  return {{"name", b.name}, {"pieces", b.pieces}, {"mean", b.mean}, {"upper", b.upper}};
+}
+
+JsonValue json_of(const std::vector<ManifestBound>& bounds) {
+  JsonValue json = JsonValue::array();
+  for (const ManifestBound& bound : bounds) json.push_back(json_of(bound));
+  return json;
+}
+
+JsonValue json_of(const std::vector<ManifestOwn>& own) {
+  JsonValue json = JsonValue::array();
+  for (const ManifestOwn& one : own) {
+    json.push_back(json_of(one.bound));
+    json.back()["policy"] = one.policy;
+  }
+  return json;
+}
+
+JsonValue json_of(const ManifestCertificate& c) {
+  JsonValue levels = JsonValue::array();
+  for (const ManifestLevel& level : c.levels) {
+    levels.push_back({{"risk", level.risk},
+                      {"policy", level.policy},
+                      {"groups", json_of(level.groups)},
+                      {"own", json_of(level.own)}});
+  }
+  return {{"risk", c.risk},         {"confidence", c.confidence},  {"certified", c.certified},
+          {"lossless", c.lossless}, {"groups", json_of(c.groups)}, {"own", json_of(c.own)},
+          {"levels", levels}};
 }
 
 }  // namespace
@@ -131,18 +185,7 @@ std::string manifest_json(const Manifest& manifest) {
     json["groups"].push_back(
         {{"name", group.name}, {"thresholds", group.thresholds}, {"temperatures", group.temperatures}});
   }
-  if (manifest.certificate) {
-    const ManifestCertificate& c = *manifest.certificate;
-    JsonValue groups = JsonValue::array();
-    for (const ManifestBound& g : c.groups) {
-      groups.push_back({{"name", g.name}, {"pieces", g.pieces}, {"mean", g.mean}, {"upper", g.upper}});
-    }
-    json["certificate"] = {{"risk", c.risk},
-                           {"confidence", c.confidence},
-                           {"certified", c.certified},
-                           {"lossless", c.lossless},
-                           {"groups", groups}};
-  }
+  if (manifest.certificate) json["certificate"] = json_of(*manifest.certificate);
   json["promise"] = manifest.promise;
   if (manifest.seed) json["seed"] = *manifest.seed;
   const auto splits = JsonValue::parse(manifest.splits, nullptr, false);

@@ -16,7 +16,7 @@ Result<Recheck> recheck(const Model& model, const Policy& policy, const FittedEx
   }
   FATHOM_TRY(PieceRunner runner, PieceRunner::make(model, pieces, options.threads));
   FATHOM_TRY(std::shared_ptr<const ExitHeads> heads, ExitHeads::make(model, exits));
-  FATHOM_TRY(runner.session().use(heads));
+  FATHOM_TRY(runner.session().use(heads, options.group));
   std::vector<PieceText> texts;
   for (const Piece& piece : pieces.pieces) {
     FATHOM_TRY(PieceText text, runner.text_of(piece));

@@ -55,6 +55,18 @@ std::optional<Ratio> read_ratio(const JsonField& in) {
   return r;
 }
 
+std::vector<Disagreement> read_disagreements(const JsonField& in) {
+  std::vector<Disagreement> groups;
+  in.each(kMostGroups, [&](const JsonField& group) {
+    groups.push_back({.name = group["name"].text(),
+                      .mean = share(group["mean"]),
+                      .upper = share(group["upper"]),
+                      .held_out = share(group["held_out"]),
+                      .pieces = count(group["pieces"])});
+  });
+  return groups;
+}
+
 Candidate read_candidate(const JsonField& in) {
   const JsonField ms = in["ms_per_token"];
   Candidate c{.policy = in["policy"].text(),
@@ -69,14 +81,17 @@ Candidate read_candidate(const JsonField& in) {
               .ms_policy = positive(ms["policy"]),
               .over_full = read_ratio(in["speed_over_full"]),
               .over_lossless = read_ratio(in["speed_over_lossless"])};
-  in["groups"].each(kMostGroups, [&](const JsonField& group) {
-    c.groups.push_back({.name = group["name"].text(),
-                        .mean = share(group["mean"]),
-                        .upper = share(group["upper"]),
-                        .held_out = share(group["held_out"]),
-                        .pieces = count(group["pieces"])});
-  });
+  c.groups = read_disagreements(in["groups"]);
   return c;
+}
+
+CertifiedSetting read_certified(const JsonField& in) {
+  return {.risk = in["risk"].number(0, 1),
+          .group = in["group"].text_or(""),
+          .policy = in["policy"].text_or(""),
+          .work = in["work"].maybe_number(0, 100),
+          .mean_depth = in["mean_depth"].maybe_number(0, 2 * kMostLayers),
+          .groups = read_disagreements(in["groups"])};
 }
 
 std::vector<GroupValue> read_group_values(const JsonField& in, const char* field, double most) {
@@ -232,6 +247,7 @@ void read_settings(const JsonField& root, Report& report) {
                              .missing = count(g["missing"])});
   });
   root["candidates"].each(kMostCandidates, [&](const JsonField& c) { report.candidates.push_back(read_candidate(c)); });
+  root["certified"].each(kMostCandidates, [&](const JsonField& c) { report.certified.push_back(read_certified(c)); });
   root["ceilings"].each(kMostNames, [&](const JsonField& c) {
     report.ceilings.push_back({c["what"].text(), c["note"].text_or(""), read_group_values(c["groups"], "work", 100)});
   });

@@ -62,6 +62,14 @@ struct Candidate {
   Share worst_upper() const;
 };
 
+/// The setting that holds at one level of risk, for all groups or for one.
+struct CertifiedSetting {
+  double risk = 0;
+  std::string group, policy;  // no group: for all; no policy: none is certified
+  std::optional<double> work, mean_depth;
+  std::vector<Disagreement> groups;
+};
+
 struct GroupValue {
   std::string name;
   double value = 0;
@@ -163,6 +171,7 @@ struct Report {
   Promise promise;
   std::vector<Group> groups;
   std::vector<Candidate> candidates;
+  std::vector<CertifiedSetting> certified;
   std::vector<Ceiling> ceilings;
   std::vector<SignalQuality> signals;
   std::vector<Reliability> reliability;

@@ -20,6 +20,10 @@ Section speed_section(const Report& report);
 Section ceilings_section(const Report& report);
 Section nogo_section(const Report& report);
 
+// sections_certified.cc
+/// What holds at each level of risk, for all groups and for single ones; empty where nothing more than one was tried.
+std::string certified_table(const Report& report);
+
 // sections_depths.cc: where the savings come from
 Section signals_section(const Report& report);
 Section exit_depth_section(const Report& report);

@@ -22,17 +22,28 @@ struct SettingRun {
   std::vector<double> mean_loss;             // [groups]
   std::vector<std::vector<float>> depths;    // [texts][places] layers run
   std::vector<std::vector<int32_t>> tokens;  // [texts][places]
+  std::vector<double> group_work;            // [groups] as `work`; NaN for none of its pieces
   double work = 1, mean_depth = 0;
 };
 Result<SettingRun> run_setting(PieceRunner& runner, std::span<const PieceText* const> texts,
                                std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
                                Progress& progress);
 
-/// Runs thresholds from the safest on until one fails in some group, and says which is the last that passed.
+/// A claim under trial: settings in a fixed order, safest first, on the pieces that it is about.
+struct SettingSequence {
+  std::span<const PieceText* const> texts;
+  std::span<const std::vector<int32_t>> truth;  // [texts] true_tokens()
+  std::span<const std::string> groups;          // by PieceText::group
+  int32_t group = -1;                           // all texts are of this one, and the claim is about it alone; -1: all
+  CertifyOptions options = {};                  // levels, and the confidence of this claim
+  double share = 0.3;                           // of the whole run, for progress
+};
+
+/// Runs settings from the safest on until one fails at every level, and says how far each level came.
 ///   losses   becomes what each setting that was run lost on each text
-///   returns  index of a setting, -1: none passes
-Result<int32_t> certify_settings(PieceRunner& runner, std::span<const PieceText* const> texts,
-                                 std::span<const std::string> groups, const CalibrateOptions& options,
-                                 std::vector<CalibratedSetting>& settings, LossPool& losses, Progress& progress);
+///   returns  [risks] Choice::candidate is of `settings`; what is first is what `certified` and `bounds` are about
+Result<std::vector<Choice>> certify_settings(PieceRunner& runner, const SettingSequence& sequence,
+                                             std::vector<CalibratedSetting>& settings, LossPool& losses,
+                                             Progress& progress);
 
 }  // namespace fathom

@@ -10,9 +10,8 @@
 namespace fathom {
 namespace {
 
-constexpr size_t kPrompts = 64;  // at most, evenly over groups,
-constexpr size_t kFewestPrompts = 8;
-constexpr double kSeconds = 60;       // and as many as are written in this time
+constexpr size_t kPrompts = 64;       // at most, evenly over groups,
+constexpr size_t kFewestPrompts = 8;  // and as many as are written in the time
 constexpr size_t kPromptTokens = 32;  // of a piece, in front of what is written
 
 // Ratio of sums with its 95 % interval over prompts (the delta method): what a user waits for is the sum.
@@ -53,17 +52,17 @@ double median(std::vector<double> values) {
 
 }  // namespace
 
-Result<Speeds> measure_speeds(const Model& model, std::span<const PieceText* const> texts, size_t n_groups,
-                              std::span<const std::string> policies, const std::shared_ptr<const ExitHeads>& exits,
-                              const CalibrateOptions& options, Progress& progress) {
-  const std::vector<const PieceText*> prompts = prompts_of(texts, n_groups);
+Result<Speeds> measure_speeds(const Model& model, const SpeedTrial& trial, const CalibrateOptions& options,
+                              Progress& progress) {
+  const std::span<const std::string> policies = trial.policies;
+  const size_t n_groups = trial.n_groups;
+  const std::vector<const PieceText*> prompts = prompts_of(trial.texts, n_groups);
   size_t longest = 0;
   for (const PieceText* text : prompts) longest = std::max(longest, text->lead.size());
   const auto room = int32_t(longest + kPromptTokens) + options.measured_tokens + 1;
   FATHOM_TRY(Session session,
              Session::make(model, {.max_tokens = std::min(room, model.config().context), .threads = options.threads}));
-  FATHOM_TRY(session.use(exits));
-  progress.begin("measuring speed", 0.1);
+  FATHOM_TRY(session.use(trial.exits, trial.group));
   std::vector<std::vector<double>> each(policies.size());  // [policies][prompts] seconds a token
   std::vector<std::vector<double>> first(n_groups);
   Speeds out;
@@ -73,7 +72,7 @@ Result<Speeds> measure_speeds(const Model& model, std::span<const PieceText* con
   const auto seconds_gone = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
-  for (size_t p = 0; p < prompts.size() && (p < kFewestPrompts || seconds_gone() < kSeconds); ++p) {
+  for (size_t p = 0; p < prompts.size() && (p < kFewestPrompts || seconds_gone() < trial.seconds); ++p) {
     std::vector<int32_t> prompt = prompts[p]->lead;
     prompt.insert(prompt.end(), prompts[p]->tokens.begin(),
                   prompts[p]->tokens.begin() + std::ptrdiff_t(std::min(kPromptTokens, prompts[p]->tokens.size())));

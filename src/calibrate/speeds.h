@@ -25,10 +25,18 @@ struct Speeds {
   std::vector<Continuations> continuations;  // of the last policy, by group
 };
 
+/// Policies that write by turns behind the same prompts.
+struct SpeedTrial {
+  std::span<const PieceText* const> texts;  // whose beginnings are the prompts
+  size_t n_groups = 0;
+  std::span<const std::string> policies;  // the first is full depth, the second lossless decoding
+  std::shared_ptr<const ExitHeads> exits = {};
+  std::string group = {};  // whose temperatures and maps are used; empty: those of all
+  double seconds = 60;     // after which no further prompt is begun, once there are a few
+};
+
 /// Writes on behind the beginnings of some pieces under each policy, by turns.
-///   policies   the first is full depth, the second lossless decoding
-Result<Speeds> measure_speeds(const Model& model, std::span<const PieceText* const> texts, size_t n_groups,
-                              std::span<const std::string> policies, const std::shared_ptr<const ExitHeads>& exits,
-                              const CalibrateOptions& options, Progress& progress);
+Result<Speeds> measure_speeds(const Model& model, const SpeedTrial& trial, const CalibrateOptions& options,
+                              Progress& progress);
 
 }  // namespace fathom

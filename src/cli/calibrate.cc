@@ -1,5 +1,5 @@
 // `fathom calibrate`: what a model has to give on the user's own text, as a sidecar with its promise.
-// Next: certify.cc.
+// Next: calibrate_result.cc.
 #include "fathom/calibrate/calibrate.h"
 
 #include <fmt/format.h>
@@ -10,11 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/sidecar_file.h"
 #include "src/calibrate/whole_file.h"
 #include "src/cli/calibrate_options.h"
+#include "src/cli/calibrate_result.h"
 #include "src/cli/command.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/options.h"
@@ -28,7 +28,9 @@ struct Args {
   ModelArgs model;
   std::vector<std::string> data;  // NAME=FILE
   std::string output;
-  double risk = 0.02, confidence = 0.95;
+  std::vector<double> risks = {0.02};
+  double confidence = 0.95;
+  bool one_setting = false;
   int32_t pieces = 600, piece_tokens = 64;
   uint64_t seed = 1;
   bool json = false;
@@ -37,75 +39,14 @@ struct Args {
 std::string command_of(const Args& args) {
   std::string text = fmt::format("fathom calibrate -m {}", args.model.model);
   for (const std::string& one : args.data) text += " --data " + one;
-  return text + fmt::format(" --risk {:g} --confidence {:g} --pieces {} --piece-tokens {} --seed {} -o {}", args.risk,
-                            args.confidence, args.pieces, args.piece_tokens, args.seed, args.output);
-}
-
-Manifest manifest_of(const Args& args, const Calibration& found, const Pieces& pieces, const CalibrateOptions& options,
-                     const SidecarBinding& model) {
-  const bool certified = found.passed >= 0;
-  Manifest m{.library = FATHOM_VERSION,
-             .policy = certified ? found.settings[size_t(found.passed)].policy : std::string(kLosslessPolicy),
-             .model = model,
-             .promise = certified ? promise_of(pieces, options) : "Every token is that of full depth.",
-             .seed = args.seed};
-  for (size_t g = 0; g < pieces.groups.size(); ++g) {
-    ManifestGroup group{.name = pieces.groups[g].name};
-    if (certified) group.thresholds.push_back(found.settings[size_t(found.passed)].threshold);
-    for (const FittedExit& exit : found.exits.exits) group.temperatures.push_back(exit.temperatures[g]);
-    m.groups.push_back(std::move(group));
-  }
-  ManifestCertificate certificate{
-      .risk = args.risk, .confidence = args.confidence, .certified = true, .lossless = !certified};
-  if (certified) {
-    for (const GroupBound& bound : found.settings[size_t(found.passed)].bounds) {
-      certificate.groups.push_back({pieces.groups[size_t(bound.group)].name, bound.n, bound.mean, bound.upper});
-    }
-  }
-  m.certificate = std::move(certificate);
-  m.splits = fmt::format(R"({{"fit":"{}","choose":"{}","report":"{}"}})", pieces.fingerprints[0],
-                         pieces.fingerprints[1], pieces.fingerprints[2]);
-  return m;
-}
-
-Json measured_of(const Calibration& found) {
-  Json speeds = Json::array();
-  for (const MeasuredSpeed& s : found.speeds) {
-    speeds.push_back({{"policy", s.policy},
-                      {"ms_per_token", s.ms_per_token},
-                      {"over_full", s.over_full.ratio},
-                      {"over_lossless", s.over_lossless.ratio}});
-  }
-  return {{"policy", found.policy}, {"speeds", std::move(speeds)}};
+  for (const double risk : args.risks) text += fmt::format(" --risk {:g}", risk);
+  if (args.one_setting) text += " --one-setting";
+  return text + fmt::format(" --confidence {:g} --pieces {} --piece-tokens {} --seed {} -o {}", args.confidence,
+                            args.pieces, args.piece_tokens, args.seed, args.output);
 }
 
 std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text.data(), text.size()));
-}
-
-void tell(const Calibration& found, const Pieces& pieces) {
-  fmt::print(stderr, "{}\npolicy: {}\n", found.promise, found.policy);
-  for (const MeasuredSpeed& s : found.speeds) {
-    fmt::print(stderr, "{:8.3f} ms a token, {:.2f} of full depth ({:.2f} to {:.2f}): {}\n", s.ms_per_token,
-               s.over_full.ratio, s.over_full.low, s.over_full.high, s.policy);
-  }
-  for (const CalibratedSetting& s : found.settings) {
-    if (!s.run) {
-      fmt::print(stderr, "{}: forecast {:.2f} %, mean depth {:.2f}: not run\n", s.policy, 100 * s.predicted,
-                 s.mean_depth);
-      continue;
-    }
-    double worst = 0, mean = 0;
-    for (const GroupBound& b : s.bounds) worst = std::max(worst, b.upper), mean = std::max(mean, b.mean);
-    fmt::print(stderr, "{}: worst group {:.2f} %, bound {:.2f} %, mean depth {:.2f}, work {:.2f}: {}\n", s.policy,
-               100 * mean, 100 * worst, s.mean_depth, s.work, s.certified ? "certified" : "not certified");
-  }
-  for (size_t g = 0; g < pieces.groups.size(); ++g) {
-    const PieceGroup& group = pieces.groups[g];
-    const int64_t missing = group.n_missing[0] + group.n_missing[1] + group.n_missing[2];
-    if (missing > 0)
-      spdlog::warn("group {}: {} pieces of those asked for are missing: give more text", group.name, missing);
-  }
 }
 
 Result<int> run(const Args& args) {
@@ -123,8 +64,12 @@ Result<int> run(const Args& args) {
                                                  .n_report = std::max(1, args.pieces / 2),
                                                  .seed = args.seed}));
   Bar bar;
-  CalibrateOptions options{
-      .risk = args.risk, .confidence = args.confidence, .seed = args.seed, .threads = args.model.threads};
+  CalibrateOptions options{.risk = args.risks.front(),
+                           .confidence = args.confidence,
+                           .own_settings = !args.one_setting,
+                           .seed = args.seed,
+                           .threads = args.model.threads,
+                           .more_risks = {args.risks.begin() + 1, args.risks.end()}};
   options.origin = {.model_name = bound.binding.name.empty() ? args.model.model : bound.binding.name,
                     .model_file = path.substr(path.rfind('/') + 1),
                     .sha256 = bound.binding.sha256,
@@ -137,8 +82,8 @@ Result<int> run(const Args& args) {
   const Result<Calibration> found = calibrate(model, pieces, options);
   bar.end();
   if (!found) return found.error();
-  const std::string manifest = manifest_json(manifest_of(args, *found, pieces, options, bound.binding)),
-                    measured = measured_of(*found).dump();
+  const std::string manifest = manifest_json(manifest_of(*found, pieces, options, bound.binding)),
+                    measured = measured_of(*found, pieces).dump();
   const std::vector<std::byte> parts = parts_bytes(found->exits);
   const SidecarSection sections[] = {{std::string(section::kManifest), bytes_of(manifest)},
                                      {std::string(section::kMeasured), bytes_of(measured)},
@@ -148,7 +93,7 @@ Result<int> run(const Args& args) {
   if (args.json) {
     FATHOM_TRY(print(found->report + "\n"));
   } else {
-    tell(*found, pieces);
+    tell(*found, pieces, options);
   }
   return kOk;
 }
@@ -161,7 +106,14 @@ Command add_calibrate(CLI::App& app) {
   add_model_options(*verb, args->model);
   verb->add_option("--data", args->data, "NAME=FILE: texts of one kind; several kinds are certified each")->required();
   verb->add_option("-o,--output", args->output, "The sidecar; replaces nothing but an earlier one")->required();
-  verb->add_option("--risk", args->risk, "Share of tokens that may differ from full depth")->capture_default_str();
+  verb->add_option("--risk", args->risks,
+                   "Share of tokens that may differ from full depth; given again: a further level")
+      ->default_str("0.02")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb->add_flag("--one-setting", args->one_setting,
+                 "Certify one setting for all groups only, and spend all of the "
+                 "confidence on it");
   verb->add_option("--confidence", args->confidence, "Of the promise")->capture_default_str();
   add_whole_number(*verb, "--pieces", args->pieces, "Pieces of each kind of text that thresholds are certified on", 6,
                    100000);

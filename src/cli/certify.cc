@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,13 +21,22 @@ namespace {
 struct Args {
   ModelArgs model;
   std::string sidecar;
+  std::string group;
+  std::optional<double> risk;     // of the levels
   std::vector<std::string> data;  // NAME=FILE
   int32_t pieces = 600, piece_tokens = 64;
   uint64_t seed = 2;
   bool json = false;
 };
 
-Json json_of(const Recheck& found, const Manifest& manifest, const Pieces& pieces, double risk) {
+// What is held against the text.
+struct Promise {
+  Policy policy;
+  std::string group;  // whose temperatures and maps it reads; empty: those of all
+  double risk = 0.02, confidence = 0.95;
+};
+
+Json json_of(const Recheck& found, const Promise& promised, const Pieces& pieces) {
   Json groups = Json::array();
   for (const RecheckedGroup& group : found.groups) {
     groups.push_back({{"name", pieces.groups[size_t(group.bound.group)].name},
@@ -36,11 +46,28 @@ Json json_of(const Recheck& found, const Manifest& manifest, const Pieces& piece
                       {"upper", group.bound.upper},
                       {"broken", group.broken}});
   }
-  return {{"policy", manifest.policy},
-          {"risk", risk},
+  return {{"policy", promised.policy.text()},
+          {"group", promised.group.empty() ? Json() : Json(promised.group)},
+          {"risk", promised.risk},
           {"broken", found.broken},
           {"proven", found.proven},
           {"groups", std::move(groups)}};
+}
+
+// What was certified, also where something faster is in use here.
+Result<Promise> promise_of(const Args& args, const Manifest& manifest, const Adaptation& adapted) {
+  Promise promise;
+  if (!manifest.certificate) {
+    FATHOM_TRY(promise.policy, Policy::parse(manifest.policy));
+    return promise;
+  }
+  Adaptation chosen = adapted;
+  promise.risk = args.risk.value_or(manifest.certificate->risk);
+  promise.confidence = manifest.certificate->confidence;
+  FATHOM_TRY(chosen.choose(args.group, promise.risk));
+  promise.policy = chosen.policy;
+  promise.group = chosen.group;
+  return promise;
 }
 
 Result<int> run(const Args& args) {
@@ -52,10 +79,8 @@ Result<int> run(const Args& args) {
   const Adaptation adapted =
       adapt(args.sidecar, path, file, numerics_of(args.model), {.cache_folder = digest_folder()});
   if (!adapted.refused.empty()) return Error{ErrorCode::file, adapted.refused};
-  FATHOM_TRY(const Policy policy, Policy::parse(manifest.policy));  // also where a faster one is in use here
-  const ManifestCertificate promised =
-      manifest.certificate.value_or(ManifestCertificate{.risk = 0.02, .confidence = 0.95});
-  FATHOM_TRY(const Model model, pack(file, args.model, policy));
+  FATHOM_TRY(const Promise promised, promise_of(args, manifest, adapted));
+  FATHOM_TRY(const Model model, pack(file, args.model, promised.policy));
   FATHOM_TRY(const Pieces pieces, sample_pieces(model.tokenizer(), groups,
                                                 {.piece_tokens = args.piece_tokens,
                                                  .n_fit = 0,
@@ -63,24 +88,25 @@ Result<int> run(const Args& args) {
                                                  .n_report = 0,
                                                  .shares = {0, 1, 0},
                                                  .seed = args.seed}));
-  if (policy.settings().kv == KvMode::verify || policy.is_full_depth()) {
-    FATHOM_TRY(print(args.json
-                         ? to_line(json_of({.groups = {}, .proven = true}, manifest, pieces, promised.risk)) + "\n"
-                         : fmt::format("holds by construction: {} gives full depth's tokens\n", manifest.policy)));
+  if (promised.policy.settings().kv == KvMode::verify || promised.policy.is_full_depth()) {
+    FATHOM_TRY(print(
+        args.json ? to_line(json_of({.groups = {}, .proven = true}, promised, pieces)) + "\n"
+                  : fmt::format("holds by construction: {} gives full depth's tokens\n", promised.policy.text())));
     return kOk;
   }
   Bar bar;
   const InterruptGuard guard;
-  const Result<Recheck> found = recheck(model, policy, adapted.exits, pieces,
+  const Result<Recheck> found = recheck(model, promised.policy, adapted.exits, pieces,
                                         {.risk = promised.risk,
                                          .confidence = promised.confidence,
+                                         .group = promised.group,
                                          .threads = args.model.threads,
                                          .on_progress = show_progress_bar,
                                          .context = &bar});
   bar.end();
   if (!found) return found.error();
   if (args.json) {
-    FATHOM_TRY(print(to_line(json_of(*found, manifest, pieces, promised.risk)) + "\n"));
+    FATHOM_TRY(print(to_line(json_of(*found, promised, pieces)) + "\n"));
   } else {
     std::string text;
     for (const RecheckedGroup& group : found->groups) {
@@ -105,6 +131,8 @@ Command add_certify(CLI::App& app) {
   verb->add_option("sidecar", args->sidecar, "NAME.fathom")->required();
   add_model_options(*verb, args->model);
   verb->add_option("--data", args->data, "NAME=FILE: texts of one kind")->required();
+  verb->add_option("--group", args->group, "The group of texts whose own policy is checked; default: the one for all");
+  verb->add_option("--risk-level", args->risk, "The level of risk that is checked; default: the first");
   add_whole_number(*verb, "--pieces", args->pieces, "Pieces of each kind of text", 1, 100000);
   add_whole_number(*verb, "--piece-tokens", args->piece_tokens, "Tokens of a piece", 8, 4096);
   verb->add_option("--seed", args->seed, "Of the pieces that are drawn")->capture_default_str();

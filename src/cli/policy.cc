@@ -121,13 +121,25 @@ Result<int> list(const Args& args) {
 // A line of `show`: what it is about, then what is said; continued lines leave the first column empty.
 std::string line(std::string_view what, std::string_view said) { return fmt::format("{:<12} {}\n", what, shown(said)); }
 
+std::string bounds_text(const std::vector<ManifestBound>& groups, const std::vector<ManifestOwn>& own) {
+  std::string text;
+  const auto said = [](const ManifestBound& g) {
+    return fmt::format("{}: mean {}, at most {}, {} pieces", g.name, g.mean, g.upper, g.pieces);
+  };
+  for (const ManifestBound& g : groups) text += line("", said(g));
+  for (const ManifestOwn& one : own) text += line("", fmt::format("{} by its own {}", said(one.bound), one.policy));
+  return text;
+}
+
 std::string certificate_text(const ManifestCertificate& c) {
   std::string text = line(
       "certificate", c.lossless    ? "lossless: no token can differ from full depth"
                      : c.certified ? fmt::format("risk {} at confidence {}", c.risk, c.confidence)
                                    : fmt::format("none: risk {} at confidence {} was not shown", c.risk, c.confidence));
-  for (const ManifestBound& g : c.groups) {
-    text += line("", fmt::format("{}: mean {}, at most {}, {} pieces", g.name, g.mean, g.upper, g.pieces));
+  text += bounds_text(c.groups, c.own);
+  for (const ManifestLevel& level : c.levels) {
+    text += line("", fmt::format("risk {} as well: {}", level.risk, level.policy.empty() ? "nothing" : level.policy));
+    text += bounds_text(level.groups, level.own);
   }
   return text;
 }

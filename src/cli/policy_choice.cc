@@ -14,6 +14,10 @@ bool is_sidecar(const std::string& text) { return text.ends_with(".fathom"); }
 
 CLI::Option* add_policy_options(CLI::App& verb, PolicyArgs& args) {
   verb.add_flag("--strict", args.strict, "Fail where a sidecar does not fit, in place of running at full depth");
+  verb.add_option("--group", args.group,
+                  "The group of texts of a sidecar whose own policy is used; default: that for all");
+  verb.add_option("--risk-level", args.risk,
+                  "The certified level of a sidecar whose policy is used; default: its first");
   return verb.add_option(
       "--policy", args.text,
       "What decides each token's depth: a text, docs/policies.md, or a sidecar, NAME.fathom; default: "
@@ -22,13 +26,17 @@ CLI::Option* add_policy_options(CLI::App& verb, PolicyArgs& args) {
 
 Result<PolicyChoice> PolicyChoice::read(const PolicyArgs& args) {
   PolicyChoice choice;
-  choice.strict_ = args.strict;
+  choice.args_ = args;
   if (args.text && is_sidecar(*args.text)) {
     choice.sidecar_ = *args.text;
     if (access(args.text->c_str(), F_OK) != 0) {
       return Error{ErrorCode::file, fmt::format("--policy {}: no such file: fathom calibrate writes one", *args.text)};
     }
     return choice;
+  }
+  if (!args.group.empty() || args.risk) {
+    return Error{ErrorCode::argument, fmt::format("{}: goes only with a sidecar: give --policy NAME.fathom",
+                                                  args.group.empty() ? "--risk-level" : "--group " + args.group)};
   }
   FATHOM_TRY(choice.adaptation_.policy, read_policy(args.text));
   return choice;
@@ -38,8 +46,8 @@ Result<void> PolicyChoice::bind(const ModelArgs& args, const ModelFile& file) {
   if (sidecar_.empty()) return {};
   FATHOM_TRY(const std::string path, find_model(args.model));
   adaptation_ = adapt(sidecar_, path, file, numerics_of(args), {.cache_folder = digest_folder()});
-  if (adaptation_.refused.empty()) return {};
-  if (strict_) return Error{ErrorCode::file, adaptation_.refused};
+  if (adaptation_.refused.empty()) return adaptation_.choose(args_.group, args_.risk);
+  if (args_.strict) return Error{ErrorCode::file, adaptation_.refused};
   spdlog::warn("{}; running at full depth", adaptation_.refused);
   return {};
 }

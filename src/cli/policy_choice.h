@@ -12,8 +12,10 @@ namespace fathom::cli {
 struct PolicyArgs {
   std::optional<std::string> text = {};  // a policy, or the path of a sidecar
   bool strict = false;                   // a sidecar that does not fit ends the run
+  std::string group = {};                // whose own policy of the sidecar is used; empty: the one for all
+  std::optional<double> risk = {};       // the level of the sidecar that is used
 };
-/// `--policy` and `--strict`.
+/// `--policy`, `--strict`, `--group` and `--risk-level`.
 CLI::Option* add_policy_options(CLI::App& verb, PolicyArgs& args);
 
 class PolicyChoice {
@@ -23,6 +25,7 @@ class PolicyChoice {
   static Result<PolicyChoice> read(const PolicyArgs& args);
 
   /// Opens the sidecar for a model; what does not fit is full depth, with a warning, or under --strict an error.
+  ///   errors   argument: a group or a level that a sidecar that fits does not know
   Result<void> bind(const ModelArgs& args, const ModelFile& file);
 
   const Policy& policy() const { return adaptation_.policy; }
@@ -30,7 +33,7 @@ class PolicyChoice {
 
  private:
   std::string sidecar_;  // empty: the policy was written
-  bool strict_ = false;
+  PolicyArgs args_;
   Adaptation adaptation_;
 };
 

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "src/engine/decoder.h"
+#include "src/engine/group_scope.h"
 
 namespace fathom {
 namespace {
@@ -122,6 +123,8 @@ class Batch {
 Result<std::vector<Generation>> generate_batch(Session& session, std::span<const BatchItem> items,
                                                const BatchOptions& options) {
   FATHOM_TRY(check(options.each, session.model().config()));
+  GroupScope scope(session);
+  FATHOM_TRY(scope.enter(options.each.group));
   FATHOM_TRY(check_rows(session, options.each.policy, session.options().max_sequences));
   for (size_t i = 0; i < items.size(); ++i) {
     const size_t n = items[i].prompt.size(), room = static_cast<size_t>(session.options().max_tokens);

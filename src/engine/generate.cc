@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "src/engine/decoder.h"
+#include "src/engine/group_scope.h"
 
 namespace fathom {
 namespace {
@@ -77,6 +78,8 @@ Result<Generation> generate(Session& session, std::span<const int32_t> prompt, c
 
 Result<Generation> generate_more(Session& session, std::span<const int32_t> prompt, const GenerateOptions& options) {
   FATHOM_TRY(check_request(session, prompt, options));
+  GroupScope scope(session);
+  FATHOM_TRY(scope.enter(options.group));
   const int32_t sequence = 0;
   if (session.owed(sequence) > 0 && options.policy.settings().kv == KvMode::verify) {
     FATHOM_TRY(session.settle({}, {}, nullptr, {&sequence, 1}));  // of an earlier text, whose tokens stand

@@ -8,6 +8,16 @@
 #include "src/engine/session_impl.h"
 
 namespace fathom {
+namespace {
+
+Result<int32_t> index_of(const ExitHeads& exits, std::string_view group) {
+  const int32_t index = exits.group(group);
+  if (index >= 0) return index;
+  return Error{ErrorCode::argument, fmt::format("group '{}': calibration knows {}: name one of them", group,
+                                                fmt::join(exits.groups(), ", "))};
+}
+
+}  // namespace
 
 Result<void> Session::Impl::check_fitted(const Plan& plan) const {
   if (exits == nullptr && reads(plan.policy, Signal::agreement)) {
@@ -26,11 +36,7 @@ Result<void> Session::Impl::check_fitted(const Plan& plan) const {
 Result<void> Session::use(std::shared_ptr<const ExitHeads> exits, std::string_view group) {
   int32_t index = 0;
   if (exits != nullptr) {
-    index = exits->group(group);
-    if (index < 0) {
-      return Error{ErrorCode::argument,
-                   fmt::format("group '{}': calibration knows {}", group, fmt::join(exits->groups(), ", "))};
-    }
+    FATHOM_TRY(index, index_of(*exits, group));
     if (exits->d_model() != impl_->model.config().d_model) {
       return Error{ErrorCode::argument, fmt::format("exits for states of {} in a model of {}: use those of this model",
                                                     exits->d_model(), impl_->model.config().d_model)};
@@ -40,6 +46,25 @@ Result<void> Session::use(std::shared_ptr<const ExitHeads> exits, std::string_vi
   impl_->checks.reset();
   impl_->group = index;
   return {};
+}
+
+Result<void> Session::use_group(std::string_view group) {
+  if (impl_->exits == nullptr) {
+    if (group.empty()) return {};
+    return Error{ErrorCode::argument,
+                 fmt::format("group '{}': nothing was fitted for any group: calibrate, and use() what that writes "
+                             "(Adaptation::attach)",
+                             group)};
+  }
+  FATHOM_TRY(impl_->group, index_of(*impl_->exits, group));
+  return {};
+}
+
+std::string_view Session::group() const noexcept {
+  if (impl_->exits == nullptr) return {};
+  const std::vector<std::string>& groups = impl_->exits->groups();
+  const auto index = static_cast<size_t>(impl_->group);
+  return index < groups.size() ? std::string_view(groups[index]) : std::string_view();
 }
 
 Result<void> Session::use_routers(std::shared_ptr<const Routers> routers) {

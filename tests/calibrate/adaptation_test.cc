@@ -8,6 +8,7 @@
 #include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/sidecar_file.h"
+#include "fathom/engine/generate.h"
 #include "tests/calibrate/text_files.h"
 #include "tests/support/tiny_model.h"
 
@@ -29,8 +30,27 @@ struct Place {
   }
   std::string put_sidecar(const std::string& policy, Numerics numerics = Numerics::faithful,
                           const std::string& measured = "{}") {
-    const std::string manifest = manifest_json(
-        {.policy = policy, .model = binding_of(model, file, numerics).value().binding, .promise = "Nothing changes."});
+    return put({.policy = policy, .promise = "Nothing changes."}, numerics, measured);
+  }
+  // Two groups, of which code has its own policy, at two levels.
+  std::string put_groups(const std::string& measured = "{}") {
+    return put({.policy = "exit_at(layer=3)",
+                .groups = {{.name = "prose"}, {.name = "code"}},
+                .certificate = ManifestCertificate{.risk = 0.02,
+                                                   .confidence = 0.95,
+                                                   .certified = true,
+                                                   .groups = {{.name = "prose"}, {.name = "code"}},
+                                                   .own = {{"exit_at(layer=2)", {.name = "code"}}},
+                                                   .levels = {{.risk = 0.05,
+                                                               .policy = "exit_at(layer=1)",
+                                                               .groups = {},
+                                                               .own = {{"exit_at(layer=1, on=all)", {.name = "code"}}}},
+                                                              {.risk = 0.001}}}},
+               Numerics::faithful, measured);
+  }
+  std::string put(Manifest m, Numerics numerics, const std::string& measured) {
+    m.model = binding_of(model, file, numerics).value().binding;
+    const std::string manifest = manifest_json(m);
     const std::vector<std::byte> parts = parts_bytes(exits());
     const SidecarSection sections[] = {
         {std::string(section::kManifest), std::as_bytes(std::span(manifest.data(), manifest.size()))},
@@ -52,8 +72,6 @@ TEST(Adaptation, ASidecarOfTheModelGivesItsPolicyAndExits) {
   EXPECT_EQ(got.promise, "Nothing changes.");
   Session session = Session::make(Model::open(place.file).value(), {.max_tokens = 8}).value();
   EXPECT_TRUE(got.attach(session).has_value());
-  EXPECT_TRUE(got.attach(session, "code").has_value());
-  EXPECT_FALSE(got.attach(session, "prose").has_value());
 }
 
 void expect_full_depth(const Adaptation& got, const char* why) {
@@ -90,6 +108,76 @@ TEST(Adaptation, MeasurementMayChooseWhatChangesNoTokenAndNothingElse) {
   expect_full_depth(with("exit_at(layer=1)"), "neither certified nor lossless");
   expect_full_depth(with("exit_at(layer=1) | kv(settle_later)"), "neither certified nor lossless");
   expect_full_depth(with("exit_at(layer=1) | kv(fill)"), "neither certified nor lossless");
+}
+
+TEST(Adaptation, AGroupHasItsOwnPolicyWhereMeasurementSaysThatItPays) {
+  Place place;
+  const auto chosen = [&](const std::string& group, const std::string& measured) {
+    Adaptation got = adapt(place.put_groups(measured), place.model, place.file, Numerics::faithful);
+    EXPECT_EQ(got.refused, "");
+    EXPECT_TRUE(got.choose(group).has_value());
+    return got.policy.text() + (got.group.empty() ? "" : " of " + got.group);
+  };
+  const std::string pays = R"j({"groups":[{"name":"code","policy":"exit_at(layer=2)"}]})j";
+  EXPECT_EQ(chosen("code", pays), "exit_at(layer=2) of code");
+  EXPECT_EQ(chosen("prose", pays), "exit_at(layer=3)") << "what holds for all holds for it";
+  EXPECT_EQ(chosen("", pays), "exit_at(layer=3)");
+  EXPECT_EQ(chosen("code", "{}"), "exit_at(layer=3)");
+  EXPECT_EQ(chosen("code", R"j({"policy":"full_depth"})j"), "full_depth");
+  for (const char* sly : {R"j({"groups":[{"name":"code","policy":"exit_at(layer=1)"}]})j",
+                          R"j({"groups":[{"name":"prose","policy":"exit_at(layer=2)"}]})j"}) {
+    expect_full_depth(adapt(place.put_groups(sly), place.model, place.file, Numerics::faithful),
+                      "neither certified nor lossless");
+  }
+}
+
+TEST(Adaptation, ALevelOfRiskIsOneOfThoseThatAreCertified) {
+  Place place;
+  Adaptation got = adapt(place.put_groups(), place.model, place.file, Numerics::faithful);
+  ASSERT_TRUE(got.choose("", 0.05).has_value());
+  EXPECT_EQ(got.policy.text(), "exit_at(layer=1)");
+  ASSERT_TRUE(got.choose("code", 0.05).has_value());
+  EXPECT_EQ(got.policy.text(), "exit_at(layer=1, on=all)");
+  EXPECT_EQ(got.group, "code");
+  ASSERT_TRUE(got.choose("prose", 0.02).has_value());
+  EXPECT_EQ(got.policy.text(), "exit_at(layer=3)");
+  EXPECT_EQ(got.group, "");
+  EXPECT_EQ(got.choose("", 0.03).error().message,
+            "risk level 0.03: the sidecar holds policies for 0.02, 0.05: name one of them, or calibrate with this one");
+  EXPECT_FALSE(got.choose("", 0.001).has_value()) << "nothing is certified there";
+  EXPECT_EQ(got.choose("poetry").error().message, "group 'poetry': the sidecar knows prose, code: name one of them");
+}
+
+// Answers of the group differ from those of all together in what the policy may read of them, and in nothing else.
+TEST(Adaptation, ATextIsWrittenForOneGroupAndTheSessionIsAsItWas) {
+  Place place;
+  const Adaptation got =
+      adapt(place.put_sidecar("exit_when(agreement_at_least=0.9)"), place.model, place.file, Numerics::faithful);
+  Session session = Session::make(Model::open(place.file).value(), {.max_tokens = 32}).value();
+  const std::vector<int32_t> prompt = {1, 2, 3};
+  const auto depth_of = [&](const std::string& group) {
+    return generate(session, prompt, {.max_new_tokens = 8, .policy = got.policy, .group = group});
+  };
+  EXPECT_NE(depth_of("code").error().message.find("nothing was fitted for any group"), std::string::npos);
+  FittedExits exits = place.exits();
+  exits.exits[0].agreement[0].offset = 1e6f;   // of code: always sure
+  exits.exits[0].agreement[1].offset = -1e6f;  // of all: never
+  session.use(ExitHeads::make(session.model(), exits).value()).value();
+  EXPECT_EQ(depth_of("code").value().depths.back(), 2);
+  EXPECT_EQ(session.group(), "");
+  EXPECT_EQ(depth_of("").value().depths.back(), session.model().config().n_layers);
+  session.use_group("code").value();
+  EXPECT_EQ(depth_of("").value().depths.back(), 2) << "no group: that of the session";
+  EXPECT_EQ(session.group(), "code");
+  EXPECT_NE(depth_of("poetry").error().message.find("group 'poetry': calibration knows code"), std::string::npos);
+  EXPECT_EQ(session.group(), "code");
+}
+
+TEST(Adaptation, AGroupOfASidecarThatIsRefusedIsNoSecondError) {
+  Place place;
+  Adaptation got = adapt(place.files.path("none.fathom"), place.model, place.file, Numerics::faithful);
+  EXPECT_TRUE(got.choose("poetry", 0.5).has_value());
+  EXPECT_TRUE(got.policy.is_full_depth());
 }
 
 TEST(Adaptation, EveryByteOfASidecarCounts) {

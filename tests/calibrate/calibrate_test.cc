@@ -22,6 +22,7 @@ namespace {
 using testing::Bytes;
 
 constexpr double kRisk = 0.2;  // few pieces prove no smaller one
+constexpr double kLooserRisk = 0.35;
 
 // Built and calibrated once for all tests of this file.
 struct Calibrated {
@@ -30,7 +31,8 @@ struct Calibrated {
   Model model = Model::from_bytes(bytes).value();
   testing::TextFiles files;
   Pieces pieces = sample(1);
-  CalibrateOptions options{.risk = kRisk, .n_exits = 3, .n_settings = 3, .measured_tokens = 8};
+  CalibrateOptions options{
+      .risk = kRisk, .n_exits = 3, .n_settings = 3, .measured_tokens = 8, .more_risks = {kLooserRisk}};
   Calibration found = calibrate(model, pieces, options).value();
 
   // Of the pieces that certify.
@@ -83,18 +85,15 @@ TEST(Calibrate, TheSafestSettingsComeFirstAndNoneIsTriedBehindOneThatFails) {
   }
 }
 
-// What is reported is what the policy does, with the cache that it fills.
-TEST(Calibrate, BoundsAreThoseOfThePolicyAsItRuns) {
-  Calibrated& c = calibrated();
-  const CalibratedSetting& setting = c.found.settings.front();
-  ASSERT_TRUE(setting.run);
+// Mean loss of a setting over the documents of one group, each piece run by hand.
+double mean_loss(Calibrated& c, const CalibratedSetting& setting, int32_t group, std::string_view fitted_for) {
   const Policy policy = Policy::parse(setting.policy).value();
   Session full = Session::make(c.model, {.max_tokens = 32, .max_logit_rows = 32}).value();
   Session early = Session::make(c.model, {.max_tokens = 32, .max_logit_rows = 32}).value();
-  early.use(ExitHeads::make(c.model, c.found.exits).value()).value();
-  std::map<int64_t, std::pair<double, int>> documents[2];  // losses and pieces
+  early.use(ExitHeads::make(c.model, c.found.exits).value(), fitted_for).value();
+  std::map<int64_t, std::pair<double, int>> documents;  // losses and pieces
   for (const Piece& piece : c.pieces.pieces) {
-    if (piece.split != Split::choose) continue;
+    if (piece.split != Split::choose || piece.group != group) continue;
     std::vector<Row> rows;
     for (size_t i = 0; i + 1 < piece.tokens.size(); ++i) {
       rows.push_back({.token = piece.tokens[i], .position = int32_t(i), .kind = RowKind::generated, .logits = true});
@@ -107,16 +106,81 @@ TEST(Calibrate, BoundsAreThoseOfThePolicyAsItRuns) {
       const auto a = truth.logits[i].flat(), b = said.logits[i].flat();
       wrong += std::max_element(a.begin(), a.end()) - a.begin() != std::max_element(b.begin(), b.end()) - b.begin();
     }
-    auto& [sum, n] = documents[piece.group][piece.document];
+    auto& [sum, n] = documents[piece.document];
     sum += wrong / double(rows.size()), ++n;
   }
+  double mean = 0;
+  for (const auto& [document, losses] : documents) mean += losses.first / losses.second / double(documents.size());
+  return mean;
+}
+
+// What is reported is what the policy does, with the cache that it fills.
+TEST(Calibrate, BoundsAreThoseOfThePolicyAsItRuns) {
+  Calibrated& c = calibrated();
+  const CalibratedSetting& setting = c.found.settings.front();
+  ASSERT_TRUE(setting.run);
   for (const GroupBound& bound : setting.bounds) {
-    double mean = 0;
-    for (const auto& [document, losses] : documents[bound.group]) {
-      mean += losses.first / losses.second / double(documents[bound.group].size());
-    }
-    EXPECT_NEAR(bound.mean, mean, 1e-6);  // losses are floats
+    EXPECT_NEAR(bound.mean, mean_loss(c, setting, bound.group, ""), 1e-6);  // losses are floats
   }
+}
+
+TEST(Calibrate, AGroupsOwnBoundsAreThoseOfItsOwnTemperaturesAndMapsOnItsOwnPieces) {
+  Calibrated& c = calibrated();
+  ASSERT_EQ(c.found.own.size(), 2u);
+  int run = 0;
+  for (int32_t g = 0; g < 2; ++g) {
+    for (const CalibratedSetting& setting : c.found.own[size_t(g)].settings) {
+      if (!setting.run) continue;
+      ++run;
+      ASSERT_EQ(setting.bounds.size(), 1u);
+      EXPECT_EQ(setting.bounds[0].group, g);
+      EXPECT_EQ(setting.bounds[0].n, std::ssize(c.documents(g)));
+      EXPECT_NEAR(setting.bounds[0].mean, mean_loss(c, setting, g, c.pieces.groups[size_t(g)].name), 1e-6);
+    }
+  }
+  EXPECT_GT(run, 1);
+}
+
+TEST(Calibrate, AllThatIsCertifiedSharesTheConfidence) {
+  const Calibration& found = calibrated().found;
+  ASSERT_EQ(found.choices.size(), 2u);
+  for (const Choice& choice : found.choices) EXPECT_NEAR(choice.delta, 0.05 / 2 / 2, 1e-12);  // halves, levels
+  EXPECT_EQ(found.choices[1].risk, kLooserRisk);
+  EXPECT_EQ(found.choices[0].candidate, found.passed);
+  EXPECT_GE(found.choices[1].candidate, found.choices[0].candidate) << "more may be risked";
+  for (const OwnSettings& own : found.own) {
+    ASSERT_EQ(own.choices.size(), 2u);
+    for (const Choice& choice : own.choices) EXPECT_NEAR(choice.delta, 0.05 / 2 / 2 / 2, 1e-12);  // and groups
+  }
+}
+
+TEST(Calibrate, AGroupKeepsTheSettingForAllUnlessItsOwnDoesLessWork) {
+  const Calibration& found = calibrated().found;
+  for (size_t level = 0; level < 2; ++level) {
+    for (int32_t g = 0; g < 2; ++g) {
+      const OwnSettings& own = found.own[size_t(g)];
+      const CalibratedSetting* const mine = found.own_setting(g, level);
+      if (mine == nullptr) continue;
+      EXPECT_EQ(mine, &own.settings[size_t(own.choices[level].candidate)]);
+      const int32_t all = found.choices[level].candidate;
+      if (all >= 0) {
+        EXPECT_LT(mine->work, found.settings[size_t(all)].group_work[size_t(g)]);
+      }
+    }
+  }
+  EXPECT_EQ(found.own_setting(2), nullptr);
+  EXPECT_EQ(found.own_setting(0, 2), nullptr);
+}
+
+TEST(Calibrate, OneSettingAloneHasAllOfTheConfidence) {
+  Calibrated& c = calibrated();
+  CalibrateOptions options = c.options;
+  options.own_settings = false;
+  options.more_risks.clear();
+  const Calibration found = calibrate(c.model, c.pieces, options).value();
+  EXPECT_TRUE(found.own.empty());
+  ASSERT_EQ(found.choices.size(), 1u);
+  EXPECT_NEAR(found.choices[0].delta, 0.05, 1e-12);
 }
 
 TEST(Calibrate, FitsAndCertificateAreTheSameOnASecondRun) {
@@ -217,6 +281,7 @@ TEST(Calibrate, OptionsOutOfRangeAreNamed) {
     return refused.has_value() ? std::string() : refused.error().message;
   };
   EXPECT_NE(message({.risk = 0}).find("risk 0"), std::string::npos);
+  EXPECT_NE(message({.more_risks = {0.05, 2}}).find("risk 2"), std::string::npos);
   EXPECT_NE(message({.confidence = 1}).find("confidence 1"), std::string::npos);
   EXPECT_NE(message({.n_exits = 0}).find("n_exits 0"), std::string::npos);
   EXPECT_NE(calibrate(c.model, {}, {}).error().message.find("no group"), std::string::npos);

@@ -70,6 +70,10 @@ TEST(Manifest, WhatIsMissingOrWrongIsToldByItsField) {
             "1.7976931348623157e+308");
   EXPECT_EQ(fault_with("/certificate/groups/0/upper", 1.5),
             "sidecar: manifest: certificate.groups[0].upper: 1.5: give a number from 0 to 1");
+  EXPECT_EQ(fault_with("/certificate/own/0/policy", 3),
+            "sidecar: manifest: certificate.own[0].policy: 3: give a string");
+  EXPECT_EQ(fault_with("/certificate/levels/0/risk", 2),
+            "sidecar: manifest: certificate.levels[0].risk: 2: give a number from 0 to 1");
   EXPECT_EQ(fault_with("/seed", -1), "sidecar: manifest: seed: -1: give a whole number from 0 to 18446744073709551615");
   EXPECT_EQ(fault_with("/splits", "none"), "sidecar: manifest: splits: \"none\": give an object");
   EXPECT_EQ(fault_with("/policy", std::string(4097, 'p')),
@@ -116,6 +120,20 @@ TEST(Manifest, DifferencesAreToldStageByStageAndGroupByGroup) {
   EXPECT_EQ(told(a, b),
             (Lines{"thresholds of prose: 0.9 0.85 -> 0.5", "group code: there -> ", "thresholds of code: 0.8 -> ",
                    "temperatures of code: 1 -> ", "risk: 0.02 -> 0.05", "vocabulary: 300 -> 301"}));
+}
+
+TEST(Manifest, LevelsAndOwnPoliciesAreComparedToo) {
+  const Manifest a = small_manifest();
+  Manifest b = a;
+  b.certificate->own[0].policy = "exit_at(layer=3)";
+  b.certificate->levels[0].groups[0].upper = 0.045;
+  b.certificate->levels.push_back({.risk = 0.1, .policy = "exit_at(layer=2)"});
+  const std::vector<ManifestDifference> found = compare(a, b);
+  ASSERT_EQ(found.size(), 3u);
+  EXPECT_EQ(found[0].what, "own policy of code");
+  EXPECT_EQ(found[0].b, "exit_at(layer=3): mean 0.01, at most 0.02, 150 pieces");
+  EXPECT_EQ(found[1].what, "bound of prose, level 2");
+  EXPECT_EQ(found[2].what + ": " + found[2].a + " -> " + found[2].b, "level 3:  -> 0.1: exit_at(layer=2)");
 }
 
 TEST(SidecarBinding, EveryFingerprintThatDiffersIsASentence) {

@@ -53,7 +53,9 @@ class CliCalibrate : public ::testing::Test {
                                      "--piece-tokens",
                                      "24",
                                      "--risk",
-                                     "0.2"};
+                                     "0.2",
+                                     "--risk",
+                                     "0.35"};
     args.insert(args.end(), more.begin(), more.end());
     return fathom_command(args);
   }
@@ -102,6 +104,60 @@ TEST_F(CliCalibrate, ASidecarIsAPolicyOfItsModelAndOfNoOther) {
   EXPECT_EQ(json::parse(other.out)["policy"], "full_depth");
   expect_failure(with({"--policy", sidecar(), "--numerics", "fast", "--strict"}), 1, "numeric");
   expect_failure(with({"--policy", at("none.fathom")}), 1, "no such file: fathom calibrate writes one");
+}
+
+TEST_F(CliCalibrate, AGroupOrALevelOfTheSidecarMayBeNamed) {
+  const json manifest = json::parse(SidecarFile::open(sidecar()).value().json(section::kManifest).value());
+  const json levels = manifest["certificate"]["levels"];
+  ASSERT_EQ(levels.size(), 1u);
+  EXPECT_EQ(levels[0]["risk"], 0.35);
+  const auto with = [&](std::vector<std::string> more) {
+    std::vector<std::string> all = {"generate", "-m", at("spare.gguf"), "-p",       " baba",
+                                    "-n",       "8",  "--json",         "--policy", sidecar()};
+    all.insert(all.end(), more.begin(), more.end());
+    return fathom_command(all);
+  };
+  ASSERT_NE(levels[0]["policy"], "") << "nothing is certified at 35 %";
+  EXPECT_EQ(json::parse(with({"--risk-level", "0.35"}).out)["policy"], levels[0]["policy"]);
+  for (const char* group : {"prose", "code"}) {
+    const Ran ran = with({"--group", group});
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    EXPECT_EQ(ran.err, "");
+  }
+  expect_failure(with({"--group", "poetry"}), 2, "group 'poetry': the sidecar knows code, prose");
+  expect_failure(with({"--risk-level", "0.3"}), 2, "risk level 0.3: the sidecar holds policies for 0.2, 0.35");
+  expect_failure(
+      fathom_command({"generate", "-m", at("spare.gguf"), "-p", " baba", "--policy", "exit_at(1)", "--group", "prose"}),
+      2, "--group prose: goes only with a sidecar");
+}
+
+// The policies of groups and levels that calibration wrote, in the sidecar that a group is chosen from.
+TEST_F(CliCalibrate, AGroupsOwnPolicyRunsWhereItIsInUse) {
+  const SidecarFile good = SidecarFile::open(sidecar()).value();
+  json manifest = json::parse(good.json(section::kManifest).value());
+  manifest["certificate"]["own"] =
+      json::array({{{"name", "code"}, {"policy", "exit_at(layer=1)"}, {"pieces", 40}, {"mean", 0.1}, {"upper", 0.2}}});
+  const std::string text = manifest.dump(), measured = R"j({"groups":[{"name":"code","policy":"exit_at(layer=1)"}]})j";
+  const auto parts = good.section(section::kParts).value();
+  const SidecarSection sections[] = {{std::string(section::kManifest), testing::as_bytes(text)},
+                                     {std::string(section::kMeasured), testing::as_bytes(measured)},
+                                     {std::string(section::kParts), parts}};
+  ASSERT_TRUE(write_sidecar(at("own.fathom"), sections).has_value());
+  const auto policy_of = [&](std::vector<std::string> more) {
+    std::vector<std::string> all = {"generate", "-m", at("spare.gguf"), "-p",       " baba",
+                                    "-n",       "8",  "--json",         "--policy", at("own.fathom")};
+    all.insert(all.end(), more.begin(), more.end());
+    return json::parse(fathom_command(all).out)["policy"].get<std::string>();
+  };
+  EXPECT_EQ(policy_of({"--group", "code"}), "exit_at(layer=1)");
+  EXPECT_EQ(policy_of({"--group", "prose"}), manifest["policy"].get<std::string>());
+  const Ran certified =
+      fathom_command({"certify", at("own.fathom"), "-m", at("spare.gguf"), "--group", "code", "--data",
+                      "code=" + at("code.txt"), "--pieces", "30", "--piece-tokens", "24", "--json"});
+  const json found = checked(certified.out, "certify");
+  EXPECT_EQ(found["group"], "code");
+  EXPECT_EQ(found["policy"], "exit_at(layer=1)");
+  unlink(at("own.fathom").c_str());
 }
 
 TEST_F(CliCalibrate, CertifyHoldsOnItsOwnKindOfText) {

@@ -54,7 +54,12 @@ Manifest small_manifest(const std::string& policy) {
                                              .confidence = 0.95,
                                              .certified = true,
                                              .lossless = false,
-                                             .groups = {{"prose", 200, 0.008, 0.019}, {"code", 150, 0.004, 0.0175}}},
+                                             .groups = {{"prose", 200, 0.008, 0.019}, {"code", 150, 0.004, 0.0175}},
+                                             .own = {{"exit_when(confidence_at_least=0.8)", {"code", 150, 0.01, 0.02}}},
+                                             .levels = {{.risk = 0.05,
+                                                         .policy = "exit_when(confidence_at_least=0.7)",
+                                                         .groups = {{"prose", 200, 0.03, 0.049}},
+                                                         .own = {}}}},
           .promise = "At most 2 of 100 tokens differ from full depth, with 95 % confidence.",
           .seed = 7,
           .splits = R"({"choose":0.3,"fit":0.4,"report":0.3})"};

@@ -2,7 +2,10 @@
 // Next in the flow: engine/session.h, whose use() takes the exits.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "fathom/calibrate/sha256.h"
 #include "fathom/core/result.h"
@@ -13,15 +16,39 @@
 
 namespace fathom {
 
+/// One policy of a sidecar and what it is certified for.
+struct CertifiedPolicy {
+  double risk = 0;
+  std::string group = {};  // whose own it is, at its own temperatures and maps; empty: it is for all groups
+  Policy policy = {};
+};
+
 struct Adaptation {
-  Policy policy;        // full depth where the sidecar is not used
-  FittedExits exits;    // none there
-  std::string promise;  // of the sidecar, one sentence; may be empty
-  std::string refused;  // why it is not used; empty: it is
+  Policy policy;           // full depth where the sidecar is not used
+  std::string group = {};  // whose temperatures and maps it was certified with; empty: those of all together
+  FittedExits exits;       // none there
+  std::string promise;     // of the sidecar, one sentence; may be empty
+  std::string refused;     // why it is not used; empty: it is
+
+  std::vector<std::string> groups = {};         // that the sidecar knows
+  std::vector<CertifiedPolicy> certified = {};  // all of them hold together; the first risk is the promise's
+  std::vector<CertifiedPolicy> of_groups = {};  // of `certified`, or lossless where that is faster: what measurement
+                                                // chose for a group in place of `policy`
+
+  /// Takes the policy of one group, or of one level of risk, in place of the one for all. A group that has none of its
+  /// own keeps that for all, which holds for it too. At a level that is named, what is certified is used whether it
+  /// was measured to pay or not.
+  ///   group    empty: all
+  ///   errors   argument: a group, or a level, that the sidecar does not know; nothing certified at the level. None
+  ///            where the sidecar is refused
+  FATHOM_API Result<void> choose(std::string_view group, std::optional<double> risk = {});
+
+  /// The certified policy of a group, or of all; null: there is none.
+  FATHOM_API const CertifiedPolicy* find(std::string_view group, double risk) const;
 
   /// Gives a session what the policy needs.
   ///   errors   those of ExitHeads::make() and Session::use()
-  FATHOM_API Result<void> attach(Session& session, std::string_view group = {}) const;
+  FATHOM_API Result<void> attach(Session& session) const;
 };
 
 /// Opens a sidecar for a model file that is run with these numerics. Trouble of any kind (no such file, a damaged or

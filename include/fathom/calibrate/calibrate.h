@@ -10,6 +10,7 @@
 
 #include "fathom/calibrate/pieces.h"
 #include "fathom/calibrate/recalibration.h"
+#include "fathom/calibrate/selection.h"
 #include "fathom/head/exit_heads.h"
 #include "fathom/model/model.h"
 #include "fathom/policy/policy.h"
@@ -23,12 +24,14 @@ struct CalibrationOrigin {
 
 struct CalibrateOptions {
   double risk = 0.02;            // share of tokens that may differ from full depth, in every group
-  double confidence = 0.95;      // of the promise
+  double confidence = 0.95;      // of all that is certified, together
+  bool own_settings = true;      // groups get settings of their own beside the one for all; needs several groups
   int32_t n_exits = 6;           // layers for which exits are fitted, at most
   int32_t n_settings = 6;        // thresholds that are tried on the composed policy, at most
   int32_t measured_tokens = 48;  // written after each prompt on which speed is measured
   uint64_t seed = 1;
   int threads = 1;
+  std::vector<double> more_risks = {};  // levels that are certified together with `risk`
   CalibrationOrigin origin = {};
   /// What is being done and how far it is, 0..1; returning false ends the run with an error of code cancelled.
   bool (*on_progress)(void* context, std::string_view what, double done) = nullptr;
@@ -45,6 +48,7 @@ struct CalibratedSetting {
   double mean_depth = 0;  // layers
   bool run = false;       // the composed policy was run with its own cache; what follows is known only then
   bool certified = false;
+  std::vector<double> group_work;  // [groups] `work` on the pieces of each; NaN where it was not run there
   std::vector<GroupBound> bounds;  // [groups] on the pieces of Split::choose
   std::vector<double> held_out;    // [groups] mean loss on those of Split::report; empty: not run
 };
@@ -59,6 +63,16 @@ struct MeasuredSpeed {
   bool lossless = true;  // it cannot change a token
   double ms_per_token = 0;
   SpeedRatio over_full, over_lossless;
+};
+
+/// What one group may use in place of the setting for all: its own thresholds on exits at its own temperatures and
+/// maps, run and certified on its own pieces.
+struct OwnSettings {
+  std::vector<CalibratedSetting> settings = {};  // safest first; bounds are of this group alone
+  std::vector<Choice> choices = {};              // [risks] Choice::candidate is of `settings`
+  LossPool losses = {};                          // of those that were run
+  std::vector<MeasuredSpeed> speeds = {};        // full depth, lossless, own; empty: nothing to measure
+  bool pays = false;                             // it is surely faster than either
 };
 
 /// How often an exit's answer is full depth's, and how well its numbers say so, in one group.
@@ -78,6 +92,8 @@ struct Calibration {
   FittedExits exits;
   std::vector<CalibratedSetting> settings;  // safest first
   LossPool losses;                          // of the settings that were run, on the pieces of Split::choose
+  std::vector<Choice> choices;              // [risks] one setting for all groups, first at CalibrateOptions::risk
+  std::vector<OwnSettings> own;             // [groups]; empty: none were asked for
   int32_t passed = -1;                      // of settings, the boldest that is certified; -1: none
   int32_t chosen = -1;                      // of settings; -1: none of them pays
   std::vector<MeasuredSpeed> speeds;        // full depth, lossless decoding, the same with exits as drafts, and the
@@ -85,6 +101,10 @@ struct Calibration {
   std::vector<ExitQuality> exit_quality;
   std::vector<double> oracle_work;  // [groups] if each row left at the first fitted layer that agrees, unchecked
   std::string report;               // JSON, docs/schema/report.json
+
+  /// The setting of its own by which a group does less work than by the one for all, at the risk of this index; null:
+  /// it is run with the one for all.
+  FATHOM_API const CalibratedSetting* own_setting(int32_t group, size_t level = 0) const;
 };
 
 /// Lossless decoding: what is promised where nothing else is certified.
@@ -97,12 +117,16 @@ FATHOM_API bool is_lossless(const Policy& policy);
 /// What a setting that passed promises, in one sentence.
 FATHOM_API std::string promise_of(const Pieces& pieces, const CalibrateOptions& options);
 
+/// The levels of risk, `risk` first.
+FATHOM_API std::vector<double> risks_of(const CalibrateOptions& options);
+
 /// Fits, chooses, certifies and measures. Timings decide `policy` and `chosen`, and nothing else.
 ///   pieces   groups with at least one piece in each split
 ///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context;
 ///            format: states or logits that are not finite; cancelled; those of Session::make()
 ///   cost     two passes over the pieces of fit without a head; a head at each exit for at most 30,720 of all places;
-///            passes over the pieces of choose and report, one for each setting
+///            passes over the pieces of choose and report, one for each setting; a group's
+///            own settings run on its own pieces
 ///   memory   32 d^2 bytes an exit while fitting; the logits of 64 rows twice; 4 d bytes for each exit and 8,192 places
 FATHOM_API Result<Calibration> calibrate(const Model& model, const Pieces& pieces,
                                          const CalibrateOptions& options = {});

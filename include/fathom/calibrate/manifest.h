@@ -31,12 +31,30 @@ struct ManifestBound {
   friend bool operator==(const ManifestBound&, const ManifestBound&) = default;
 };
 
+/// What one group may be run with in place of the policy for all, at its own temperatures and maps.
+struct ManifestOwn {
+  std::string policy = {};
+  ManifestBound bound = {};  // names the group
+  friend bool operator==(const ManifestOwn&, const ManifestOwn&) = default;
+};
+
+/// One more level of risk. It holds together with the certificate's own and all others.
+struct ManifestLevel {
+  double risk = 0;
+  std::string policy = {};  // for all groups; empty: none is certified
+  std::vector<ManifestBound> groups = {};
+  std::vector<ManifestOwn> own = {};
+  friend bool operator==(const ManifestLevel&, const ManifestLevel&) = default;
+};
+
 struct ManifestCertificate {
   double risk = 0;        // the most that was asked for
-  double confidence = 0;  // of every group's bound together
+  double confidence = 0;  // of all bounds together: of every group, own setting and level
   bool certified = false;
-  bool lossless = false;  // the policy cannot change a token
-  std::vector<ManifestBound> groups = {};
+  bool lossless = false;                   // the policy cannot change a token
+  std::vector<ManifestBound> groups = {};  // of the manifest's policy
+  std::vector<ManifestOwn> own = {};       // at `risk`, of the groups that have one
+  std::vector<ManifestLevel> levels = {};  // beside `risk`
   friend bool operator==(const ManifestCertificate&, const ManifestCertificate&) = default;
 };
 

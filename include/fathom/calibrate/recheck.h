@@ -1,6 +1,7 @@
 // recheck(): is a promise kept on text that it was not made on? Next in the flow: docs/calibration.md.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace fathom {
 struct RecheckOptions {
   double risk = 0.02;
   double confidence = 0.95;  // of all groups together
+  std::string group = {};    // whose temperatures and maps the policy reads; empty: those of all
   int threads = 1;
   bool (*on_progress)(void* context, std::string_view what, double done) = nullptr;
   void* context = nullptr;

@@ -37,6 +37,8 @@ struct GenerateOptions {
   int32_t max_new_tokens = 128;
   SampleOptions sample = {};
   Policy policy = {};                  // default: full depth
+  std::string group = {};              // whose temperatures and maps of the session's exits answer; empty: those that
+                                       // the session uses. Its own thresholds: Adaptation::choose()
   std::vector<std::string> stop = {};  // the text ends before the first of these
   int64_t sequence = 0;                // names the noise of this text; the caller's number
   bool special = false;                // control tokens appear in the text

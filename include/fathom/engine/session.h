@@ -106,6 +106,12 @@ class FATHOM_API Session {
   ///   errors   argument: no such group; heads made for another model
   Result<void> use(std::shared_ptr<const ExitHeads> exits, std::string_view group = {});
 
+  /// Rows answer by what was fitted for this group from here on; empty: for all together.
+  ///   errors   argument: no such group; exits were never given to use()
+  Result<void> use_group(std::string_view group);
+  /// The group in use; empty: all together.
+  std::string_view group() const noexcept;
+
   /// Policies that read `utility` have it from these from here on; null: they are refused.
   ///   errors   argument: routers made for another model
   Result<void> use_routers(std::shared_ptr<const Routers> routers);

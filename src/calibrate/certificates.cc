@@ -1,0 +1,116 @@
+// Certificates: how the confidence is shared out, and what each claim is tested on.
+#include "src/calibrate/certificates.h"
+
+#include <algorithm>
+
+namespace fathom {
+namespace {
+
+constexpr double kWorthTrying = 0.98;  // of full depth's bytes
+constexpr double kShareOfAll = 0.5;    // of 1 - confidence, where groups have settings of their own
+
+// What is not forecast to save anything is not worth a run, but for the safest, of which all is told.
+std::vector<CalibratedSetting> settings_of(const Proposal& proposal) {
+  std::vector<CalibratedSetting> settings;
+  for (size_t i = 0; i < proposal.thresholds.size(); ++i) {
+    const Forecast& forecast = proposal.forecasts[i];
+    if (i > 0 && forecast.time > kWorthTrying) continue;
+    const float threshold = proposal.thresholds[i];
+    settings.push_back({.policy = Policy(exit_when{.agreement_at_least = threshold}).text(),
+                        .threshold = threshold,
+                        .predicted = forecast.worst,
+                        .forecast = forecast.time,
+                        .mean_depth = forecast.mean_depth});
+  }
+  return settings;
+}
+
+class Certifier {
+ public:
+  Certifier(PieceRunner& runner, std::span<const PieceText* const> texts, const Findings& findings, Calibration& out,
+            Progress& progress)
+      : runner_(runner), texts_(texts), findings_(findings), out_(out), progress_(progress) {}
+
+  Result<void> run(const std::shared_ptr<const ExitHeads>& heads) {
+    progress_.begin("reading full depth's tokens", 0.1);
+    FATHOM_TRY(truth_, true_tokens(runner_, texts_, progress_));
+    const bool own = !findings_.own_proposals.empty();
+    FATHOM_TRY(for_all(own ? kShareOfAll : 1));
+    if (!own) return {};
+    for (size_t g = 0; g < findings_.groups.size(); ++g) {
+      FATHOM_TRY(runner_.session().use(heads, findings_.groups[g]));
+      FATHOM_TRY(for_group(int32_t(g)));
+    }
+    return runner_.session().use(heads);
+  }
+
+ private:
+  CertifyOptions options(double share) const {
+    return {.risks = risks_of(findings_.options), .confidence = 1 - share * (1 - findings_.options.confidence)};
+  }
+
+  Result<void> for_all(double share) {
+    out_.settings = settings_of(findings_.proposal);
+    const SettingSequence sequence{
+        .texts = texts_, .truth = truth_, .groups = findings_.groups, .options = options(share), .share = share * 0.3};
+    FATHOM_TRY(out_.choices, certify_settings(runner_, sequence, out_.settings, out_.losses, progress_));
+    out_.passed = out_.choices.front().candidate;
+    return {};
+  }
+
+  // At the group's own temperatures and maps, which the runner's session uses.
+  Result<void> for_group(int32_t group) {
+    OwnSettings& own = out_.own.emplace_back();
+    own.settings = settings_of(findings_.own_proposals[size_t(group)]);
+    if (own.settings.back().forecast > kWorthTrying) return own.settings.clear(), Result<void>();
+    std::vector<const PieceText*> texts;
+    std::vector<std::vector<int32_t>> truth;
+    for (size_t t = 0; t < texts_.size(); ++t) {
+      if (texts_[t]->group != group) continue;
+      texts.push_back(texts_[t]);
+      truth.push_back(truth_[t]);
+    }
+    const double share = (1 - kShareOfAll) / double(findings_.groups.size());
+    const SettingSequence sequence{.texts = texts,
+                                   .truth = truth,
+                                   .groups = findings_.groups,
+                                   .group = group,
+                                   .options = options(share),
+                                   .share = share * 0.3};
+    FATHOM_TRY(own.choices, certify_settings(runner_, sequence, own.settings, own.losses, progress_));
+    return {};
+  }
+
+  PieceRunner& runner_;
+  std::span<const PieceText* const> texts_;
+  const Findings& findings_;
+  Calibration& out_;
+  Progress& progress_;
+  std::vector<std::vector<int32_t>> truth_;  // [texts]
+};
+
+}  // namespace
+
+Result<void> certify(PieceRunner& runner, std::span<const PieceText* const> texts, const Findings& findings,
+                     const std::shared_ptr<const ExitHeads>& heads, Calibration& calibration, Progress& progress) {
+  return Certifier(runner, texts, findings, calibration, progress).run(heads);
+}
+
+std::vector<double> risks_of(const CalibrateOptions& options) {
+  std::vector<double> risks = {options.risk};
+  risks.insert(risks.end(), options.more_risks.begin(), options.more_risks.end());
+  return risks;
+}
+
+const CalibratedSetting* Calibration::own_setting(int32_t group, size_t level) const {
+  const auto g = static_cast<size_t>(group);
+  if (group < 0 || g >= own.size() || level >= own[g].choices.size() || !own[g].choices[level].certified()) {
+    return nullptr;
+  }
+  const CalibratedSetting& mine = own[g].settings[size_t(own[g].choices[level].candidate)];
+  const int32_t shared = choices[level].candidate;
+  if (shared >= 0 && settings[size_t(shared)].group_work[g] <= mine.work) return nullptr;
+  return &mine;
+}
+
+}  // namespace fathom

@@ -1,0 +1,38 @@
+// The settings that hold together: levels of risk, and groups with their own. Next: sections_depths.cc.
+#include <fmt/format.h>
+
+#include "src/calibrate/html.h"
+#include "src/calibrate/report_sections.h"
+
+namespace fathom::report {
+
+std::string certified_table(const Report& report) {
+  if (report.certified.size() < 2) return {};  // the one that is chosen is told above
+  html::Table table("Certified together", {{"for"},
+                                           {"at most", true},
+                                           {"setting"},
+                                           {"work", true},
+                                           {"mean depth", true},
+                                           {"differs, worst group", true},
+                                           {"can be promised", true}});
+  for (const CertifiedSetting& c : report.certified) {
+    const Disagreement* worst = nullptr;
+    for (const Disagreement& d : c.groups) {
+      if (worst == nullptr || d.upper.value_or(0) > worst->upper.value_or(0)) worst = &d;
+    }
+    table.row({c.group.empty() ? "all groups" : html::isolated(c.group), html::percent_asked(c.risk),
+               c.policy.empty() ? "none" : html::code(c.policy), html::percent(c.work), html::number(c.mean_depth),
+               html::percent(worst != nullptr ? worst->mean : Share()),
+               html::percent(worst != nullptr ? worst->upper : Share())});
+  }
+  const std::string sure =
+      report.run.confidence ? fmt::format(" with {} confidence", html::percent_asked(*report.run.confidence)) : "";
+  return html::details("Levels of risk, and groups with settings of their own",
+                       html::paragraph("All of these hold at once" + sure +
+                                       ": the confidence is shared out among them. A group without a row of its own "
+                                       "runs with the setting for all groups.") +
+                           table.html(),
+                       true);
+}
+
+}  // namespace fathom::report
