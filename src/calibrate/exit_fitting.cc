@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "src/calibrate/exit_collectors.h"
+#include "src/calibrate/likely_tokens.h"
 #include "src/calibrate/place_sample.h"
 
 namespace fathom {
@@ -12,7 +13,8 @@ namespace {
 // A head is most of what a place costs where the vocabulary is large. One number of each exit and group, some hundred
 // of each exit, and a map of each exit and group, by which settings are proposed too.
 constexpr int64_t kTemperaturePlaces = 2048, kProbePlaces = 8192, kMapPlaces = 12288;
-constexpr size_t kMapsEvery = 3;  // one piece of so many is kept from the translators
+constexpr int32_t kListed = 8192;  // tokens that a shortlist of exit checks may have
+constexpr size_t kMapsEvery = 3;   // one piece of so many is kept from the translators
 
 // Scores of one exit and whether its answer was full depth's, in two halves of the pieces.
 struct ScoreRows {
@@ -77,8 +79,13 @@ class Fitting {
 
   // Without a head, but for full depth's tokens where temperatures will ask for them.
   Result<void> translators() {
-    const int32_t d = runner_.session().model().config().d_model;
+    const ModelConfig& config = runner_.session().model().config();
+    const int32_t d = config.d_model;
     StateCollector states(layers_, d);
+    LikelyTokens likely(config.vocab);
+    for (const Texts texts : {Texts(for_translators_), Texts(for_maps_)}) {
+      for (const PieceText* text : texts) likely.stand(text->tokens);
+    }
     tempered_ = spread_places(for_maps_, n_groups(), kTemperaturePlaces);
     progress_.begin("fitting translators", 0.15);
     FATHOM_TRY(over(for_translators_, Places(for_translators_.size()), states, [&](size_t, const PieceStep&) {}));
@@ -88,7 +95,9 @@ class Fitting {
     progress_.begin("fitting translators", 0.05);
     FATHOM_TRY(over(for_maps_, tempered_, states, [&](size_t t, const PieceStep& step) {
       for (const LogitStats& stats : step.stats) truth_[t].push_back(stats.argmax);
+      for (int64_t i = 0; i < std::ssize(step.stats); ++i) likely.rank(step.logits[i].flat());
     }));
+    record_.exits.shortlist = likely.list(kListed);
     FATHOM_TRY(states.error());
     for (size_t e = 0; e < layers_.size(); ++e) {
       FATHOM_TRY(AffineTranslator fitted, states.translator(e));

@@ -29,10 +29,12 @@ class TrialRecorder final : public ExitWatcher {
       answer(i, exit) = {.token = s.argmax,
                          .score = score,
                          .own_score = score,
+                         .listed_score = score,
                          .confidence = first,
                          .margin = first - std::exp(s.second - s.log_sum),
                          .entropy = s.entropy};
     }
+    look_at_list(loop, exit, which);
     if (own == all) return;
     cool(loop, all / own, stats.size());
     for (size_t i = 0; i < stats.size(); ++i) {
@@ -42,6 +44,21 @@ class TrialRecorder final : public ExitWatcher {
 
  private:
   ExitAnswer& answer(size_t i, size_t exit) { return trial_->answers[(first_ + i) * layers().size() + exit]; }
+
+  // What the shortlist alone would say.
+  void look_at_list(LayerLoop& loop, size_t exit, std::span<const int32_t> which) noexcept {
+    const std::span<const int32_t> all = loop.fitted->shortlist();
+    const auto list = all.first(std::min(all.size(), size_t(check_tokens(int32_t(loop.buffers.vocab)))));
+    if (list.empty()) return;
+    listed_.resize(list.size());
+    for (size_t i = 0; i < which.size(); ++i) {
+      const float* const logits = loop.buffers.logits + int64_t(i) * loop.buffers.vocab;
+      std::transform(list.begin(), list.end(), listed_.begin(), [&](int32_t token) { return logits[token]; });
+      LogitStats stats{};
+      loop.kernels.logit_stats.run({.logits = listed_.data(), .vocab = std::ssize(listed_), .dst = &stats}, 0, 1);
+      answer(i, exit).listed_score = loop.fitted->at(layers()[exit])->probe(stats, loop.buffers.state(which[i]));
+    }
+  }
 
   // What the same logits say at another temperature; they stand in place of the old.
   void cool(LayerLoop& loop, float scale, size_t n) noexcept {
@@ -57,6 +74,7 @@ class TrialRecorder final : public ExitWatcher {
   TextTrial* trial_ = nullptr;
   size_t first_ = 0;
   std::vector<LogitStats> own_stats_;
+  std::vector<float> listed_;
 };
 
 constexpr float kThresholds[] = {.9999f, .9995f, .999f, .998f, .997f, .995f, .993f, .99f, .985f, .98f, .975f, .97f,
@@ -98,17 +116,22 @@ Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* con
   return trials;
 }
 
-std::vector<std::vector<float>> agreement_of(const ExitTrials& trials, std::span<const AgreementMap> maps) {
-  std::vector<std::vector<float>> all;
+TrialAgreement agreement_of(const ExitTrials& trials, std::span<const AgreementMap> maps) {
+  TrialAgreement all;
   for (const TextTrial& text : trials.texts) {
-    std::vector<float>& of = all.emplace_back(text.answers.size());
-    for (size_t i = 0; i < of.size(); ++i) of[i] = maps[i % trials.layers.size()](text.answers[i].score);
+    std::vector<float>& whole = all.whole.emplace_back(text.answers.size());
+    std::vector<float>& listed = all.listed.emplace_back(text.answers.size());
+    for (size_t i = 0; i < whole.size(); ++i) {
+      const AgreementMap& map = maps[i % trials.layers.size()];
+      whole[i] = map(text.answers[i].score);
+      listed[i] = map(text.answers[i].listed_score);
+    }
   }
   return all;
 }
 
-Forecast forecast(const ExitTrials& trials, const std::vector<std::vector<float>>& agreement, size_t n_groups,
-                  uint32_t exits, float threshold, const RowCost& cost) {
+Forecast forecast(const ExitTrials& trials, const TrialAgreement& agreement, size_t n_groups, uint32_t exits,
+                  float threshold, const RowCost& cost) {
   const size_t n_exits = trials.layers.size();
   std::vector<double> pieces(n_groups);
   Forecast out{.losses = std::vector<double>(n_groups), .time = 0};
@@ -121,8 +144,12 @@ Forecast forecast(const ExitTrials& trials, const std::vector<std::vector<float>
       bool left = false;
       for (size_t e = 0; e < n_exits && !left; ++e) {
         if ((exits >> e & 1) == 0) continue;
+        if (cost.list > 0) {
+          checks += cost.list + cost.translator;
+          if (agreement.listed[t][p * n_exits + e] < threshold) continue;
+        }
         checks += cost.head + cost.translator;
-        left = agreement[t][p * n_exits + e] >= threshold;
+        left = agreement.whole[t][p * n_exits + e] >= threshold;
         if (!left) continue;
         depth = trials.layers[e];
         wrong += trials.answer(text, p, e).token != text.truth[p];
@@ -174,13 +201,24 @@ Proposal thresholds_for(const ExitTrials& trials, std::span<const AgreementMap> 
     const size_t first = std::min(boldest >= n * 2 / 3 ? boldest - n * 2 / 3 : 0, n_all - n);
     std::fill_n(wanted.begin() + std::ptrdiff_t(first), n, true);
   }
-  Proposal out{.exits = exits, .thresholds = {}, .forecasts = {}};
+  Proposal out{.exits = exits, .thresholds = {}, .forecasts = {}, .listed = cost.listed};
   for (size_t i = 0; i < n_all; ++i) {
     if (!wanted[i]) continue;
     out.thresholds.push_back(kThresholds[i]);
     out.forecasts.push_back(std::move(all[i]));
   }
   return out;
+}
+
+double Proposal::fastest() const {
+  double time = std::numeric_limits<double>::infinity();
+  for (const Forecast& f : forecasts) time = std::min(time, f.time);
+  return time;
+}
+
+Policy Proposal::policy(float threshold) const {
+  const exit_when exit{.agreement_at_least = threshold};
+  return listed > 0 ? Policy(exit | screen_checks{.tokens = listed}) : Policy(exit);
 }
 
 std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, const RowCost& cost) {

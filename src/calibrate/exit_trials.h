@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "fathom/policy/policy.h"
 #include "src/calibrate/exit_watcher.h"
 #include "src/calibrate/piece_runner.h"
 #include "src/calibrate/progress.h"
@@ -15,8 +16,9 @@ namespace fathom {
 /// One exit's answer at one place.
 struct ExitAnswer {
   int32_t token = -1;
-  float score = 0;      // of the exit's probe, at the temperature of all groups
-  float own_score = 0;  // at the temperature of the text's group
+  float score = 0;         // of the exit's probe, at the temperature of all groups
+  float own_score = 0;     // at the temperature of the text's group
+  float listed_score = 0;  // of the shortlist's logits alone; the score where there is no list
   float confidence = 0, margin = 0, entropy = 0;
 };
 
@@ -46,9 +48,16 @@ Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* con
                              std::span<const int32_t> layers, Progress& progress,
                              std::span<const std::vector<int32_t>> asked = {});
 
+/// Tokens of the shortlist that exit checks may look at first: a check by it costs next to nothing, and 96 to 99 % of
+/// full depth's tokens are on it (docs/lossless.md).
+///   returns  0 where the vocabulary is too small for one
+constexpr int32_t check_tokens(int32_t vocab) { return vocab < 128 ? 0 : vocab / 8 < 4096 ? vocab / 8 : 4096; }
+
 /// Costs of a row's parts, in passes of one row at full depth.
 struct RowCost {
   double layers = 1, head = 0, translator = 0;
+  double list = 0;     // the shortlist that checks look at first; 0: they read the whole head
+  int32_t listed = 0;  // tokens of it
   int32_t n_layers = 1;
 };
 
@@ -61,10 +70,14 @@ struct Forecast {
 };
 
 /// The agreement that exits give their answers.
-std::vector<std::vector<float>> agreement_of(const ExitTrials& trials, std::span<const AgreementMap> maps);
+struct TrialAgreement {
+  std::vector<std::vector<float>> whole;   // [texts][places, exits]
+  std::vector<std::vector<float>> listed;  // the same, by the shortlist
+};
+TrialAgreement agreement_of(const ExitTrials& trials, std::span<const AgreementMap> maps);
 
-Forecast forecast(const ExitTrials& trials, const std::vector<std::vector<float>>& agreement, size_t n_groups,
-                  uint32_t exits, float threshold, const RowCost& cost);
+Forecast forecast(const ExitTrials& trials, const TrialAgreement& agreement, size_t n_groups, uint32_t exits,
+                  float threshold, const RowCost& cost);
 
 /// Exits (a set of bits) and thresholds, safest first, by which rows are expected to be fastest at the first risk; with
 /// thresholds for the others.
@@ -72,6 +85,12 @@ struct Proposal {
   uint32_t exits = 0;
   std::vector<float> thresholds;
   std::vector<Forecast> forecasts;  // [thresholds]
+
+  int32_t listed = 0;  // tokens that checks look at first; 0: the whole head
+
+  double fastest() const;  // of the forecasts
+  /// What runs with a threshold.
+  Policy policy(float threshold) const;
 };
 Proposal propose(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups,
                  std::span<const double> risks, int32_t n_settings, const RowCost& cost);

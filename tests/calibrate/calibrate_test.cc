@@ -299,6 +299,11 @@ TEST(Parts, ReadBackAsTheyWereWrittenAndNothingElseIsRead) {
   std::vector<std::byte> longer = bytes;
   longer.push_back({});
   EXPECT_FALSE(read_parts(longer).has_value());
+  // Format 1 ends where the shortlist begins.
+  std::vector<std::byte> older(bytes.begin(), bytes.end() - std::ptrdiff_t(4 * (1 + exits.shortlist.size())));
+  older[0] = std::byte{1};
+  EXPECT_TRUE(read_parts(older).value().shortlist.empty());
+  EXPECT_FALSE(exits.shortlist.empty());
   std::vector<std::byte> newer = bytes;
   newer[0] = std::byte{9};
   EXPECT_NE(read_parts(newer).error().message.find("update Fathom"), std::string::npos);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/calibrate/likely_tokens.h"
 #include "src/calibrate/place_sample.h"
 #include "tests/support/sessions.h"
 #include "tests/support/tiny_model.h"
@@ -25,6 +26,16 @@ std::vector<const PieceText*> pointers(const std::vector<PieceText>& texts) {
   return out;
 }
 
+// Writes down how likely the engine's own checks take answers to be full depth's.
+struct hear_agreement {
+  std::vector<float>* seen;
+  static constexpr StageTraits traits{"hear_agreement", StageKind::limit, Signal::agreement};
+  Decision operator()(const Step& step, Decision decision) const noexcept {
+    if (step.layer == 1 || step.layer == 3) seen->push_back(step[Signal::agreement]);
+    return decision;
+  }
+};
+
 struct Asking {
   Model model = testing::tiny_model({.type = DType::q8_0});
   std::vector<PieceText> texts = {text_of(0, 40, 1), text_of(1, 70, 2), text_of(0, 9, 3)};
@@ -37,8 +48,8 @@ struct Asking {
     pieces.pieces.push_back({.tokens = std::vector<int32_t>(80)});
     return PieceRunner::make(model, pieces, 1).value();
   }
-  std::shared_ptr<const ExitHeads> heads() {
-    FittedExits fitted{.groups = {"a", "b"}, .exits = {}};
+  std::shared_ptr<const ExitHeads> heads(std::vector<int32_t> shortlist = {}) {
+    FittedExits fitted{.groups = {"a", "b"}, .exits = {}, .shortlist = std::move(shortlist)};
     for (const int32_t layer : layers) {
       fitted.exits.push_back(
           {.layer = layer, .temperatures = {.5f, 3, 1.25f}, .probe = {.margin = .5f, .entropy = -1}, .agreement = {}});
@@ -122,6 +133,62 @@ TEST(ExitTrials, OwnScoresAreThoseThatTheGroupsTemperatureGives) {
       }
     }
   }
+}
+
+TEST(ExitTrials, ListedScoresAreWhatChecksOfTheListSay) {
+  Asking a;
+  std::vector<int32_t> list(size_t(check_tokens(a.model.config().vocab)));
+  for (size_t i = 0; i < list.size(); ++i) list[i] = int32_t(7 * i + 3);
+  a.runner.session().use(a.heads(list)).value();
+  const ExitTrials trials = a.ask();
+  const PieceText& text = a.texts[1];
+  std::vector<float> seen;
+  const Policy policy = hear_agreement{&seen} | screen_checks{.tokens = int32_t(list.size())};
+  a.runner.run(text, policy, [](const PieceStep&) {}).value();
+  ASSERT_EQ(seen.size(), trials.texts[1].answers.size());
+  // Steps are told by layer, then by row; trials by row, then by exit.
+  size_t at = 0, far = 0;
+  for (int32_t first = 0; first < text.places(); first += kRunnerRows) {
+    const int32_t n = std::min(kRunnerRows, text.places() - first);
+    for (size_t e = 0; e < 2; ++e) {
+      for (int32_t r = 0; r < n; ++r) {
+        const ExitAnswer& answer = trials.answer(trials.texts[1], size_t(first + r), e);
+        const float p = 1 / (1 + std::exp(-answer.listed_score));
+        EXPECT_NEAR(seen[at++], p, 1e-4f) << "place " << first + r << ", exit " << e;
+        far += std::fabs(answer.listed_score - answer.score) > 1e-3f;
+      }
+    }
+  }
+  EXPECT_GT(far, 0u) << "a list of an eighth says the same as the whole head";
+}
+
+// One place whose answer is right at both exits; which of them lets it go hangs on what either head says.
+TEST(ExitTrials, AForecastPaysForTheListAndForTheHeadOnlyWhereThatIsAsked) {
+  ExitTrials trials{.layers = {2, 4}, .texts = {{.group = 0, .truth = {5}}}};
+  trials.texts[0].answers = {{.token = 5}, {.token = 5}};
+  const RowCost cost{.layers = .5, .head = .5, .translator = .01, .list = .02, .n_layers = 10};
+  const auto time = [&](std::vector<float> whole, std::vector<float> listed) {
+    return forecast(trials, {.whole = {std::move(whole)}, .listed = {std::move(listed)}}, 1, 3, .9f, cost).time;
+  };
+  EXPECT_NEAR(time({.95f, .95f}, {.95f, .95f}), .5 * .2 + .03 + .51, 1e-9);  // leaves at once
+  EXPECT_NEAR(time({.95f, .95f}, {.5f, .95f}), .5 * .4 + 2 * .03 + .51, 1e-9) << "the list alone keeps it";
+  EXPECT_NEAR(time({.5f, .95f}, {.95f, .95f}), .5 * .4 + 2 * (.03 + .51), 1e-9) << "the head does not confirm";
+  EXPECT_NEAR(time({.95f, .95f}, {.5f, .5f}), .5 + 2 * .03 + .5, 1e-9) << "never asked the head but at the end";
+}
+
+TEST(LikelyTokens, AreThoseOfTheTextAndThoseThatAreRankedHigh) {
+  LikelyTokens likely(300);
+  likely.stand(std::vector<int32_t>{200, 7, 200});
+  std::vector<float> logits(300);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = float(i);
+  likely.rank(logits);  // 236 to 299
+  const std::vector<int32_t> list = likely.list(100);
+  ASSERT_EQ(list.size(), 100u);
+  EXPECT_EQ(list[0], 200) << "counted twice";
+  EXPECT_EQ(list[1], 7);
+  for (int32_t i = 0; i < 64; ++i) EXPECT_EQ(list[size_t(2 + i)], 236 + i);
+  EXPECT_EQ(list[66], 0) << "the rest by id";
+  EXPECT_EQ(likely.list(1000).size(), 300u);
 }
 
 }  // namespace
