@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cmath>
 #include <map>
 
@@ -49,15 +48,10 @@ Json bins(const Reliability& r) {
   return out;
 }
 
-std::string class_of(std::string_view text) {
-  const auto any = [&](int (*is)(int)) {
-    return std::any_of(text.begin(), text.end(), [&](char c) { return is(static_cast<unsigned char>(c)) != 0; });
-  };
-  if (any(std::isdigit)) return "digits";
-  if (any([](int c) { return int(c >= 128); })) return "other scripts and signs";
-  if (any(std::isalpha)) return text.front() == ' ' ? "beginnings of words" : "parts of words";
-  return any(std::ispunct) ? "punctuation" : "white space";
-}
+// As people read them; their order is that of TokenClass.
+constexpr const char* kClassTitles[kTokenClasses] = {
+    "digits",         "delimiters",  "other punctuation",      "beginnings of words",
+    "parts of words", "white space", "other scripts and signs"};
 
 Json passage(const Findings& f, const CalibratedSetting& shown, size_t t) {
   const PieceText& text = *f.reported[t];
@@ -165,7 +159,7 @@ Json exit_depths(const Findings& f) {
     for (size_t p = 0; p < f.held_out.depths[t].size(); ++p) {
       const float depth = f.held_out.depths[t][p];
       ++counts[size_t(text.group)][size_t(std::clamp(int32_t(std::ceil(depth)), 1, n_layers) - 1)];
-      Mean& of_class = classes[class_of(word_of(f, text.tokens[p]))];
+      Mean& of_class = classes[kClassTitles[size_t(class_of(f.model.tokenizer().piece(text.tokens[p])))]];
       for (Mean* mean : {&of_class, &places[std::min(places.size() - 1, p / size_t(kStretch))]}) {
         mean->sum += depth, ++mean->n;
       }

@@ -11,6 +11,10 @@ constexpr double kRounding = 1e-5;  // of a budget, whose sums the policy sees a
 bool restores(const AnyStage& stage) {
   return std::holds_alternative<min_depth>(stage) || std::holds_alternative<full_depth_first>(stage);
 }
+// Restores rows that only the engine knows: by their tokens, or by what was predicted before them.
+bool restores_some(const AnyStage& stage) {
+  return std::holds_alternative<full_depth_at>(stage) || std::holds_alternative<full_depth_after>(stage);
+}
 bool caps(const AnyStage& stage) {
   const auto* depth = std::get_if<max_depth>(&stage);
   return std::holds_alternative<budget>(stage) || (depth != nullptr && depth->on != On::prompt);
@@ -19,9 +23,10 @@ bool caps(const AnyStage& stage) {
 // Whether nothing to the right takes the word from it.
 bool is_watched(std::span<const AnyStage> stages, size_t i) {
   if (const auto* debt = std::get_if<kv>(&stages[i])) return debt->mode == KvMode::settle_later;
+  if (std::holds_alternative<settle_every>(stages[i])) return true;
   if (!restores(stages[i]) && !caps(stages[i])) return false;
   for (const AnyStage& right : stages.subspan(i + 1)) {
-    if (restores(stages[i]) ? caps(right) : restores(right)) return false;
+    if (restores(stages[i]) ? caps(right) : restores(right) || restores_some(right)) return false;
   }
   return true;
 }
@@ -66,6 +71,7 @@ bool LimitWatch::kept(const AnyStage& stage, const RowResult& row, int32_t owed)
     const double allowed = double(share->of_full) * (before.full_macs + row.full_macs);
     return row.depth <= 1 || before.macs + row.step_macs <= allowed * (1 + kRounding);
   }
+  if (const auto* turn = std::get_if<settle_every>(&stage)) return owed <= turn->tokens;
   return owed <= std::get<kv>(stage).max_rows;
 }
 

@@ -194,6 +194,18 @@ void Boundary::ask_router(LayerLoop& loop, int32_t layer) {
   }
 }
 
+// What is known of a row before it runs: its token, and what its sequence said.
+void Boundary::recall(const LayerLoop& loop, const RowState& row, SignalSet reads, Step& step) const {
+  const SequenceHistory& history = history_[static_cast<size_t>(row.sequence)];
+  if (reads.has(Signal::last_entropy)) set(step, Signal::last_entropy, history.last_entropy);
+  if (reads.any(kLastMarginSignals)) {
+    for (int n = 1; n <= kLastMargins; ++n) set(step, last_margin_of(n), history.last_margin(n));
+  }
+  if (reads.has(Signal::token_class) && loop.classes != nullptr) {
+    set(step, Signal::token_class, static_cast<float>(loop.classes[row.token]));
+  }
+}
+
 void Boundary::describe(const LayerLoop& loop, int32_t layer, const RowState& row, Step& step) const {
   const SequenceHistory& history = history_[static_cast<size_t>(row.sequence)];
   const double head = row.predicts ? loop.work.head() : 0;
@@ -238,9 +250,7 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
     RowState& row = loop.row(r);
     Step& step = steps_[static_cast<size_t>(r)];
     const SignalSet mine = reads[static_cast<int>(row.kind)];
-    if (mine.has(Signal::last_entropy)) {
-      set(step, Signal::last_entropy, history_[static_cast<size_t>(row.sequence)].last_entropy);
-    }
+    recall(loop, row, mine, step);
     price(loop, mine, step, row);
     finish(loop, layer, row, mine, step);
     asked_.push_back(step);

@@ -112,7 +112,7 @@ bool Session::Impl::reads(PolicyRef policy, SignalSet signals) const {
 
 // Books what the rows did: results for the caller, debts, and history for the rows to come.
 void Session::Impl::conclude(const Plan& plan) {
-  const bool entropies = reads(plan.policy, Signal::last_entropy);
+  const bool remembered = reads(plan.policy, kHistorySignals);
   for (Sequence& s : sequences) {
     if (s.settles != Settles::nothing) s.owing.clear();
   }
@@ -140,18 +140,24 @@ void Session::Impl::conclude(const Plan& plan) {
                        .head = way_of(row, plan),
                        .owes = owes,
                        .settled = i < n_settling});
-    LogitStats stats{.entropy = std::numeric_limits<float>::quiet_NaN()};
-    if (entropies && row.slot >= 0) {
-      kernels.logit_stats.run({.logits = logits(row.slot).data(), .vocab = width, .dst = &stats}, 0, 1);
-    }
     if (i >= n_settling) s.past.push_back({.kind = row.kind});
     Past& past = s.past[static_cast<size_t>(row.position)];
     past.macs = row.macs;
     past.full_macs = row.full_macs;
-    if (row.slot >= 0) past.entropy = stats.entropy;
+    if (row.slot >= 0) look_at(row.slot, remembered, past);
     if (owes) s.owing.push_back(owing(row));
   }
   for (const RowState& row : rows) book(row.sequence, row.position);
+}
+
+// What a prediction says of itself to the rows behind it.
+void Session::Impl::look_at(int32_t slot, bool remembered, Past& past) {
+  past.entropy = past.margin = std::numeric_limits<float>::quiet_NaN();
+  if (!remembered) return;
+  LogitStats stats;
+  kernels.logit_stats.run({.logits = logits(slot).data(), .vocab = width, .dst = &stats}, 0, 1);
+  past.entropy = stats.entropy;
+  past.margin = std::exp(stats.max - stats.log_sum) - std::exp(stats.second - stats.log_sum);
 }
 
 // A row as it enters a later step to go on from its last exact state.
@@ -184,6 +190,7 @@ void Session::Impl::book(int32_t sequence_idx, int32_t position) {
     past.after.full_macs += past.full_macs;
   }
   if (!std::isnan(past.entropy)) past.after.last_entropy = past.entropy;
+  if (!std::isnan(past.margin)) past.after.predicted(past.margin);
   history[static_cast<size_t>(sequence_idx)] = past.after;
 }
 
@@ -204,6 +211,7 @@ LayerLoop Session::Impl::loop() {
   loop.fitted = exits.get();
   loop.group = group;
   loop.routers = routers.get();
+  loop.classes = token_classes.empty() ? nullptr : token_classes.data();
   if (states.keeps_any()) loop.states = &states;
   loop.observer = observer;
   return loop;
@@ -214,6 +222,7 @@ Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& pla
   if (exits != nullptr || observer != nullptr || (!plan.settles_all && reads(plan.policy, kExitSignals)))
     FATHOM_TRY(buffers.make_answers());
   FATHOM_TRY(check_fitted(plan));
+  if (token_classes.empty() && reads(plan.policy, Signal::token_class)) token_classes = classes_of(model.tokenizer());
   FATHOM_TRY(admit(step, plan));
   if (trace != nullptr) tell(*trace);
   const ModelConfig& config = model.config();

@@ -32,6 +32,7 @@ Session::Impl::Plan Session::Impl::plan(PolicyRef policy) const {
   if (policy.table == nullptr) return plan;
   const Settings settings = policy.table->settings(policy.self);
   plan.kv = settings.kv;
+  plan.in_turn = settings.settle_in_turn;
   plan.screens = settings.screen_head;
   plan.hot_tokens = settings.kv == KvMode::verify ? settings.hot_tokens : 0;
   if (plan.hot_tokens == 0) plan.check_tokens = settings.check_tokens;  // a shortlist that drafts answers checks too
@@ -137,7 +138,10 @@ Settles Session::Impl::joining(int32_t i, const Plan& plan) const {
   }
   if (s.pending == 0 || plan.kv == KvMode::verify) return Settles::nothing;
   const auto owing = static_cast<int32_t>(s.owing.size());
-  return plan.kv != KvMode::fill && owing + s.pending_generated > plan.max_owing ? Settles::all : Settles::with_others;
+  const bool full = plan.kv != KvMode::fill && owing + s.pending_generated > plan.max_owing;
+  if (!plan.in_turn) return full ? Settles::all : Settles::with_others;
+  const bool prompt_follows = s.pending > s.pending_generated;  // its rows can owe nothing, and read what is exact
+  return full || prompt_follows ? Settles::all : Settles::nothing;
 }
 
 // Whose owing rows join, and whether all rows and their logits find room.

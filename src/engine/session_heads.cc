@@ -55,7 +55,7 @@ void Session::Impl::say_uses(const Plan& plan) {
   uses.clear();
   reports.clear();
   if (!plan.screens) return;
-  const bool all = reads(plan.policy, Signal::last_entropy);
+  const bool all = reads(plan.policy, kHistorySignals);
   for (const RowState& row : rows) {
     if (row.slot < 0) continue;
     const Sequence& s = sequence(row.sequence);

@@ -23,9 +23,10 @@ struct Session::Impl {
   struct Past {
     RowKind kind;
     double macs, full_macs;
-    float entropy;          // of its prediction; NaN where it made none, or nobody asked
-    SequenceHistory after;  // of the sequence with this position
-    int32_t generated;      // generated rows of the sequence with this position
+    float entropy = std::numeric_limits<float>::quiet_NaN();  // of its prediction; NaN where it made none, or nobody
+    float margin = std::numeric_limits<float>::quiet_NaN();   // asked
+    SequenceHistory after;                                    // of the sequence with this position
+    int32_t generated;                                        // generated rows of the sequence with this position
   };
   /// What a sequence is between steps.
   struct Sequence {
@@ -50,6 +51,7 @@ struct Session::Impl {
     KvMode kv = KvMode::fill;
     int32_t max_owing = 0;     // rows of a sequence that may owe
     int32_t hot_tokens = 0;    // of the shortlist that answers in place of the head; 0: none
+    bool in_turn = false;      // they settle when so many owe, and not where a deeper row passes
     bool screens = false;      // the head's bounds rule tokens out
     int32_t check_tokens = 0;  // of the shortlist that exit checks look at first; 0: none
     HeadSet silent = {};       // heads that Verdict::silence_heads is about
@@ -79,9 +81,10 @@ struct Session::Impl {
   int32_t group = 0;  // of `exits`
   std::shared_ptr<const Routers> routers;
   StateHistory states;
-  LayerObserver* observer = nullptr;  // of calibration
-  std::vector<LogitUse> uses;         // [rows with logits]
-  std::vector<ScreenReport> reports;  // [rows with logits]
+  std::vector<TokenClass> token_classes;  // [vocab] once a policy has asked for it
+  LayerObserver* observer = nullptr;      // of calibration
+  std::vector<LogitUse> uses;             // [rows with logits]
+  std::vector<ScreenReport> reports;      // [rows with logits]
   std::vector<Sequence> sequences;
   std::vector<SequenceHistory> history;  // [sequences]
   std::vector<int32_t> inexact_from;     // [sequences, n_layers]
@@ -117,6 +120,7 @@ struct Session::Impl {
   void say_uses(const Plan& plan);
   HeadWay way_of(const RowState& row, const Plan& plan) const;
   void watch_head();
+  void look_at(int32_t slot, bool remembered, Past& past);
   static RowState owing(const RowState& row);
   void book(int32_t sequence_idx, int32_t position);
 };

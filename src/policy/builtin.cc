@@ -37,6 +37,9 @@ std::string min_depth::text() const { return print(*this); }
 std::string max_depth::text() const { return print(*this); }
 std::string budget::text() const { return print(*this); }
 std::string full_depth_first::text() const { return print(*this); }
+std::string full_depth_at::text() const { return print(*this); }
+std::string full_depth_after::text() const { return print(*this); }
+std::string settle_every::text() const { return print(*this); }
 std::string kv::text() const { return print(*this); }
 std::string draft_ngram::text() const { return print(*this); }
 std::string defer_head::text() const { return print(*this); }
@@ -55,6 +58,9 @@ Result<void> min_depth::check(int32_t n_layers) const { return look(*this, n_lay
 Result<void> max_depth::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> budget::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> full_depth_first::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> full_depth_at::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> full_depth_after::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> settle_every::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> kv::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> draft_ngram::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> defer_head::check(int32_t n_layers) const { return look(*this, n_layers); }

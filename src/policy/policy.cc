@@ -104,10 +104,16 @@ Result<void> check_place(std::span<const Placed> before, const Placed& stage) {
 }
 
 Result<void> check_together(std::span<const Placed> stages, size_t* index) {
-  bool verifies = false;
+  bool verifies = false, in_turn = false;
   for (size_t i = 0; i < stages.size(); ++i) {
     FATHOM_TRY(check_place(stages.first(i), stages[i]));
     verifies |= stages[i].sets.kv == KvMode::verify;
+    in_turn |= stages[i].sets.settle_in_turn;
+  }
+  for (size_t i = 0; i < stages.size() && in_turn; ++i) {
+    if (std::string_view(stages[i].name) != kv::traits.name) continue;
+    if (index != nullptr) *index = i;
+    return Error{ErrorCode::argument, "kv beside settle_every, which says how cells come to be as well: keep one"};
   }
   for (size_t i = 0; i < stages.size() && !verifies; ++i) {
     if (!stages[i].sets.drafts()) continue;

@@ -20,9 +20,23 @@ constexpr double kMaxEntropy = 20;         // nats; the logarithm of a vocabular
 constexpr double kLowestSignal = -1, kHighestSignal = kMaxPolicyLayers;  // of all signals
 constexpr struct {
   double low, high;
-} kSignalRanges[kSignals] = {{0, 1},  {0, 1},  {0, kMaxEntropy}, {1, kMaxPolicyLayers},
-                             {-1, 1}, {-1, 1}, {-1, 1},          {0, kMaxEntropy},
-                             {0, 1},  {0, 1},  {0, 2},           {0, 1}};
+} kSignalRanges[kSignals] = {{0, 1},
+                             {0, 1},
+                             {0, kMaxEntropy},
+                             {1, kMaxPolicyLayers},
+                             {-1, 1},
+                             {-1, 1},
+                             {-1, 1},
+                             {0, kMaxEntropy},
+                             {0, 1},
+                             {0, 1},
+                             {0, 2},
+                             {0, 1},
+                             {0, kTokenClasses - 1},
+                             {0, 1},
+                             {0, 1},
+                             {0, 1},
+                             {0, 1}};
 constexpr bool kRequired = true;
 constexpr bool kOptional = false;
 
@@ -147,6 +161,17 @@ constexpr Field kFullDepthFirst[] = {
     count<full_depth_first, &full_depth_first::tokens>("tokens", kRequired, 1, kMaxCount,
                                                        "generated rows at full depth"),
 };
+constexpr Field kFullDepthAt[] = {
+    word<full_depth_at, &full_depth_at::tokens>("tokens", kRequired, kTokenClassNames, "class of the row's own token"),
+};
+constexpr Field kFullDepthAfter[] = {
+    number<full_depth_after, &full_depth_after::low_margin>("low_margin", FieldType::number, 0, 1,
+                                                            "margins of the last predictions below this"),
+    count<full_depth_after, &full_depth_after::rows>("rows", kOptional, 1, kLastMargins, "predictions that are low"),
+};
+constexpr Field kSettleEvery[] = {
+    count<settle_every, &settle_every::tokens>("tokens", kRequired, 1, kMaxOwed, "rows from one settling to the next"),
+};
 constexpr Field kKv[] = {
     word<kv, &kv::mode>("mode", kRequired, kKvWords,
                         "fill: projected at once; settle_later: exact before they are read; verify: the token too"),
@@ -202,7 +227,10 @@ constexpr StageInfo kTable[] = {
     row<max_depth>("no row goes deeper than this layer", kMaxDepth),
     row<budget>("a sequence's generated rows spend at most this share of their work at full depth", kBudget),
     row<full_depth_first>("the first generated rows of a sequence run at full depth", kFullDepthFirst),
+    row<full_depth_at>("rows of one class of tokens run at full depth", kFullDepthAt),
+    row<full_depth_after>("a row runs at full depth behind predictions of low margins", kFullDepthAfter),
     row<kv>("how KV cells of layers that were not run come to be", kKv),
+    row<settle_every>("filled KV cells become exact in turn; in place of kv", kSettleEvery),
     row<draft_ngram>("tokens are drafted from repetitions of the text; needs kv(verify)", {}),
     row<defer_head>("rows guess from a shortlist of the head, which they owe; needs kv(verify)", kDeferHead),
     row<screen_head>("bounds from the head's high bits rule tokens out; the rest is read in full", {}),

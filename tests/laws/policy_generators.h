@@ -89,6 +89,13 @@ S make() {
   if constexpr (std::is_same_v<S, max_depth>) return {.layers = *layer(), .on = any_on()};
   if constexpr (std::is_same_v<S, budget>) return {.of_full = std::max(1e-6f, *share())};
   if constexpr (std::is_same_v<S, full_depth_first>) return {.tokens = *rc::gen::inRange(1, 40)};
+  if constexpr (std::is_same_v<S, full_depth_at>) {
+    return {.tokens = static_cast<TokenClass>(*rc::gen::inRange(0, kTokenClasses))};
+  }
+  if constexpr (std::is_same_v<S, full_depth_after>) {
+    return {.low_margin = *share(), .rows = *rc::gen::inRange(1, kLastMargins + 1)};
+  }
+  if constexpr (std::is_same_v<S, settle_every>) return {.tokens = *rc::gen::inRange(1, 65)};
   if constexpr (std::is_same_v<S, kv>) {
     return {.mode = *rc::gen::element(KvMode::fill, KvMode::settle_later), .max_rows = *rc::gen::inRange(1, 65)};
   }
@@ -118,18 +125,22 @@ inline policy_text::AnyStage any_of(StageKind kind) {
           return make<skip_when>();
       }
     case StageKind::limit:
-      switch (*rc::gen::inRange(0, 4)) {
+      switch (*rc::gen::inRange(0, 6)) {
         case 0:
           return make<min_depth>();
         case 1:
           return make<max_depth>();
         case 2:
           return make<budget>();
+        case 3:
+          return make<full_depth_at>();
+        case 4:
+          return make<full_depth_after>();
         default:
           return make<full_depth_first>();
       }
     default:
-      return make<kv>();
+      return *rc::gen::arbitrary<bool>() ? policy_text::AnyStage(make<kv>()) : make<settle_every>();
   }
 }
 
@@ -185,8 +196,10 @@ inline Step any_step() {
   step.work_if_run = step.work_if_exit + 0.1f;
   for (int s = 0; s < kSignals; ++s) {
     if (*rc::gen::inRange(0, 4) == 0) continue;  // a quarter was not computed
-    step.signals[s] =
-        static_cast<Signal>(s) == Signal::agreeing ? static_cast<float>(*rc::gen::inRange(1, 8)) : *share();
+    const auto signal = static_cast<Signal>(s);
+    step.signals[s] = signal == Signal::agreeing      ? static_cast<float>(*rc::gen::inRange(1, 8))
+                      : signal == Signal::token_class ? static_cast<float>(*rc::gen::inRange(0, kTokenClasses))
+                                                      : *share();
   }
   return step;
 }

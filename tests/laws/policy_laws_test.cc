@@ -44,6 +44,7 @@ RC_GTEST_PROP(PolicyLaws, CompositionIsAssociative, ()) {
   joins_associatively<exit_when, min_depth, budget>();
   joins_associatively<skip_when, max_depth, min_depth>();
   joins_associatively<skip_sublayers, full_depth_first, kv>();
+  joins_associatively<exit_when, full_depth_at, settle_every>();
 }
 
 template <class S>
@@ -61,6 +62,8 @@ RC_GTEST_PROP(PolicyLaws, FullDepthIsTheIdentity, ()) {
   full_depth_changes_nothing<skip_sublayers>();
   full_depth_changes_nothing<max_depth>();
   full_depth_changes_nothing<kv>();
+  full_depth_changes_nothing<full_depth_after>();
+  full_depth_changes_nothing<settle_every>();
 }
 
 template <class L>
@@ -75,6 +78,24 @@ RC_GTEST_PROP(PolicyLaws, ALimitTwiceIsALimitOnce,
   twice_is_once<max_depth>(first, second, rows);
   twice_is_once<budget>(first, second, rows);
   twice_is_once<full_depth_first>(first, second, rows);
+  twice_is_once<full_depth_at>(first, second, rows);
+  twice_is_once<full_depth_after>(first, second, rows);
+}
+
+template <class L>
+void only_restores(const exit_when& exit, const skip_layers& skip, const Rows& rows) {
+  const L limit = *rc::gen::arbitrary<L>();
+  const auto before = decide(exit | skip, rows), after = decide(exit | skip | limit, rows);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    RC_ASSERT(after[i].verdict == Verdict::run || after[i].verdict == before[i].verdict);
+  }
+  RC_ASSERT(Policy(limit).is_full_depth());
+}
+
+RC_GTEST_PROP(PolicyLaws, ASafeguardSavesNothing, (const exit_when& exit, const skip_layers& skip, const Rows& rows)) {
+  only_restores<full_depth_first>(exit, skip, rows);
+  only_restores<full_depth_at>(exit, skip, rows);
+  only_restores<full_depth_after>(exit, skip, rows);
 }
 
 RC_GTEST_PROP(PolicyLaws, ALimitToTheRightWins, (const min_depth& least, const max_depth& most, const Rows& rows)) {

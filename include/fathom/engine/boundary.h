@@ -24,6 +24,20 @@ struct SequenceHistory {
   double macs = 0;                                               // multiply-adds of its generated rows
   double full_macs = 0;                                          // the same at full depth
   float last_entropy = std::numeric_limits<float>::quiet_NaN();  // of its last prediction, nats; NaN before the first
+  float margins[kLastMargins] = {last_entropy, last_entropy, last_entropy,
+                                 last_entropy};  // of the last ones, from the
+                                                 // last on; NaN: there is none
+
+  /// The largest margin of the last n predictions; NaN where there were fewer.
+  float last_margin(int n) const noexcept {
+    float most = margins[0];
+    for (int i = 1; i < n; ++i) most = margins[i] > most || margins[i] != margins[i] ? margins[i] : most;
+    return most;
+  }
+  void predicted(float margin) noexcept {
+    for (int i = kLastMargins - 1; i > 0; --i) margins[i] = margins[i - 1];
+    margins[0] = margin;
+  }
 };
 
 class Boundary {
@@ -52,6 +66,7 @@ class Boundary {
   void look_back(LayerLoop& loop, int32_t layer);  // diversity, and the states that it is measured from
   void look_inside(LayerLoop& loop);               // attention received
   void price(const LayerLoop& loop, SignalSet read, const Step& step, RowState& row) const;
+  void recall(const LayerLoop& loop, const RowState& row, SignalSet reads, Step& step) const;
   void describe(const LayerLoop& loop, int32_t layer, const RowState& row, Step& step) const;
   void finish(const LayerLoop& loop, int32_t layer, const RowState& row, SignalSet mine, Step& step) const;
   void compare(LayerLoop& loop, const float* before);  // cosines of all states with `before` into buffers.compared

@@ -50,6 +50,7 @@ struct LayerLoop {
   const ExitHeads* fitted = nullptr;        // what was fitted for rows that leave early; null: nothing
   int32_t group = 0;                        // of it
   const Routers* routers = nullptr;         // say which rows need the coming layer; null: nobody does
+  const TokenClass* classes = nullptr;      // [vocab] of tokens; null: nobody asks
   LayerObserver* observer = nullptr;        // sees the states between layers
   const SilencedHeads* silenced = nullptr;  // heads that Verdict::silence_heads is about; null: none
   StateHistory* states = nullptr;           // of earlier rows, where a stage looks back on them

@@ -54,11 +54,30 @@ enum class Signal : uint8_t {
                             ///< them is not known, or none reached it
   attention_received,       ///< share of its attention in the layer just run that the row gave to itself, mean over
                             ///< heads, 0..1
+  token_class,              ///< TokenClass of the row's own token, as a number
+  last_margin,              ///< largest minus second largest probability of the sequence's last prediction, 0..1
+  last_margin_2,            ///< the largest of that over the last two predictions; NaN where there were fewer
+  last_margin_3,            ///< over the last three
+  last_margin_4,            ///< over the last four
 };
-inline constexpr int kSignals = 12;
-inline constexpr std::string_view kSignalNames[kSignals] = {
-    "exit_confidence",         "exit_margin",  "exit_entropy", "agreeing", "similarity", "similarity_attention",
-    "similarity_feed_forward", "last_entropy", "agreement",    "utility",  "diversity",  "attention_received"};
+inline constexpr int kSignals = 17;
+inline constexpr std::string_view kSignalNames[kSignals] = {"exit_confidence",
+                                                            "exit_margin",
+                                                            "exit_entropy",
+                                                            "agreeing",
+                                                            "similarity",
+                                                            "similarity_attention",
+                                                            "similarity_feed_forward",
+                                                            "last_entropy",
+                                                            "agreement",
+                                                            "utility",
+                                                            "diversity",
+                                                            "attention_received",
+                                                            "token_class",
+                                                            "last_margin",
+                                                            "last_margin_2",
+                                                            "last_margin_3",
+                                                            "last_margin_4"};
 /// Rows of its sequence that a row's diversity looks back on.
 inline constexpr int32_t kRecentRows = 8;
 
@@ -93,6 +112,16 @@ inline constexpr SignalSet kExitSignals = SignalSet(Signal::exit_confidence) | S
 
 /// Signals whose making is counted as work of the row.
 inline constexpr SignalSet kPricedSignals = kExitSignals | Signal::utility;
+
+/// The margin of the last prediction, or the largest of the last few.
+///   n   1..kLastMargins
+inline constexpr int kLastMargins = 4;
+constexpr Signal last_margin_of(int n) { return static_cast<Signal>(static_cast<int>(Signal::last_margin) + n - 1); }
+
+/// Signals of what the sequence's rows before said: a step then takes one generated row of a sequence.
+inline constexpr SignalSet kLastMarginSignals =
+    SignalSet(Signal::last_margin) | Signal::last_margin_2 | Signal::last_margin_3 | Signal::last_margin_4;
+inline constexpr SignalSet kHistorySignals = SignalSet(Signal::last_entropy) | kLastMarginSignals;
 
 /// One row at a boundary: `layer` layers are behind it, the decision is about layer `layer + 1`.
 /// Layers count from 1, so boundary 0 lies before the first layer; there is no boundary after the last.

@@ -58,7 +58,7 @@ struct exit_when {
     return confidence_at_least || margin_at_least || entropy_below || agreement_at_least || bounds_signal();
   }
   /// What it reads needs the rows of a sequence one after another.
-  constexpr bool sequential() const noexcept { return bounds_signal() && signal == Signal::last_entropy; }
+  constexpr bool sequential() const noexcept { return bounds_signal() && kHistorySignals.has(signal); }
   constexpr SignalSet reads_at(int32_t layer, int32_t, RowKind kind) const noexcept {
     SignalSet set;
     if (!checks_at(layer, from_layer, every) || !acts_on(on, kind)) return set;

@@ -1,5 +1,5 @@
-// Limits: min_depth and full_depth_first restore, max_depth and budget cap. The limit furthest right has the last word.
-// Next in the flow: policy/setting.h.
+// Limits: min_depth, full_depth_first, full_depth_at and full_depth_after restore, max_depth and budget cap. The limit
+// furthest right has the last word. Next in the flow: policy/setting.h.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include "fathom/core/result.h"
 #include "fathom/policy/layer_set.h"
 #include "fathom/policy/stage.h"
+#include "fathom/text/token_class.h"
 
 namespace fathom {
 
@@ -73,6 +74,48 @@ struct full_depth_first {
   FATHOM_API std::string text() const;
   FATHOM_API Result<void> check(int32_t n_layers) const;
   friend constexpr bool operator==(const full_depth_first&, const full_depth_first&) = default;
+};
+
+/// Rows whose own token is of this class run at full depth, prompt rows too: what follows a digit or a bracket is not
+/// to be guessed. A row whose class is not known does as well.
+///   cost     a table of the vocabulary's bytes, once a session
+struct full_depth_at {
+  TokenClass tokens = TokenClass::digits;  // required
+
+  static constexpr StageTraits traits{"full_depth_at", StageKind::limit, Signal::token_class};
+  static constexpr bool never_saves = true;
+  constexpr SignalSet reads_at(int32_t, int32_t, RowKind) const noexcept { return Signal::token_class; }
+  constexpr Decision operator()(const Step& step, Decision decision) const noexcept {
+    const float seen = step[Signal::token_class];
+    if (!(seen >= 0) || seen == static_cast<float>(tokens)) decision.verdict = Verdict::run;
+    return decision;
+  }
+  FATHOM_API std::string text() const;
+  FATHOM_API Result<void> check(int32_t n_layers) const;
+  friend constexpr bool operator==(const full_depth_at&, const full_depth_at&) = default;
+};
+
+/// A generated row runs at full depth where the sequence's last `rows` predictions all had margins below `low_margin`:
+/// a text that has become hard is read whole. The margins are those of the policy's own predictions. So it does until
+/// so many predictions are known.
+///   cost     the statistics of each prediction's logits; a step takes one generated row of a sequence
+struct full_depth_after {
+  float low_margin = 0;  // 0..1; required
+  int32_t rows = 1;      // 1..kLastMargins
+
+  static constexpr StageTraits traits{"full_depth_after", StageKind::limit, kLastMarginSignals, true};
+  static constexpr bool never_saves = true;
+  constexpr Signal signal() const noexcept { return last_margin_of(rows >= 1 && rows <= kLastMargins ? rows : 1); }
+  constexpr SignalSet reads_at(int32_t, int32_t, RowKind kind) const noexcept {
+    return kind == RowKind::generated ? SignalSet(signal()) : SignalSet();
+  }
+  constexpr Decision operator()(const Step& step, Decision decision) const noexcept {
+    if (step.kind == RowKind::generated && !(step[signal()] >= low_margin)) decision.verdict = Verdict::run;
+    return decision;
+  }
+  FATHOM_API std::string text() const;
+  FATHOM_API Result<void> check(int32_t n_layers) const;
+  friend constexpr bool operator==(const full_depth_after&, const full_depth_after&) = default;
 };
 
 }  // namespace fathom

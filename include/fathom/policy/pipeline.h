@@ -55,7 +55,7 @@ constexpr SignalSet read_on(const S& stage, SignalSet before, int32_t layer, int
 
 /// Nothing has been run before boundary 0: only what is known of the sequence can be read there.
 constexpr SignalSet readable_at(int32_t layer, SignalSet reads) {
-  if (layer == 0) reads.bits &= SignalSet(Signal::last_entropy).bits;
+  if (layer == 0) reads.bits &= (kHistorySignals | Signal::token_class).bits;
   return reads;
 }
 
@@ -72,7 +72,7 @@ constexpr bool is_sequential(const S& stage) noexcept {
                   { stage.sequential() } -> std::same_as<bool>;
                 })
     return stage.sequential();
-  return S::traits.sequential || S::traits.reads.has(Signal::last_entropy);
+  return S::traits.sequential || S::traits.reads.any(kHistorySignals);
 }
 
 template <Stage S>

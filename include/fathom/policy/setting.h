@@ -26,6 +26,25 @@ struct kv {
   friend constexpr bool operator==(const kv&, const kv&) = default;
 };
 
+/// KV cells are filled at once, read as they are, and made exact every `tokens` generated tokens: the owed layers of
+/// all rows since the first that was filled run in one batch. Between two settlings it is kv(fill), so errors do not
+/// outlive them. Stands in place of kv(..).
+///   memory   `tokens` states of a sequence
+///   cost     the layers above each row's last exact state, once; a step takes one generated row of a sequence
+struct settle_every {
+  int32_t tokens = 0;  // 1..64; required
+
+  static constexpr StageTraits traits{"settle_every", StageKind::setting, {}, true};
+  constexpr void apply(Settings& settings) const noexcept {
+    settings.kv = KvMode::settle_later;
+    settings.kv_max_rows = tokens;
+    settings.settle_in_turn = true;
+  }
+  FATHOM_API std::string text() const;
+  FATHOM_API Result<void> check(int32_t n_layers) const;
+  friend constexpr bool operator==(const settle_every&, const settle_every&) = default;
+};
+
 /// A generated row takes its guess from a shortlist of the LM head and owes the head; needs kv(verify). The list holds
 /// tokens of the text and those that the whole head lately ranked high.
 ///   cost     hot / vocab of the head for each guess; the head once for all rows that settle

@@ -39,12 +39,13 @@ inline constexpr int32_t kMaxOwed = 64;
 /// What settings configure, one field for each kind of setting; and which heads silence_heads is about.
 struct Settings {
   KvMode kv = KvMode::fill;
-  int32_t kv_max_rows = 8;   // of a sequence that may owe
-  bool draft_ngram = false;  // tokens are drafted from repetitions of the text
-  bool screen_head = false;  // bounds rule tokens out before the head is read
-  int32_t hot_tokens = 0;    // of the shortlist that drafts in place of the head; 0: the head is not deferred
-  HeadSet silent = {};       // heads that Verdict::silence_heads is about
-  float silent_factor = 0;   // of what they add
+  int32_t kv_max_rows = 8;      // of a sequence that may owe
+  bool settle_in_turn = false;  // those settle when so many owe, and not where a deeper row passes
+  bool draft_ngram = false;     // tokens are drafted from repetitions of the text
+  bool screen_head = false;     // bounds rule tokens out before the head is read
+  int32_t hot_tokens = 0;       // of the shortlist that drafts in place of the head; 0: the head is not deferred
+  HeadSet silent = {};          // heads that Verdict::silence_heads is about
+  float silent_factor = 0;      // of what they add
 
   int32_t check_tokens = 0;  // of the shortlist that exit checks look at first; 0: they read the whole head
 
