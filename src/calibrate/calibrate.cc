@@ -90,6 +90,9 @@ class Run {
                .fitted = {},
                .proposal = {},
                .own_proposals = {},
+               .profile = {},
+               .skips = {},
+               .skip_settings = {},
                .trials = {},
                .held_out = {},
                .speeds = {}} {
@@ -99,6 +102,7 @@ class Run {
   Result<Calibration> run() {
     FATHOM_TRY(read_texts());
     FATHOM_TRY(fit());
+    FATHOM_TRY(profile());
     FATHOM_TRY(certify(runner_, pointers(Split::choose), found_, heads_, out_, progress_));
     FATHOM_TRY(report());
     FATHOM_TRY(measure());
@@ -170,6 +174,20 @@ class Run {
       found_.own_proposals.push_back(
           thresholds_for(trials, maps, 1, found_.proposal.exits, risks, (found_.options.n_settings + 1) / 2, cost));
     }
+  }
+
+  // One mechanism is certified, which is decided on other text, so that it has all of the confidence to itself.
+  Result<void> profile() {
+    FATHOM_TRY(found_.profile, profile_layers(runner_, pointers(Split::fit), found_.groups.size(),
+                                              texts(Split::choose).size(), progress_));
+    FATHOM_TRY(found_.skips, try_skips(runner_, found_.profile, found_.options.risk, progress_));
+    double exits = 1;
+    for (const Forecast& forecast : found_.proposal.forecasts) exits = std::min(exits, forecast.time);
+    std::vector<CalibratedSetting> skips = skip_settings(found_.profile, found_.skips, found_.options.n_settings);
+    if (skips.empty() || skips.back().forecast >= exits) return {};
+    found_.skip_settings = std::move(skips);
+    found_.own_proposals.clear();
+    return {};
   }
 
   // The boldest setting that passed, or the safest of all, on pieces that nothing was chosen on; every exit there too.

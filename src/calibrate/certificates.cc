@@ -32,7 +32,7 @@ class Certifier {
       : runner_(runner), texts_(texts), findings_(findings), out_(out), progress_(progress) {}
 
   Result<void> run(const std::shared_ptr<const ExitHeads>& heads) {
-    progress_.begin("reading full depth's tokens", 0.1);
+    progress_.begin("reading full depth's tokens", 0.05);
     FATHOM_TRY(truth_, true_tokens(runner_, texts_, progress_));
     const bool own = !findings_.own_proposals.empty();
     FATHOM_TRY(for_all(own ? kShareOfAll : 1));
@@ -50,9 +50,9 @@ class Certifier {
   }
 
   Result<void> for_all(double share) {
-    out_.settings = settings_of(findings_.proposal);
+    out_.settings = findings_.skip_settings.empty() ? settings_of(findings_.proposal) : findings_.skip_settings;
     const SettingSequence sequence{
-        .texts = texts_, .truth = truth_, .groups = findings_.groups, .options = options(share), .share = share * 0.3};
+        .texts = texts_, .truth = truth_, .groups = findings_.groups, .options = options(share), .share = share * 0.15};
     FATHOM_TRY(out_.choices, certify_settings(runner_, sequence, out_.settings, out_.losses, progress_));
     out_.passed = out_.choices.front().candidate;
     return {};
@@ -76,7 +76,7 @@ class Certifier {
                                    .groups = findings_.groups,
                                    .group = group,
                                    .options = options(share),
-                                   .share = share * 0.3};
+                                   .share = share * 0.15};
     FATHOM_TRY(own.choices, certify_settings(runner_, sequence, own.settings, own.losses, progress_));
     return {};
   }

@@ -72,7 +72,7 @@ Json passage(const Findings& f, const CalibratedSetting& shown, size_t t) {
            {"exit_confidence", double(answer.confidence)},
            {"exit_margin", double(answer.margin)},
            {"exit_entropy", double(answer.entropy)}}},
-         {"threshold", double(shown.threshold)},
+         {"threshold", shown.mechanism == "exit" ? Json(double(shown.threshold)) : Json()},
          {"full", {{"text", word_of(f, trial.truth[p])}, {"p", std::min(1.0, double(trial.probability[p]))}}},
          {"agrees", f.held_out.tokens[t][p] == trial.truth[p]}});
   }

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "src/calibrate/exit_findings.h"
+#include "src/calibrate/skip_findings.h"
 
 namespace fathom {
 namespace {
@@ -38,9 +39,11 @@ class Report {
     j["groups"] = groups();
     j["candidates"] = candidates();
     j["certified"] = certified();
-    j["ceilings"] = Json::array({ceiling()});
+    j["ceilings"] = Json::array({ceiling(), skip_ceiling(f_)});
     j["signals"] = exit_signals(f_, c_);
     j["reliability"] = exit_reliabilities(f_);
+    j["layer_utility"] = layer_utility(f_);
+    j["head_utility"] = head_utility(f_);
     j["exit_depth"] = exit_depths(f_);
     if (!c_.speeds.empty() && !c_.speeds.back().lossless) j["continuations"] = continuations();
     j["passages"] = exit_passages(f_, c_);
@@ -79,7 +82,7 @@ class Report {
     Json out = Json::array();
     for (size_t i = 0; i < c_.settings.size(); ++i) {
       const CalibratedSetting& s = c_.settings[i];
-      Json one = {{"policy", s.policy}, {"mechanism", "exit"}, {"parameter", double(s.threshold)}};
+      Json one = {{"policy", s.policy}, {"mechanism", s.mechanism}, {"parameter", double(s.threshold)}};
       if (s.run) one["work"] = s.work;
       one["mean_depth"] = s.mean_depth;
       one["chosen"] = c_.chosen == int32_t(i);
@@ -185,11 +188,28 @@ class Report {
 
   Json nogo() const {
     Json out = Json::array();
-    if (c_.chosen >= 0) return out;
+    for (Json one : {exit_nogo(), skip_nogo(f_, c_)}) {
+      if (!one.is_null()) out.push_back(std::move(one));
+    }
+    return out;
+  }
+
+  Json exit_nogo() const {
+    if (c_.chosen >= 0 && c_.settings[size_t(c_.chosen)].mechanism == "exit") return {};
     double most = 1;
     for (const double time : c_.oracle_work) most = std::min(most, time);
+    std::string tried = fmt::format("exits after layers {}", layers()), decided, reason;
     const CalibratedSetting& s = shown();
-    std::string decided, reason;
+    if (s.mechanism != "exit") {
+      double forecast = 1;
+      for (const Forecast& proposed : f_.proposal.forecasts) forecast = std::min(forecast, proposed.time);
+      decided =
+          fmt::format("forecast to read {:.1f} % of full depth's bytes at least, and {:.1f} % without some layers",
+                      100 * forecast, 100 * c_.settings.back().forecast);
+      reason = "another mechanism is forecast to read less";
+      return exit_row(most, tried, decided, reason);
+    }
+    tried += fmt::format(", thresholds {:g} to {:g}", c_.settings.front().threshold, c_.settings.back().threshold);
     if (!s.certified) {
       double worst = 0;
       for (const GroupBound& b : s.bounds) worst = std::max(worst, b.upper);
@@ -206,14 +226,15 @@ class Report {
       reason =
           "what leaves early within the risk saves less than its checks cost, or less than lossless decoding saves";
     }
-    out.push_back(
-        {{"mechanism", "early exits"},
-         {"ceiling", fmt::format("{:.0f} % of full depth's time, if every exit were known and free", 100 * most)},
-         {"tried", fmt::format("exits after layers {}, thresholds {:g} to {:g}", layers(),
-                               c_.settings.front().threshold, c_.settings.back().threshold)},
-         {"decided_by", decided},
-         {"reason", reason}});
-    return out;
+    return exit_row(most, tried, decided, reason);
+  }
+
+  static Json exit_row(double most, const std::string& tried, const std::string& decided, const std::string& reason) {
+    return {{"mechanism", "early exits"},
+            {"ceiling", fmt::format("{:.0f} % of full depth's time, if every exit were known and free", 100 * most)},
+            {"tried", tried},
+            {"decided_by", decided},
+            {"reason", reason}};
   }
 
   std::string layers() const {

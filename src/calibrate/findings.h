@@ -7,6 +7,7 @@
 #include "fathom/calibrate/calibrate.h"
 #include "src/calibrate/exit_fitting.h"
 #include "src/calibrate/settings.h"
+#include "src/calibrate/skip_trials.h"
 #include "src/calibrate/speeds.h"
 
 namespace fathom {
@@ -20,9 +21,12 @@ struct Findings {
   FittedRecord fitted;
   Proposal proposal;
   std::vector<Proposal> own_proposals;  // [groups] for the proposal's exits; empty: none are asked for
-  ExitTrials trials;                    // on the report's pieces, all fitted exits
-  int32_t shown = 0;                    // of the settings: the one that depths and passages are of
-  SettingRun held_out;                  // of it, on the report's pieces
+  LayerProfile profile;                 // on pieces of Split::fit
+  SkipTrials skips;
+  std::vector<CalibratedSetting> skip_settings;  // that are certified in place of exits; empty: exits are
+  ExitTrials trials;                             // on the report's pieces, all fitted exits
+  int32_t shown = 0;                             // of the settings: the one that depths and passages are of
+  SettingRun held_out;                           // of it, on the report's pieces
   Speeds speeds;
 
   int32_t piece_tokens() const { return reported.empty() ? 0 : static_cast<int32_t>(reported.front()->tokens.size()); }

@@ -124,14 +124,24 @@ Matrix read_matrix(const JsonField& in, size_t most_rows, size_t most_columns) {
 LayerUtility read_layer_utility(const JsonField& in) {
   LayerUtility utility;
   in["parts"].each(kMostParts, [&](const JsonField& part) { utility.parts.push_back(part.text()); });
-  in["groups"].each(kMostGroups, [&](const JsonField& group) {
-    Matrix matrix = read_matrix(group["disagreement"], kMostParts, kMostLayers);
+  const auto disagreement = [&](const JsonField& of) {
+    Matrix matrix = read_matrix(of["disagreement"], kMostParts, kMostLayers);
     if (matrix.size() != utility.parts.size()) {
-      group["disagreement"].fault(ErrorCode::format, fmt::format("{} rows: give one for each of the {} parts",
-                                                                 matrix.size(), utility.parts.size()));
+      of["disagreement"].fault(ErrorCode::format, fmt::format("{} rows: give one for each of the {} parts",
+                                                              matrix.size(), utility.parts.size()));
     }
+    return matrix;
+  };
+  in["groups"].each(kMostGroups, [&](const JsonField& group) {
+    Matrix matrix = disagreement(group);
     utility.groups.push_back({group["name"].text(), std::move(matrix)});
   });
+  for (auto [field, stretches] : {std::pair{"positions", &utility.positions}, {"prompts", &utility.prompts}}) {
+    in[field].each(kMostNames, [&, to = stretches](const JsonField& of) {
+      Matrix matrix = disagreement(of);
+      to->push_back({of["from"].number(0, kLarge), of["to"].number(0, kLarge), std::move(matrix)});
+    });
+  }
   return utility;
 }
 

@@ -105,7 +105,12 @@ struct LayerUtility {
     std::string name;
     Matrix disagreement;  // [parts, layers]
   };
+  struct Stretch {
+    double from = 0, to = 0;  // both included
+    Matrix disagreement;      // [parts, layers]
+  };
   std::vector<OfGroup> groups;
+  std::vector<Stretch> positions, prompts;  // places of a text; tokens of the prompt in front of it
 };
 
 struct ExitDepth {

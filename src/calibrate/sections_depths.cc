@@ -206,12 +206,41 @@ Section exit_depth_section(const Report& report) {
   return section;
 }
 
+namespace {
+
+// Whole layers, or whatever part comes first, by stretches of a text or of prompts.
+std::string stretch_map(const LayerUtility& utility, const std::vector<LayerUtility::Stretch>& stretches,
+                        const std::string& title, const std::string& y_title, double high) {
+  std::vector<std::string> rows;
+  Matrix values;
+  for (const LayerUtility::Stretch& stretch : stretches) {
+    if (stretch.disagreement.empty()) continue;
+    rows.push_back(fmt::format("{:.0f}-{:.0f}", stretch.from, stretch.to));
+    values.push_back(stretch.disagreement.front());
+  }
+  if (rows.empty() || columns_of(values) == 0) return {};
+  const svg::HeatMap map{.label = title + ": tokens that change without each " + with_spaces(utility.parts.front()),
+                         .x_title = "layer that is left out",
+                         .y_title = y_title,
+                         .rows = rows,
+                         .columns = numbers(columns_of(values), 1),
+                         .values = values,
+                         .low = 0,
+                         .high = high};
+  return html::figure(title, svg::heat_map(map));
+}
+
+}  // namespace
+
 Section layer_utility_section(const Report& report) {
   Section section{"layers", "What each layer is worth"};
   section.unmeasured = "Layer utility: what happens without each layer was not measured.";
   const LayerUtility& utility = report.layer_utility;
   double low = 0, high = 0;
   for (const auto& group : utility.groups) widen(group.disagreement, low, high);
+  for (const auto* stretches : {&utility.positions, &utility.prompts}) {
+    for (const auto& stretch : *stretches) widen(stretch.disagreement, low, high);
+  }
   std::vector<std::string> figures, parts;
   for (const std::string& part : utility.parts) parts.push_back(with_spaces(part));
   std::string tables;
@@ -231,6 +260,11 @@ Section layer_utility_section(const Report& report) {
                            turned(group.disagreement), true);
   }
   if (figures.empty()) return section;
+  for (std::string one :
+       {stretch_map(utility, utility.positions, "By place in the text, whole layers", "places", high),
+        stretch_map(utility, utility.prompts, "By length of the prompt, whole layers", "tokens", high)}) {
+    if (!one.empty()) figures.push_back(std::move(one));
+  }
   section.body = html::paragraph(
       "One layer, or one half of it, was left out at a time: the share of tokens whose answer changed. A faint cell is "
       "a "

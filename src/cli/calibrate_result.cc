@@ -74,7 +74,7 @@ Manifest manifest_of(const Calibration& found, const Pieces& pieces, const Calib
     ManifestGroup group{.name = pieces.groups[g].name};
     if (const CalibratedSetting* own = found.own_setting(int32_t(g))) {
       group.thresholds.push_back(own->threshold);
-    } else if (certified) {
+    } else if (certified && found.settings[size_t(found.passed)].mechanism == "exit") {
       group.thresholds.push_back(found.settings[size_t(found.passed)].threshold);
     }
     for (const FittedExit& exit : found.exits.exits) group.temperatures.push_back(exit.temperatures[g]);

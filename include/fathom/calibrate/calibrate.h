@@ -40,13 +40,14 @@ struct CalibrateOptions {
 
 /// A policy under trial.
 struct CalibratedSetting {
-  std::string policy;     // text form
-  float threshold = 0;    // agreement_at_least
-  double predicted = 0;   // mean loss of the worst group, from states at full depth
-  double forecast = 1;    // bytes of a row over those of full depth, checks included
-  double work = 1;        // share of full depth's multiply-adds, checks included
-  double mean_depth = 0;  // layers
-  bool run = false;       // the composed policy was run with its own cache; what follows is known only then
+  std::string policy;              // text form
+  std::string mechanism = "exit";  // what decides: exit, skip
+  float threshold = 0;             // agreement_at_least; of a skip, the number of halves and heads
+  double predicted = 0;            // mean loss of the worst group, from states at full depth
+  double forecast = 1;             // bytes of a row over those of full depth, checks included
+  double work = 1;                 // share of full depth's multiply-adds, checks included
+  double mean_depth = 0;           // layers
+  bool run = false;                // the composed policy was run with its own cache; what follows is known only then
   bool certified = false;
   std::vector<double> group_work;  // [groups] `work` on the pieces of each; NaN where it was not run there
   std::vector<GroupBound> bounds;  // [groups] on the pieces of Split::choose
@@ -90,7 +91,7 @@ struct Calibration {
   std::string promise;  // one sentence
   bool certified = false, lossless = false;
   FittedExits exits;
-  std::vector<CalibratedSetting> settings;  // safest first
+  std::vector<CalibratedSetting> settings;  // safest first, of the mechanism that is forecast to read least
   LossPool losses;                          // of the settings that were run, on the pieces of Split::choose
   std::vector<Choice> choices;              // [risks] one setting for all groups, first at CalibrateOptions::risk
   std::vector<OwnSettings> own;             // [groups]; empty: none were asked for

@@ -1,0 +1,116 @@
+// Profiling: single ablations on few texts, one policy each.
+#include "src/calibrate/layer_profile.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "src/calibrate/settings.h"
+
+namespace fathom {
+namespace {
+
+constexpr size_t kMostTexts = 32;  // of a group, for each part
+
+// The first texts of each group in turn.
+std::vector<const PieceText*> in_turn(std::span<const PieceText* const> texts, size_t n_groups, size_t most) {
+  std::vector<std::vector<const PieceText*>> by_group(n_groups);
+  for (const PieceText* text : texts) by_group[size_t(text->group)].push_back(text);
+  std::vector<const PieceText*> out;
+  for (size_t i = 0; i < texts.size() && out.size() < most; ++i) {
+    for (const auto& group : by_group) {
+      if (i < group.size() && out.size() < most) out.push_back(group[i]);
+    }
+  }
+  return out;
+}
+
+SkipSet part_of(int32_t part, int32_t layer) {
+  SkipSet set;
+  if (part != 2) set.attention.add(layer);
+  if (part != 1) set.feed_forward.add(layer);
+  return set;
+}
+
+}  // namespace
+
+Result<Ablation> without(PieceRunner& runner, const LayerProfile& profile, const SkipSet& set, size_t n_texts) {
+  FATHOM_TRY(const Policy policy, Policy::parse(set.text()));
+  Ablation out{.set = set, .saved = saved_share(runner.session().model(), set), .changed = {}};
+  for (size_t t = 0; t < std::min(n_texts, profile.texts.size()); ++t) {
+    std::vector<uint8_t>& changed = out.changed.emplace_back();
+    FATHOM_TRY(runner.run(*profile.texts[t], policy, [&](const PieceStep& step) {
+      for (const LogitStats& stats : step.stats)
+        changed.push_back(stats.argmax != profile.truth[t][changed.size()] ? 1 : 0);
+    }));
+  }
+  return out;
+}
+
+Result<LayerProfile> profile_layers(PieceRunner& runner, std::span<const PieceText* const> texts, size_t n_groups,
+                                    size_t n_certified, Progress& progress) {
+  const ModelConfig& config = runner.session().model().config();
+  const auto n_layers = static_cast<size_t>(config.n_layers);
+  size_t n_heads = 0;
+  for (const LayerSpec& spec : config.layers) n_heads += static_cast<size_t>(spec.heads);
+  const size_t each = std::clamp(n_certified / (kProfiledParts * n_layers), n_groups, kMostTexts * n_groups);
+  const bool enough = 4 * n_certified >= n_heads * n_groups;
+  const size_t of_heads = enough ? std::clamp(n_certified / n_heads, n_groups, each) : 0;
+
+  LayerProfile profile{.n_groups = n_groups, .texts = in_turn(texts, n_groups, each), .truth = {}, .parts = {}};
+  progress.begin("profiling layers", 0.05);
+  FATHOM_TRY(profile.truth, true_tokens(runner, profile.texts, progress));
+  const double all = double(kProfiledParts * n_layers * profile.texts.size() + n_heads * of_heads);
+  double done = 0;
+  progress.begin("profiling layers", 0.1);
+  const auto leave_out = [&](const SkipSet& set, size_t n_texts) -> Result<Ablation> {
+    FATHOM_TRY(Ablation ablation, without(runner, profile, set, n_texts));
+    done += double(n_texts);
+    FATHOM_TRY(progress.at(std::min(1.0, done / all)));
+    return ablation;
+  };
+  for (int32_t part = 0; part < kProfiledParts; ++part) {
+    std::vector<Ablation>& of = profile.parts.emplace_back();
+    for (int32_t layer = 1; layer <= config.n_layers; ++layer) {
+      FATHOM_TRY(of.emplace_back(), leave_out(part_of(part, layer), profile.texts.size()));
+    }
+  }
+  for (int32_t layer = 1; layer <= config.n_layers && of_heads > 0; ++layer) {
+    std::vector<Ablation>& of = profile.heads.emplace_back();
+    for (int32_t head = 1; head <= config.layers[size_t(layer) - 1].heads; ++head) {
+      SkipSet set;
+      set.heads.add(layer, head);
+      FATHOM_TRY(of.emplace_back(), leave_out(set, of_heads));
+    }
+  }
+  return profile;
+}
+
+double changed_share(const LayerProfile& profile, std::span<const Ablation* const> ablations,
+                     const PlaceFilter& filter) {
+  size_t n_texts = profile.texts.size();
+  for (const Ablation* a : ablations) n_texts = std::min(n_texts, a->changed.size());
+  int64_t n = 0, changed = 0;
+  for (size_t t = 0; t < n_texts; ++t) {
+    const PieceText& text = *profile.texts[t];
+    const auto lead = static_cast<int32_t>(text.lead.size());
+    if (filter.group >= 0 && text.group != filter.group) continue;
+    if (lead < filter.lead_from || lead >= filter.lead_to) continue;
+    for (int32_t p = filter.from; p < std::min(filter.to, text.places()); ++p) {
+      ++n;
+      changed += std::any_of(ablations.begin(), ablations.end(),
+                             [&](const Ablation* a) { return a->changed[t][size_t(p)] != 0; });
+    }
+  }
+  return n > 0 ? double(changed) / double(n) : std::numeric_limits<double>::quiet_NaN();
+}
+
+double worst_changed_share(const LayerProfile& profile, std::span<const Ablation* const> ablations) {
+  double worst = 0;
+  for (size_t g = 0; g < profile.n_groups; ++g) {
+    const double share = changed_share(profile, ablations, {.group = int32_t(g)});
+    worst = share > worst ? share : worst;
+  }
+  return worst;
+}
+
+}  // namespace fathom
