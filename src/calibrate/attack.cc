@@ -146,7 +146,7 @@ class Attacker {
         run.mean_depth += row.depth;
         macs += row.step_macs, full_macs += row.full_macs;
         cases[s].differ += differs;
-        cases[s].mean_depth += row.depth / options_.tokens;
+        cases[s].mean_depth += double(row.depth) / options_.tokens;
         watches_[p].see(row, tried_.session().owed(row.sequence));
       }
       for (const RowResult& row : step.settled) {

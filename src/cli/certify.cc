@@ -1,4 +1,4 @@
-// `fathom certify`: is a sidecar's promise kept on fresh text? Next: report.cc.
+// `fathom certify`: is a sidecar's promise kept on fresh text? Next: attack.cc.
 #include <fmt/format.h>
 #include <unistd.h>
 

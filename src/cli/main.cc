@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   const Command commands[] = {add_generate(app),   add_chat(app),   add_info(app),      add_tokenize(app),
                               add_perplexity(app), add_replay(app), add_calibrate(app), add_certify(app),
-                              add_report(app),     add_policy(app)};
+                              add_attack(app),     add_report(app), add_policy(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {  // --help, --version
@@ -66,7 +66,8 @@ int main(int argc, char** argv) {
     const std::string what = first.empty() ? "no verb" : "no verb " + first;
     return fail(
         kUsage, "",
-        what + ": give generate, chat, info, tokenize, perplexity, replay, calibrate, certify, report or policy");
+        what +
+            ": give generate, chat, info, tokenize, perplexity, replay, calibrate, certify, attack, report or policy");
   }
   for (const Command& command : commands) {
     if (!command.app->parsed()) continue;

@@ -64,7 +64,7 @@ TEST_F(Cli, FailuresAreOneLineAndCodeOne) {
 }
 
 TEST_F(Cli, EveryVerbExplainsItself) {
-  for (const char* verb : {"generate", "chat", "info", "tokenize", "perplexity", "replay", "report"}) {
+  for (const char* verb : {"generate", "chat", "info", "tokenize", "perplexity", "replay", "attack", "report"}) {
     const Ran ran = fathom_command({verb, "--help"});
     EXPECT_EQ(ran.code, 0) << verb;
     EXPECT_NE(ran.out.find("--json"), std::string::npos) << verb;
