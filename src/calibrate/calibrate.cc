@@ -9,6 +9,7 @@
 #include "src/calibrate/certificates.h"
 #include "src/calibrate/findings.h"
 #include "src/calibrate/place_sample.h"
+#include "src/calibrate/safeguards.h"
 
 namespace fathom {
 namespace {
@@ -95,7 +96,8 @@ class Run {
                .skip_settings = {},
                .trials = {},
                .held_out = {},
-               .speeds = {}} {
+               .speeds = {},
+               .safeguards = {}} {
     for (const PieceGroup& group : pieces.groups) found_.groups.push_back(group.name);
   }
 
@@ -139,8 +141,11 @@ class Run {
     // Checks read the whole head, or look at a shortlist of it first.
     RowCost cost = row_cost(found_.model, false);
     const std::vector<double> risks = risks_of(found_.options);
+    const ExitTrials& trials = found_.fitted.trials;
+    const TrialAgreement agreement = agreement_of(trials, maps);
+    const std::vector<TokenClass> classes = classes_of(found_.model.tokenizer());
     const auto proposed = [&] {
-      return propose(found_.fitted.trials, maps, found_.groups.size(), risks, found_.options.n_settings, cost);
+      return propose(trials, agreement, found_.groups.size(), risks, found_.options.n_settings, cost);
     };
     found_.proposal = proposed();
     cost = row_cost(found_.model, true);
@@ -149,7 +154,9 @@ class Run {
     } else {
       cost = row_cost(found_.model, false);
     }
-    propose_own(maps, risks, cost);
+    found_.proposal = with_safeguards(std::move(found_.proposal), trials, agreement, found_.groups.size(), risks,
+                                      found_.options.n_settings, cost, classes);
+    propose_own(risks, cost, classes);
     out_.exits = selected(found_.fitted.exits, found_.proposal.exits);
     FATHOM_TRY(heads_, ExitHeads::make(found_.model, out_.exits));
     return runner_.session().use(heads_);
@@ -162,17 +169,23 @@ class Run {
   }
 
   // Of each group by itself, for the same exits.
-  void propose_own(std::span<const AgreementMap> maps, std::span<const double> risks, const RowCost& cost) {
+  void propose_own(std::span<const double> risks, const RowCost& cost, std::span<const TokenClass> classes) {
     if (!found_.options.own_settings || found_.groups.size() < 2) return;
     for (size_t g = 0; g < found_.groups.size(); ++g) {
       ExitTrials trials{.layers = found_.fitted.trials.layers, .texts = {}};
       for (TextTrial text : found_.fitted.trials.texts) {
         if (text.group != int32_t(g)) continue;
         text.group = 0;
+        for (ExitAnswer& answer : text.answers) answer.score = answer.own_score;
         trials.texts.push_back(std::move(text));
       }
+      std::vector<AgreementMap> maps;
+      for (const FittedExit& exit : found_.fitted.exits.exits) maps.push_back(exit.agreement[g]);
+      const TrialAgreement agreement = agreement_of(trials, maps);
+      const int32_t n = (found_.options.n_settings + 1) / 2;
       found_.own_proposals.push_back(
-          thresholds_for(trials, maps, 1, found_.proposal.exits, risks, (found_.options.n_settings + 1) / 2, cost));
+          with_safeguards(thresholds_for(trials, agreement, 1, found_.proposal.exits, risks, n, cost), trials,
+                          agreement, 1, risks, n, cost, classes));
     }
   }
 
@@ -221,6 +234,10 @@ class Run {
       progress_.begin("measuring speed", 0.05 / double(out_.own.size()));
       FATHOM_TRY(measure_own(int32_t(g)));
     }
+    progress_.begin("writing with safeguards", 0.02);
+    const std::string& shown = out_.settings[size_t(found_.shown)].policy;
+    FATHOM_TRY(found_.safeguards,
+               try_safeguards(found_.model, found_.reported, shown, heads_, found_.options, progress_));
     return {};
   }
 

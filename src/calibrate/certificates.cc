@@ -16,7 +16,7 @@ std::vector<CalibratedSetting> settings_of(const Proposal& proposal) {
     const Forecast& forecast = proposal.forecasts[i];
     if (i > 0 && forecast.time > kWorthTrying) continue;
     const float threshold = proposal.thresholds[i];
-    settings.push_back({.policy = proposal.policy(threshold).text(),
+    settings.push_back({.policy = proposal.policy(threshold),
                         .threshold = threshold,
                         .predicted = forecast.worst,
                         .forecast = forecast.time,

@@ -99,6 +99,7 @@ Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* con
     const auto record = [&](const PieceStep& step) {
       for (size_t i = 0; i < step.stats.size(); ++i) {
         const LogitStats& s = step.stats[i];
+        trial.tokens.push_back(text->tokens[static_cast<size_t>(step.places[i])]);
         trial.truth.push_back(s.argmax);
         trial.probability.push_back(std::exp(s.max - s.log_sum));
         trial.last_entropy.push_back(step.places[i] == before + 1 ? entropy : std::numeric_limits<float>::quiet_NaN());
@@ -170,9 +171,17 @@ Forecast forecast(const ExitTrials& trials, const TrialAgreement& agreement, siz
   return out;
 }
 
-Proposal propose(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups,
+int32_t Proposal::best_at(double risk) const {
+  int32_t best = -1;
+  for (size_t i = 0; i < forecasts.size(); ++i) {
+    if (forecasts[i].worst > kRoom * risk) break;  // rows leave earlier, and err more, below
+    if (best < 0 || forecasts[i].time < forecasts[size_t(best)].time) best = static_cast<int32_t>(i);
+  }
+  return best;
+}
+
+Proposal propose(const ExitTrials& trials, const TrialAgreement& agreement, size_t n_groups,
                  std::span<const double> risks, int32_t n_settings, const RowCost& cost) {
-  const auto agreement = agreement_of(trials, maps);
   uint32_t best = uint32_t{1} << (trials.layers.size() - 1);
   double best_time = std::numeric_limits<double>::infinity();
   for (uint32_t exits = 1; exits < uint32_t{1} << trials.layers.size(); ++exits) {
@@ -182,12 +191,11 @@ Proposal propose(const ExitTrials& trials, std::span<const AgreementMap> maps, s
       if (f.time < best_time) best_time = f.time, best = exits;
     }
   }
-  return thresholds_for(trials, maps, n_groups, best, risks, n_settings, cost);
+  return thresholds_for(trials, agreement, n_groups, best, risks, n_settings, cost);
 }
 
-Proposal thresholds_for(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups, uint32_t exits,
+Proposal thresholds_for(const ExitTrials& trials, const TrialAgreement& agreement, size_t n_groups, uint32_t exits,
                         std::span<const double> risks, int32_t n_settings, const RowCost& cost) {
-  const auto agreement = agreement_of(trials, maps);
   std::vector<Forecast> all;  // [thresholds]
   for (const float t : kThresholds) all.push_back(forecast(trials, agreement, n_groups, exits, t, cost));
   const size_t n_all = all.size(), n = std::min(n_all, static_cast<size_t>(std::max(1, n_settings)));
@@ -216,9 +224,19 @@ double Proposal::fastest() const {
   return time;
 }
 
-Policy Proposal::policy(float threshold) const {
+std::string Proposal::policy(float threshold) const {
   const exit_when exit{.agreement_at_least = threshold};
-  return listed > 0 ? Policy(exit | screen_checks{.tokens = listed}) : Policy(exit);
+  std::string text = (listed > 0 ? Policy(exit | screen_checks{.tokens = listed}) : Policy(exit)).text();
+  for (const TokenClass tokens : guarded) text += " | " + Policy(full_depth_at{.tokens = tokens}).text();
+  return text;
+}
+
+float threshold_over(const ExitTrials& trials, const TrialAgreement& agreement, size_t n_groups, uint32_t exits,
+                     double risk, const RowCost& cost) {
+  for (const float threshold : kThresholds) {
+    if (forecast(trials, agreement, n_groups, exits, threshold, cost).worst > kRoom * risk) return threshold;
+  }
+  return *std::rbegin(kThresholds);
 }
 
 std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, const RowCost& cost) {

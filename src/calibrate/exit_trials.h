@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fathom/policy/policy.h"
+#include "fathom/text/token_class.h"
 #include "src/calibrate/exit_watcher.h"
 #include "src/calibrate/piece_runner.h"
 #include "src/calibrate/progress.h"
@@ -25,6 +26,7 @@ struct ExitAnswer {
 /// One piece: what full depth says at the places that were asked, and what each exit does.
 struct TextTrial {
   int32_t group = 0;
+  std::vector<int32_t> tokens;      // [places] behind which the predictions are
   std::vector<int32_t> truth;       // [places]
   std::vector<float> last_entropy;  // [places] of the prediction before; NaN where that was not asked
   std::vector<float> probability;   // [places] of full depth's token
@@ -84,22 +86,29 @@ Forecast forecast(const ExitTrials& trials, const TrialAgreement& agreement, siz
 struct Proposal {
   uint32_t exits = 0;
   std::vector<float> thresholds;
-  std::vector<Forecast> forecasts;  // [thresholds]
+  std::vector<Forecast> forecasts;       // [thresholds]
+  std::vector<TokenClass> guarded = {};  // rows of these classes run at full depth
 
   int32_t listed = 0;  // tokens that checks look at first; 0: the whole head
 
   double fastest() const;  // of the forecasts
-  /// What runs with a threshold.
-  Policy policy(float threshold) const;
+  /// The index of the fastest that is forecast to keep a risk; -1: none is.
+  int32_t best_at(double risk) const;
+  /// What runs with a threshold, in text form.
+  std::string policy(float threshold) const;
 };
-Proposal propose(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups,
+Proposal propose(const ExitTrials& trials, const TrialAgreement& agreement, size_t n_groups,
                  std::span<const double> risks, int32_t n_settings, const RowCost& cost);
 
 /// Thresholds for given exits: for each level of risk those around the boldest that is forecast to keep it.
 ///   risks    [levels]
 ///   n_settings   of one level
-Proposal thresholds_for(const ExitTrials& trials, std::span<const AgreementMap> maps, size_t n_groups, uint32_t exits,
+Proposal thresholds_for(const ExitTrials& trials, const TrialAgreement& agreement, size_t n_groups, uint32_t exits,
                         std::span<const double> risks, int32_t n_settings, const RowCost& cost);
+
+/// The safest threshold at which a risk is forecast to run out; the boldest where it never does.
+float threshold_over(const ExitTrials& trials, const TrialAgreement& agreement, size_t n_groups, uint32_t exits,
+                     double risk, const RowCost& cost);
 
 /// The same of an exit that knows: each row leaves at the first layer of which the answer is full depth's, unchecked.
 ///   returns  [groups] time of a row with one head

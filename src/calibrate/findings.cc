@@ -183,7 +183,19 @@ class Report {
                     {"median_first_difference", c.median_first_difference},
                     {"tokens", c.tokens}});
     }
-    return {{"groups", std::move(of)}};
+    return {{"groups", std::move(of)}, {"safeguards", safeguards()}};
+  }
+
+  Json safeguards() const {
+    Json out = Json::array();
+    for (const SafeguardEffect& e : f_.safeguards) {
+      out.push_back({{"policy", e.policy},
+                     {"n", e.n},
+                     {"whole_equal", e.n > 0 ? double(e.equal) / double(e.n) : 0},
+                     {"median_first_difference", e.median_first_difference},
+                     {"mean_depth", e.mean_depth}});
+    }
+    return out;
   }
 
   Json nogo() const {

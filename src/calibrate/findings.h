@@ -6,6 +6,7 @@
 
 #include "fathom/calibrate/calibrate.h"
 #include "src/calibrate/exit_fitting.h"
+#include "src/calibrate/safeguards.h"
 #include "src/calibrate/settings.h"
 #include "src/calibrate/skip_trials.h"
 #include "src/calibrate/speeds.h"
@@ -28,6 +29,7 @@ struct Findings {
   int32_t shown = 0;                             // of the settings: the one that depths and passages are of
   SettingRun held_out;                           // of it, on the report's pieces
   Speeds speeds;
+  std::vector<SafeguardEffect> safeguards;  // of the setting that is shown, which stands first
 
   int32_t piece_tokens() const { return reported.empty() ? 0 : static_cast<int32_t>(reported.front()->tokens.size()); }
 };

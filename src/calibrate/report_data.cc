@@ -243,6 +243,13 @@ void read_depths(const JsonField& root, Report& report) {
                                     .whole_equal = share(c["whole_equal"]),
                                     .median_first_difference = positive(c["median_first_difference"])});
   });
+  root["continuations"]["safeguards"].each(kMostNames, [&](const JsonField& s) {
+    report.safeguards.push_back({.policy = s["policy"].text(),
+                                 .n = count(s["n"]),
+                                 .whole_equal = share(s["whole_equal"]),
+                                 .median_first_difference = positive(s["median_first_difference"]),
+                                 .mean_depth = s["mean_depth"].maybe_number(0, 2 * kMostLayers)});
+  });
   root["passages"].each(kMostPassages, [&](const JsonField& p) { report.passages.push_back(read_passage(p)); });
 }
 

@@ -139,6 +139,14 @@ struct Continuations {
   std::optional<double> median_first_difference;
 };
 
+/// A policy with one safeguard more or less, and the texts that it writes itself.
+struct Safeguard {
+  std::string policy;
+  Count n;
+  Share whole_equal;
+  std::optional<double> median_first_difference, mean_depth;
+};
+
 struct Attention {
   int64_t layer = 0;
   std::vector<std::pair<int64_t, double>> to;  // token, weight; largest first, at most kAttended
@@ -184,6 +192,7 @@ struct Report {
   Matrix head_utility;  // [layers, heads]
   ExitDepth exit_depth;
   std::vector<Continuations> continuations;
+  std::vector<Safeguard> safeguards;  // the policy itself first
   std::vector<Passage> passages;
   std::vector<NoGo> nogo;
   Reproduce reproduce;

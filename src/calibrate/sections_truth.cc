@@ -45,6 +45,23 @@ std::string bins_table(const Reliability& r) {
   return table.html();
 }
 
+std::string safeguards_table(const Report& report) {
+  if (report.safeguards.empty()) return {};
+  html::Table table("The same policy with safeguards", {{"policy"},
+                                                        {"texts", true},
+                                                        {"wholly the same", true},
+                                                        {"first difference, median token", true},
+                                                        {"mean depth", true}});
+  for (const Safeguard& s : report.safeguards) {
+    table.row({html::code(s.policy), count(s.n), percent(s.whole_equal), number(s.median_first_difference),
+               number(s.mean_depth)});
+  }
+  return html::paragraph(
+             "A safeguard gives rows back their depth where one different token may cost much, or makes filled cells "
+             "exact in turn. What each does to whole texts, on a few of them:") +
+         table.html();
+}
+
 }  // namespace
 
 Section reliability_section(const Report& report) {
@@ -102,7 +119,7 @@ Section continuations_section(const Report& report) {
     if (c.whole_equal) chart.bars.push_back({c.name, *c.whole_equal, percent(c.whole_equal), 0});
   }
   if (!chart.bars.empty()) section.body += html::grid({html::figure("Wholly the same", svg::bar_chart(chart))});
-  section.body += table.html();
+  section.body += table.html() + safeguards_table(report);
   return section;
 }
 
