@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "fathom/engine/silenced_heads.h"
+#include "fathom/ops/attention.h"
 #include "tests/support/sessions.h"
 #include "tests/support/tiny_model.h"
 
@@ -147,6 +148,23 @@ TEST(SilenceHeads, LeavesNothingToReadOfALayerWithoutAVoice) {
   const Policy skipped = skip_sublayers{.attention = {2}};
   const Outcome silent = generated(model, all), without = generated(model, skipped);
   EXPECT_EQ(silent.logits, without.logits);
+}
+
+// A KV head that nobody asks is not computed: what stands in its place stays there, in a row alone and in a block.
+TEST(SilenceHeads, PassesByTheCellsOfAGroupWithoutAVoice) {
+  Session s = session(testing::tiny_model());
+  std::vector<float> k(2 * 16 * kPageCells, 0.5f), v = k, q(40 * 4 * 16, 0.25f);
+  KvPage page{.k = k.data(), .v = v.data(), .real = 7};
+  const KvPage* const pages[] = {&page};
+  const std::vector<AttentionRow> rows(40, AttentionRow{pages, 0, 3});
+  const AttentionPlan plan = AttentionPlan::make({.heads = 4, .kv_heads = 2, .head_dim = 16, .max_tokens = 64}).value();
+  for (const int64_t n : {1, 40}) {
+    std::vector<float> dst(q.size(), 9);
+    const AttentionArgs args{DType::f32, q.data(), rows.data(), 4, 2, 16, 0.25f, dst.data()};
+    const uint8_t listened[] = {0, 1};
+    attention(s.pool(), s.kernels(), args, n, plan, listened);
+    for (int64_t i = 0; i < n * 64; ++i) EXPECT_EQ(dst[size_t(i)], i % 64 < 32 ? 9.0f : 0.5f) << i;
+  }
 }
 
 // Rows of prompts hear every head; what stands beside a row changes none of its bits.
