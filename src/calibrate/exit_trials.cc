@@ -79,7 +79,6 @@ class TrialRecorder final : public ExitWatcher {
 
 constexpr float kThresholds[] = {.9999f, .9995f, .999f, .998f, .997f, .995f, .993f, .99f, .985f, .98f, .975f, .97f,
                                  .96f,   .95f,   .94f,  .92f,  .9f,   .87f,  .84f,  .8f,  .75f,  .7f,  .6f,   .5f};
-constexpr double kRoom = 0.6;  // of the risk that proposals aim at: a bound stands above the mean that it bounds
 
 }  // namespace
 
@@ -187,7 +186,7 @@ Proposal propose(const ExitTrials& trials, const TrialAgreement& agreement, size
   for (uint32_t exits = 1; exits < uint32_t{1} << trials.layers.size(); ++exits) {
     for (const float threshold : kThresholds) {
       const Forecast f = forecast(trials, agreement, n_groups, exits, threshold, cost);
-      if (f.worst > kRoom * risks.front()) break;  // rows leave earlier, and err more, below
+      if (f.worst > kProposalRoom * risks.front()) break;  // rows leave earlier, and err more, below
       if (f.time < best_time) best_time = f.time, best = exits;
     }
   }
@@ -202,7 +201,7 @@ Proposal thresholds_for(const ExitTrials& trials, const TrialAgreement& agreemen
   std::vector<bool> wanted(n_all);
   for (const double risk : risks) {
     size_t boldest = 0;
-    for (size_t i = 0; i < n_all && all[i].worst <= kRoom * risk; ++i) {
+    for (size_t i = 0; i < n_all && all[i].worst <= kProposalRoom * risk; ++i) {
       if (all[i].time < all[boldest].time) boldest = i;
     }
     // Around the best: safer ones, which surely pass, and bolder ones, since a bound may turn out closer.

@@ -14,6 +14,9 @@
 
 namespace fathom {
 
+/// Of the risk that proposals aim at: a bound stands above the mean that it bounds.
+inline constexpr double kProposalRoom = 0.6;
+
 /// One exit's answer at one place.
 struct ExitAnswer {
   int32_t token = -1;

@@ -29,6 +29,7 @@ namespace section {
 inline constexpr std::string_view kManifest = "manifest";  // JSON: everything that a second calibration would repeat
 inline constexpr std::string_view kMeasured = "measured";  // JSON: timings, and what was chosen from them
 inline constexpr std::string_view kParts = "parts";        // tensors
+inline constexpr std::string_view kRouters = "routers";    // tensors; absent where none are used
 inline constexpr std::string_view kReport = "report";      // JSON
 }  // namespace section
 
