@@ -123,15 +123,28 @@ class Run {
 
   Result<void> read_texts() {
     progress_.begin("writing on behind prompts", 0.02);
-    for (const Piece& piece : found_.pieces.pieces) {
-      FATHOM_TRY(PieceText text, runner_.text_of(piece));
-      const bool shared = found_.pieces.groups[size_t(piece.group)].spaced;
-      text.unit = shared ? -1 - int64_t(&piece - found_.pieces.pieces.data()) : piece.document;
-      if (text.tokens.size() >= 2) texts_[size_t(piece.split)].push_back(std::move(text));
-      if (piece.prompt) FATHOM_TRY(progress_.at(0));
+    const std::span<const Piece> pieces = found_.pieces.pieces;
+    const auto fits = [&](const std::vector<PieceText>& kept) { return kept.size() == pieces.size(); };
+    FATHOM_TRY(std::vector<PieceText> all, runner_.journal().part<std::vector<PieceText>>(
+                                               "texts", [&] { return written_texts(); }, fits));
+    for (size_t i = 0; i < all.size(); ++i) {
+      const bool shared = found_.pieces.groups[size_t(pieces[i].group)].spaced;
+      all[i].group = pieces[i].group, all[i].split = pieces[i].split;
+      all[i].unit = shared ? -1 - int64_t(i) : pieces[i].document;
+      if (all[i].tokens.size() >= 2) texts_[size_t(pieces[i].split)].push_back(std::move(all[i]));
     }
     found_.reported = pointers(Split::report);
     return {};
+  }
+
+  Result<std::vector<PieceText>> written_texts() {
+    std::vector<PieceText> all;
+    for (const Piece& piece : found_.pieces.pieces) {
+      FATHOM_TRY(PieceText text, runner_.text_of(piece));
+      all.push_back(std::move(text));
+      if (piece.prompt) FATHOM_TRY(progress_.at(0));
+    }
+    return all;
   }
 
   Result<void> fit() {
@@ -311,6 +324,10 @@ std::string promise_of(const Pieces& pieces, const CalibrateOptions& options) {
 Result<Calibration> calibrate(const Model& model, const Pieces& pieces, const CalibrateOptions& options) {
   FATHOM_TRY(check(pieces, options, model.config().n_layers));
   FATHOM_TRY(PieceRunner runner, PieceRunner::make(model, pieces, options.threads));
+  if (!options.journal.path.empty()) {
+    FATHOM_TRY(Journal journal, Journal::open(options.journal, identity_of(model, pieces, options)));
+    runner.keep(std::move(journal));
+  }
   return Run(model, pieces, options, std::move(runner)).run();
 }
 

@@ -202,7 +202,17 @@ std::vector<int32_t> exit_layers(int32_t n_layers, int32_t n) {
 Result<FittedRecord> fit_exits(PieceRunner& runner, std::span<const PieceText> texts,
                                std::span<const std::string> groups, std::span<const int32_t> layers,
                                Progress& progress) {
-  return Fitting(runner, texts, groups, layers, progress).run();
+  const auto fits = [&](const FittedRecord& kept) {
+    const auto group = [&](int32_t g, size_t n) { return g >= 0 && size_t(g) < n; };
+    return kept.exits.groups.size() == groups.size() && kept.exits.exits.size() == layers.size() &&
+           std::all_of(kept.temperatures.begin(), kept.temperatures.end(),
+                       [&](const TemperatureRecord& t) { return group(t.group, groups.size() + 1); }) &&
+           std::all_of(kept.trials.texts.begin(), kept.trials.texts.end(),
+                       [&](const TextTrial& text) { return group(text.group, groups.size()); }) &&
+           kept.trials.consistent(layers);
+  };
+  return runner.journal().part<FittedRecord>(
+      "fitted exits", [&] { return Fitting(runner, texts, groups, layers, progress).run(); }, fits);
 }
 
 }  // namespace fathom

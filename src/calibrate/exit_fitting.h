@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "fathom/calibrate/parts.h"
 #include "fathom/core/result.h"
 #include "fathom/head/exit_heads.h"
 #include "src/calibrate/exit_trials.h"
@@ -27,6 +28,18 @@ struct FittedRecord {
   std::vector<TemperatureRecord> temperatures;
   ExitTrials trials;  // at the places that gave maps
 };
+
+/// Exits as in a sidecar: translators are rounded as they are run.
+template <class P>
+void pack(P& p, FittedRecord& record) {
+  std::vector<std::byte> exits = parts_bytes(record.exits);
+  p(exits), p(record.temperatures), p(record.trials);
+  if constexpr (std::is_same_v<P, Unpacker>) {
+    Result<FittedExits> read = read_parts(exits);
+    if (!read) return p.fail();
+    record.exits = std::move(*read);
+  }
+}
 
 /// Translators by ridge regression on two of three pieces, lambda by the third, which then gives temperatures and maps.
 ///   texts    of Split::fit

@@ -80,11 +80,9 @@ class TrialRecorder final : public ExitWatcher {
 constexpr float kThresholds[] = {.9999f, .9995f, .999f, .998f, .997f, .995f, .993f, .99f, .985f, .98f, .975f, .97f,
                                  .96f,   .95f,   .94f,  .92f,  .9f,   .87f,  .84f,  .8f,  .75f,  .7f,  .6f,   .5f};
 
-}  // namespace
-
-Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* const> texts,
-                             std::span<const int32_t> layers, Progress& progress,
-                             std::span<const std::vector<int32_t>> asked) {
+Result<ExitTrials> run_trials(PieceRunner& runner, std::span<const PieceText* const> texts,
+                              std::span<const int32_t> layers, Progress& progress,
+                              std::span<const std::vector<int32_t>> asked) {
   ExitTrials trials{.layers = {layers.begin(), layers.end()}, .texts = {}};
   TrialRecorder recorder(trials.layers);
   for (const PieceText* text : texts) {
@@ -114,6 +112,30 @@ Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* con
     FATHOM_TRY(progress.at(double(trials.texts.size()) / double(texts.size())));
   }
   return trials;
+}
+
+}  // namespace
+
+Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* const> texts,
+                             std::span<const int32_t> layers, Progress& progress,
+                             std::span<const std::vector<int32_t>> asked) {
+  const auto fits = [&](const ExitTrials& kept) {
+    for (size_t t = 0; t < texts.size(); ++t) {
+      if (kept.texts.size() != texts.size() || kept.texts[t].group != texts[t]->group) return false;
+    }
+    return kept.consistent(layers);
+  };
+  return runner.journal().part<ExitTrials>(
+      "answers of exits", [&] { return run_trials(runner, texts, layers, progress, asked); }, fits);
+}
+
+bool ExitTrials::consistent(std::span<const int32_t> of_layers) const {
+  return std::equal(layers.begin(), layers.end(), of_layers.begin(), of_layers.end()) &&
+         std::all_of(texts.begin(), texts.end(), [&](const TextTrial& text) {
+           const size_t n = text.truth.size();
+           return text.last_entropy.size() == n && text.probability.size() == n &&
+                  text.answers.size() == n * layers.size();
+         });
 }
 
 TrialAgreement agreement_of(const ExitTrials& trials, std::span<const AgreementMap> maps) {

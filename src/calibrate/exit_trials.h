@@ -36,6 +36,11 @@ struct TextTrial {
   std::vector<ExitAnswer> answers;  // [places, exits]
 };
 
+template <class P>
+void pack(P& p, TextTrial& trial) {
+  p(trial.group), p(trial.truth), p(trial.last_entropy), p(trial.probability), p(trial.answers);
+}
+
 struct ExitTrials {
   std::vector<int32_t> layers;  // [exits]
   std::vector<TextTrial> texts;
@@ -43,7 +48,14 @@ struct ExitTrials {
   const ExitAnswer& answer(const TextTrial& text, size_t place, size_t exit) const {
     return text.answers[place * layers.size() + exit];
   }
+  /// Whether the lists have the lengths that go with one another and with these layers.
+  bool consistent(std::span<const int32_t> of_layers) const;
 };
+
+template <class P>
+void pack(P& p, ExitTrials& trials) {
+  p(trials.layers), p(trials.texts);
+}
 
 /// Runs pieces at full depth and asks every exit. The runner's session uses the exits, for all groups together.
 ///   texts    to run, in this order

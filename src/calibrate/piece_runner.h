@@ -8,6 +8,7 @@
 
 #include "fathom/calibrate/pieces.h"
 #include "fathom/engine/session.h"
+#include "src/calibrate/journal.h"
 
 namespace fathom {
 
@@ -24,6 +25,11 @@ struct PieceText {
 
   int32_t places() const { return static_cast<int32_t>(tokens.size()) - 1; }
 };
+
+template <class P>
+void pack(P& p, PieceText& text) {
+  p(text.lead), p(text.tokens);  // the rest is the piece's
+}
 
 /// What a step says of consecutive places of one piece.
 struct PieceStep {
@@ -70,12 +76,17 @@ class PieceRunner {
 
   Session& session() { return session_; }
 
+  /// What was run before, where the same calibration is begun again; keeps nothing unless it is given a file.
+  Journal& journal() { return journal_; }
+  void keep(Journal journal) { journal_ = std::move(journal); }
+
  private:
   PieceRunner(Session session, int32_t piece_tokens) : session_(std::move(session)), piece_tokens_(piece_tokens) {}
   Result<void> begin(const PieceText& text);
   Result<PieceStep> next(const PieceText& text, const Policy& policy, const std::span<const int32_t>* asked);
 
   Session session_;
+  Journal journal_;
   int32_t piece_tokens_;
   int32_t at_ = 0;  // the coming place
   std::vector<Row> rows_;

@@ -26,11 +26,28 @@ bool book(CalibratedSetting& setting, int32_t index, const std::vector<Choice>& 
   return goes_on;
 }
 
-}  // namespace
+using Tokens = std::vector<std::vector<int32_t>>;  // [texts][places]
 
-Result<std::vector<std::vector<int32_t>>> true_tokens(PieceRunner& runner, std::span<const PieceText* const> texts,
-                                                      Progress& progress) {
-  std::vector<std::vector<int32_t>> truth;
+// Whether what was kept has a value for every place.
+template <class T>
+bool fits_places(std::span<const PieceText* const> texts, const std::vector<std::vector<T>>& kept) {
+  for (size_t t = 0; t < texts.size(); ++t) {
+    if (kept.size() != texts.size() || kept[t].size() != size_t(texts[t]->places())) return false;
+  }
+  return true;
+}
+
+bool are_tokens(const Tokens& kept, int32_t vocab) {
+  for (const std::vector<int32_t>& tokens : kept) {
+    for (const int32_t token : tokens) {
+      if (token < 0 || token >= vocab) return false;
+    }
+  }
+  return true;
+}
+
+Result<Tokens> read_tokens(PieceRunner& runner, std::span<const PieceText* const> texts, Progress& progress) {
+  Tokens truth;
   for (const PieceText* text : texts) {
     std::vector<int32_t>& tokens = truth.emplace_back();
     FATHOM_TRY(runner.run(*text, Policy(), [&](const PieceStep& step) {
@@ -41,9 +58,9 @@ Result<std::vector<std::vector<int32_t>>> true_tokens(PieceRunner& runner, std::
   return truth;
 }
 
-Result<SettingRun> run_setting(PieceRunner& runner, std::span<const PieceText* const> texts,
-                               std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
-                               Progress& progress) {
+Result<SettingRun> run_anew(PieceRunner& runner, std::span<const PieceText* const> texts,
+                            std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
+                            Progress& progress) {
   SettingRun run{.losses = {},
                  .mean_loss = std::vector<double>(n_groups),
                  .depths = {},
@@ -80,6 +97,28 @@ Result<SettingRun> run_setting(PieceRunner& runner, std::span<const PieceText* c
   run.work = all_full > 0 ? all_macs / all_full : 1;
   run.mean_depth = rows > 0 ? depth / rows : 0;
   return run;
+}
+
+}  // namespace
+
+Result<Tokens> true_tokens(PieceRunner& runner, std::span<const PieceText* const> texts, Progress& progress) {
+  const int32_t vocab = runner.session().model().config().vocab;
+  return runner.journal().part<Tokens>(
+      "full depth's tokens", [&] { return read_tokens(runner, texts, progress); },
+      [&](const Tokens& kept) { return fits_places(texts, kept) && are_tokens(kept, vocab); });
+}
+
+Result<SettingRun> run_setting(PieceRunner& runner, std::span<const PieceText* const> texts,
+                               std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
+                               Progress& progress) {
+  const int32_t vocab = runner.session().model().config().vocab;
+  const auto fits = [&](const SettingRun& kept) {
+    return kept.losses.size() == texts.size() && kept.mean_loss.size() == n_groups &&
+           kept.group_work.size() == n_groups && fits_places(texts, kept.depths) && fits_places(texts, kept.tokens) &&
+           are_tokens(kept.tokens, vocab);
+  };
+  return runner.journal().part<SettingRun>(
+      policy.text(), [&] { return run_anew(runner, texts, truth, policy, n_groups, progress); }, fits);
 }
 
 Result<std::vector<Choice>> certify_settings(PieceRunner& runner, const SettingSequence& sequence,

@@ -25,6 +25,10 @@ struct SettingRun {
   std::vector<double> group_work;            // [groups] as `work`; NaN for none of its pieces
   double work = 1, mean_depth = 0;
 };
+template <class P>
+void pack(P& p, SettingRun& run) {
+  p(run.losses), p(run.mean_loss), p(run.depths), p(run.tokens), p(run.group_work), p(run.work), p(run.mean_depth);
+}
 Result<SettingRun> run_setting(PieceRunner& runner, std::span<const PieceText* const> texts,
                                std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
                                Progress& progress);

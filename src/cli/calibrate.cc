@@ -4,15 +4,18 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/sidecar_file.h"
 #include "src/calibrate/whole_file.h"
+#include "src/cli/calibrate_budget.h"
 #include "src/cli/calibrate_options.h"
 #include "src/cli/calibrate_result.h"
 #include "src/cli/command.h"
@@ -33,6 +36,8 @@ struct Args {
   bool one_setting = false;
   int32_t pieces = 600, piece_tokens = 64;
   uint64_t seed = 1;
+  int32_t budget_minutes = 0;  // 0: no budget
+  bool restart = false;
   bool json = false;
 };
 
@@ -49,7 +54,24 @@ std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-Result<int> run(const Args& args) {
+Result<Pieces> sample(const Args& args, const Model& model, std::span<const GroupData> groups) {
+  return sample_pieces(model.tokenizer(), groups,
+                       {.piece_tokens = args.piece_tokens,
+                        .n_fit = std::max(6, args.pieces / 2),
+                        .n_choose = args.pieces,
+                        .n_report = std::max(1, args.pieces / 2),
+                        .seed = args.seed});
+}
+
+// What a run that was stopped says: how to go on.
+Error stopped(Error error, const std::string& journal) {
+  if (error.code == ErrorCode::cancelled && access(journal.c_str(), F_OK) == 0) {
+    error.message += fmt::format(": give the same command again to go on from {}", journal);
+  }
+  return error;
+}
+
+Result<int> run(Args args) {
   FATHOM_TRY(const std::vector<GroupData> groups, groups_of(args.data));
   FATHOM_TRY(check_place(args.output, kSidecar));  // before the work
   FATHOM_TRY(const std::string path, find_model(args.model.model));
@@ -57,12 +79,7 @@ Result<int> run(const Args& args) {
   FATHOM_TRY(const BoundModel bound,
              binding_of(path, file, numerics_of(args.model), {.cache_folder = digest_folder()}));
   FATHOM_TRY(const Model model, pack(file, args.model));
-  FATHOM_TRY(const Pieces pieces, sample_pieces(model.tokenizer(), groups,
-                                                {.piece_tokens = args.piece_tokens,
-                                                 .n_fit = std::max(6, args.pieces / 2),
-                                                 .n_choose = args.pieces,
-                                                 .n_report = std::max(1, args.pieces / 2),
-                                                 .seed = args.seed}));
+  FATHOM_TRY(Pieces pieces, sample(args, model, groups));
   Bar bar;
   CalibrateOptions options{.risk = args.risks.front(),
                            .confidence = args.confidence,
@@ -74,14 +91,22 @@ Result<int> run(const Args& args) {
                     .model_file = path.substr(path.rfind('/') + 1),
                     .sha256 = bound.binding.sha256,
                     .machine = model.tables()[0]->name,
-                    .command = command_of(args),
                     .library = FATHOM_VERSION};
+  options.journal = {.path = args.output + ".partial", .restart = args.restart};
   options.on_progress = show_progress_bar;
   options.context = &bar;
   const InterruptGuard guard;
+  if (args.budget_minutes > 0) {
+    const Result<int32_t> n = pieces_in_budget(model, pieces, options, args.budget_minutes, args.pieces);
+    bar.end();
+    if (!n) return n.error();
+    args.pieces = *n;
+    FATHOM_TRY(pieces, sample(args, model, groups));
+  }
+  options.origin.command = command_of(args);
   const Result<Calibration> found = calibrate(model, pieces, options);
   bar.end();
-  if (!found) return found.error();
+  if (!found) return stopped(found.error(), options.journal.path);
   const std::string manifest = manifest_json(manifest_of(*found, pieces, options, bound.binding)),
                     measured = measured_of(*found, pieces).dump();
   const std::vector<std::byte> parts = parts_bytes(found->exits);
@@ -90,6 +115,7 @@ Result<int> run(const Args& args) {
                                      {std::string(section::kParts), parts},
                                      {std::string(section::kReport), bytes_of(found->report)}};
   FATHOM_TRY(write_sidecar(args.output, sections));
+  unlink(options.journal.path.c_str());
   if (args.json) {
     FATHOM_TRY(print(found->report + "\n"));
   } else {
@@ -119,6 +145,9 @@ Command add_calibrate(CLI::App& app) {
                    100000);
   add_whole_number(*verb, "--piece-tokens", args->piece_tokens, "Tokens of a piece", 8, 4096);
   verb->add_option("--seed", args->seed, "Of everything that is drawn")->capture_default_str();
+  add_whole_number(*verb, "--budget-minutes", args->budget_minutes,
+                   "End in so many minutes, with fewer pieces where there is no time for all", 1, 100000);
+  verb->add_flag("--restart", args->restart, "Begin anew, and not where OUTPUT.partial was left");
   verb->add_flag("--json", args->json, "The report as one line of JSON, docs/schema/report.json");
   return {verb, [args] { return run(*args); }};
 }

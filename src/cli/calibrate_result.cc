@@ -1,4 +1,4 @@
-// A calibration's findings in the words of the sidecar and of the terminal. Next: certify.cc.
+// A calibration's findings in the words of the sidecar and of the terminal. Next: calibrate_budget.cc.
 #include "src/cli/calibrate_result.h"
 
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-// The SIGINT handler and its flags. Next: generate.cc, which asks between tokens.
+// The handler of SIGINT and SIGTERM, and its flags. Next: generate.cc, which asks between tokens.
 #include "src/cli/interrupt.h"
 
 #include <signal.h>
@@ -24,6 +24,7 @@ void handle_interrupts() {
   action.sa_handler = on_interrupt;
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
 }
 
 InterruptGuard::InterruptGuard() {

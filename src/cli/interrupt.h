@@ -4,10 +4,10 @@
 
 namespace fathom::cli {
 
-/// From here on SIGINT ends the process with code 130.
+/// From here on SIGINT and SIGTERM end the process with code 130.
 void handle_interrupts();
 
-/// While it lives, the first SIGINT only sets interrupted(); a second one ends the process.
+/// While it lives, the first of them only sets interrupted(); a second one ends the process.
 class InterruptGuard {
  public:
   InterruptGuard();

@@ -40,7 +40,7 @@ class CliCalibrate : public ::testing::Test {
   }
   static std::string at(const char* file) { return *folder_ / file; }
   static std::string sidecar() { return at("spare.fathom"); }
-  static Ran calibrate(std::vector<std::string> more) {
+  static Ran calibrate(std::vector<std::string> more, const testing::SpawnOptions& options = {}) {
     std::vector<std::string> args = {"calibrate",
                                      "-m",
                                      at("spare.gguf"),
@@ -57,7 +57,7 @@ class CliCalibrate : public ::testing::Test {
                                      "--risk",
                                      "0.35"};
     args.insert(args.end(), more.begin(), more.end());
-    return fathom_command(args);
+    return fathom_command(args, options);
   }
 
   static testing::TemporaryFolder* folder_;
@@ -182,6 +182,47 @@ TEST_F(CliCalibrate, CertifySaysWhichGroupBreaksAPromise) {
   EXPECT_NE(ran.out.find("prose"), std::string::npos) << ran.out;
   EXPECT_NE(ran.out.find("BROKEN"), std::string::npos) << ran.out;
   unlink(at("sly.fathom").c_str());
+}
+
+TEST_F(CliCalibrate, AfterAnInterruptTheSameCommandGoesOnToTheSameBytes) {
+  const std::string out = at("resumed.fathom"), partial = out + ".partial";
+  const Ran stopped = calibrate({"-o", out}, {.interrupt_after_bytes = 1, .watched = partial});
+  ASSERT_EQ(stopped.code, 130) << stopped.err;
+  EXPECT_NE(stopped.err.find("give the same command again to go on from " + partial), std::string::npos) << stopped.err;
+  EXPECT_NE(access(out.c_str(), F_OK), 0) << "a sidecar is written whole or not at all";
+  expect_failure(calibrate({"-o", out, "--confidence", "0.9"}), 2, "there confidence 0.95, here confidence 0.9");
+  ASSERT_EQ(calibrate({"-o", out}).code, 0);
+  EXPECT_NE(access(partial.c_str(), F_OK), 0) << "what is done needs no journal";
+  const SidecarFile first = SidecarFile::open(sidecar()).value(), again = SidecarFile::open(out).value();
+  for (const std::string_view name : {section::kManifest, section::kParts}) {
+    const auto a = first.section(name).value(), b = again.section(name).value();
+    EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end())) << name;
+  }
+  unlink(out.c_str());
+}
+
+TEST_F(CliCalibrate, RestartPassesOverWhatAnotherRunLeft) {
+  const std::string out = at("restarted.fathom"), partial = out + ".partial";
+  ASSERT_EQ(calibrate({"-o", out, "--confidence", "0.9"}, {.interrupt_after_bytes = 1, .watched = partial}).code, 130);
+  expect_failure(calibrate({"-o", out}), 2, "--restart");
+  EXPECT_EQ(calibrate({"-o", out, "--restart"}).code, 0);
+  testing::write_bytes(partial, "no journal");
+  expect_failure(calibrate({"-o", out}), 1, partial);
+  unlink(partial.c_str());
+  unlink(out.c_str());
+}
+
+TEST_F(CliCalibrate, ABudgetThatIsTooSmallIsNamedAndOneThatIsLargeLeavesNothingOut) {
+  const std::string out = at("budget.fathom");
+  expect_failure(calibrate({"-o", out, "--budget-minutes", "1"}), 1, "--budget-minutes 1: 36 pieces");
+  EXPECT_NE(access(out.c_str(), F_OK), 0);
+  const Ran ran = calibrate({"-o", out, "--budget-minutes", "60"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.err.find("time for"), std::string::npos) << ran.err;
+  const SidecarFile first = SidecarFile::open(sidecar()).value(), again = SidecarFile::open(out).value();
+  const auto a = first.section(section::kManifest).value(), b = again.section(section::kManifest).value();
+  EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end()));
+  unlink(out.c_str());
 }
 
 TEST_F(CliCalibrate, BadInputIsNamedAndNothingIsWritten) {

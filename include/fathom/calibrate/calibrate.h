@@ -22,6 +22,17 @@ struct CalibrationOrigin {
   std::string model_name, model_file, sha256, machine, command, library;
 };
 
+/// Where a run keeps what is done, so that the same run, begun again, goes on from there.
+struct CalibrateJournal {
+  std::string path;      // a sidecar, written anew, whole, after each part; stays until the caller has what it wants of
+                         // the run, and removes it; empty: nothing is kept
+  std::string note;      // the caller's, in one line; journal_note() gives it back
+  bool restart = false;  // what is there is not looked at
+};
+
+/// The note of a journal; empty: there is no journal at `path`, or none that can be read.
+FATHOM_API std::string journal_note(const std::string& path);
+
 struct CalibrateOptions {
   double risk = 0.02;            // share of tokens that may differ from full depth, in every group
   double confidence = 0.95;      // of all that is certified, together
@@ -33,6 +44,7 @@ struct CalibrateOptions {
   int threads = 1;
   std::vector<double> more_risks = {};  // levels that are certified together with `risk`
   CalibrationOrigin origin = {};
+  CalibrateJournal journal = {};
   /// What is being done and how far it is, 0..1; returning false ends the run with an error of code cancelled.
   bool (*on_progress)(void* context, std::string_view what, double done) = nullptr;
   void* context = nullptr;
@@ -123,8 +135,9 @@ FATHOM_API std::vector<double> risks_of(const CalibrateOptions& options);
 
 /// Fits, chooses, certifies and measures. Timings decide `policy` and `chosen`, and nothing else.
 ///   pieces   groups with at least one piece in each split
-///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context;
-///            format: states or logits that are not finite; cancelled; those of Session::make()
+///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context, the
+///            journal of another run; format: states or logits that are not finite, a damaged journal; file: a journal
+///            that cannot be written, the disk being full for instance; cancelled; those of Session::make()
 ///   cost     two passes over the pieces of fit without a head; a head at each exit for at most 30,720 of all places;
 ///            passes over the pieces of choose and report, one for each setting; a group's
 ///            own settings run on its own pieces
