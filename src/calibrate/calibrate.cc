@@ -95,7 +95,9 @@ class Run {
                .skips = {},
                .skip_settings = {},
                .trials = {},
+               .signals = {},
                .held_out = {},
+               .looked = {},
                .speeds = {},
                .safeguards = {}} {
     for (const PieceGroup& group : pieces.groups) found_.groups.push_back(group.name);
@@ -225,12 +227,40 @@ class Run {
     FATHOM_TRY(const Policy policy, Policy::parse(setting.policy));
     FATHOM_TRY(found_.held_out, run_setting(runner_, found_.reported, truth, policy, found_.groups.size(), progress_));
     for (size_t g = 0; g < found_.groups.size(); ++g) setting.held_out.push_back(found_.held_out.mean_loss[g]);
+    FATHOM_TRY(look(policy));
     FATHOM_TRY(std::shared_ptr<const ExitHeads> all, ExitHeads::make(found_.model, found_.fitted.exits));
     FATHOM_TRY(runner_.session().use(std::move(all)));
     FATHOM_TRY(found_.trials, try_exits(runner_, found_.reported, layers_, progress_,
                                         first_places(found_.reported, found_.groups.size(), kReportedPlaces)));
+    FATHOM_TRY(record_signals());
     FATHOM_TRY(out_.exit_quality, exit_quality(found_));
     out_.oracle_work = oracle_time(found_.trials, found_.groups.size(), row_cost(found_.model, false));
+    return {};
+  }
+
+  // Where the rows of the pieces that are shown looked.
+  Result<void> look(const Policy& policy) {
+    for (size_t t = 0; t < found_.reported.size(); ++t) {
+      found_.looked.emplace_back();
+      if (!found_.shows(t)) continue;
+      FATHOM_TRY(found_.looked.back(), attribute(runner_, *found_.reported[t], policy));
+    }
+    return {};
+  }
+
+  // At the places where exits were asked.
+  Result<void> record_signals() {
+    const auto is_asked = [&](size_t t) { return !found_.trials.texts[t].truth.empty(); };
+    std::vector<const PieceText*> asked;
+    for (size_t t = 0; t < found_.reported.size(); ++t) {
+      if (is_asked(t)) asked.push_back(found_.reported[t]);
+    }
+    FATHOM_TRY(SignalRecord record, fathom::record_signals(runner_, asked, layers_, progress_));
+    found_.signals.layers = record.layers;
+    auto next = record.texts.begin();
+    for (size_t t = 0; t < found_.reported.size(); ++t) {
+      found_.signals.texts.push_back(is_asked(t) ? std::move(*next++) : std::vector<SignalRecord::Values>{});
+    }
     return {};
   }
 

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "fathom/calibrate/agreement.h"
 #include "fathom/calibrate/logistic.h"
+#include "fathom/engine/work.h"
 
 namespace fathom {
 namespace {
@@ -16,28 +18,76 @@ constexpr int32_t kPassageTokens = 64;
 
 std::string word_of(const Findings& f, int32_t id) { return f.model.tokenizer().decode({&id, 1}); }
 
-// One exit's answers in one group.
+// Which way each signal tells: higher where the answer is full depth's, or lower.
+constexpr float kSurer[kSignals] = {1, 1, -1, 1, 1, 1, 1, -1, 1, -1, -1, 1, 1, 1, 1, 1, 1};
+
+// One exit in one group: what every signal said at each place, NaN where it was missing, and who was right.
 struct Column {
-  std::vector<float> confidence, margin, certainty, last, agreement;
+  std::array<std::vector<float>, kSignals> values;
   std::vector<uint8_t> agreed;
+
+  std::vector<float>& of(Signal s) { return values[size_t(s)]; }
+  const std::vector<float>& of(Signal s) const { return values[size_t(s)]; }
 };
+
+// Exits in a row, this one included, whose answer was the same.
+float agreeing(const Findings& f, const TextTrial& text, size_t place, size_t exit) {
+  size_t first = exit;
+  while (first > 0 && f.trials.answer(text, place, first - 1).token == f.trials.answer(text, place, exit).token)
+    --first;
+  return float(exit - first + 1);
+}
 
 Column column(const Findings& f, size_t exit, int32_t group) {
   Column c;
   const AgreementMap& map = f.fitted.exits.exits[exit].agreement.back();
-  for (const TextTrial& text : f.trials.texts) {
+  for (size_t t = 0; t < f.trials.texts.size(); ++t) {
+    const TextTrial& text = f.trials.texts[t];
     if (text.group != group) continue;
     for (size_t p = 1; p < text.truth.size(); ++p) {  // before the first place nothing was predicted
       const ExitAnswer& answer = f.trials.answer(text, p, exit);
-      c.confidence.push_back(answer.confidence);
-      c.margin.push_back(answer.margin);
-      c.certainty.push_back(-answer.entropy);
-      c.last.push_back(-text.last_entropy[p]);
-      c.agreement.push_back(map(answer.score));
+      c.of(Signal::exit_confidence).push_back(answer.confidence);
+      c.of(Signal::exit_margin).push_back(answer.margin);
+      c.of(Signal::exit_entropy).push_back(answer.entropy);
+      c.of(Signal::agreeing).push_back(agreeing(f, text, p, exit));
+      c.of(Signal::agreement).push_back(map(answer.score));
+      c.of(Signal::last_entropy).push_back(text.last_entropy[p]);
+      const SignalRecord::Values& state = f.signals.at(t, p, exit);
+      for (size_t s = 0; s < kStateSignals.size(); ++s) c.of(kStateSignals[s]).push_back(state[s]);
       c.agreed.push_back(answer.token == text.truth[p]);
     }
   }
   return c;
+}
+
+Result<double> auc_of(const Column& c, Signal signal) {
+  if (c.of(signal).empty()) return std::numeric_limits<double>::quiet_NaN();  // not measured here
+  std::vector<float> scores;
+  std::vector<uint8_t> agreed;
+  for (size_t i = 0; i < c.agreed.size(); ++i) {
+    const float value = c.of(signal)[i];
+    if (std::isnan(value)) continue;
+    scores.push_back(kSurer[size_t(signal)] * value);
+    agreed.push_back(c.agreed[i]);
+  }
+  return auc(scores, agreed);
+}
+
+// Of a row at full depth, in the middle of a piece.
+double work_of(const Findings& f, Signal signal, int32_t layer) {
+  const WorkModel work(f.model.config());
+  const int32_t position = f.piece_tokens() / 2;
+  double cost = 0;
+  if (kExitSignals.has(signal)) {
+    cost = work.head() + double(f.model.config().d_model) * f.model.config().d_model;
+  } else if (signal == Signal::diversity) {
+    cost = work.cosine() * kRecentRows;
+  } else if (signal == Signal::attention_received) {
+    cost = work.attention_share(layer);
+  } else if (signal != Signal::last_entropy) {
+    cost = work.cosine();
+  }
+  return cost / work.full(position, true);
 }
 
 Json bins(const Reliability& r) {
@@ -53,6 +103,15 @@ constexpr const char* kClassTitles[kTokenClasses] = {
     "digits",         "delimiters",  "other punctuation",      "beginnings of words",
     "parts of words", "white space", "other scripts and signs"};
 
+// Tokens of a passage stand where they are predicted: at the place before their own. Its first one is not shown.
+Json looked_at(const Looked& looked) {
+  Json to = Json::array();
+  for (const auto& [token, share] : looked.to) {
+    if (token > 0) to.push_back({token - 1, double(share)});
+  }
+  return {{"layer", looked.layer}, {"to", std::move(to)}};
+}
+
 Json passage(const Findings& f, const CalibratedSetting& shown, size_t t) {
   const PieceText& text = *f.reported[t];
   const TextTrial& trial = f.trials.texts[t];
@@ -64,17 +123,24 @@ Json passage(const Findings& f, const CalibratedSetting& shown, size_t t) {
       if (float(f.trials.layers[e]) == depth) exit = e;
     }
     const ExitAnswer& answer = f.trials.answer(trial, p, exit);
+    Json signals = {{"agreement", double(f.fitted.exits.exits[exit].agreement.back()(answer.score))},
+                    {"exit_confidence", double(answer.confidence)},
+                    {"exit_margin", double(answer.margin)},
+                    {"exit_entropy", double(answer.entropy)}};
+    const SignalRecord::Values& state = f.signals.at(t, p, exit);
+    for (size_t s = 0; s < kStateSignals.size(); ++s) {
+      if (!std::isnan(state[s])) signals[std::string(kSignalNames[size_t(kStateSignals[s])])] = double(state[s]);
+    }
+    Json attention = Json::array();
+    for (const Looked& looked : at_three_depths(f.looked[t][p], depth)) attention.push_back(looked_at(looked));
     tokens.push_back(
         {{"text", word_of(f, text.tokens[p + 1])},
          {"depth", depth},
-         {"signals",
-          {{"agreement", double(f.fitted.exits.exits[exit].agreement.back()(answer.score))},
-           {"exit_confidence", double(answer.confidence)},
-           {"exit_margin", double(answer.margin)},
-           {"exit_entropy", double(answer.entropy)}}},
+         {"signals", std::move(signals)},
          {"threshold", shown.mechanism == "exit" ? Json(double(shown.threshold)) : Json()},
          {"full", {{"text", word_of(f, trial.truth[p])}, {"p", std::min(1.0, double(trial.probability[p]))}}},
-         {"agrees", f.held_out.tokens[t][p] == trial.truth[p]}});
+         {"agrees", f.held_out.tokens[t][p] == trial.truth[p]},
+         {"attention", std::move(attention)}});
   }
   return {{"group", f.groups[size_t(text.group)]}, {"tokens", std::move(tokens)}};
 }
@@ -88,10 +154,9 @@ Result<std::vector<ExitQuality>> exit_quality(const Findings& f) {
       const Column c = column(f, e, int32_t(g));
       ExitQuality q{.layer = f.trials.layers[e], .group = int32_t(g), .rows = std::ssize(c.agreed)};
       for (const uint8_t agreed : c.agreed) q.agreement += agreed / double(c.agreed.size());
-      FATHOM_TRY(q.auc_confidence, auc(c.confidence, c.agreed));
-      FATHOM_TRY(q.auc_margin, auc(c.margin, c.agreed));
-      FATHOM_TRY(q.auc_entropy, auc(c.certainty, c.agreed));
-      FATHOM_TRY(q.auc_last_entropy, auc(c.last, c.agreed));
+      for (int s = 0; s < kSignals; ++s) {
+        FATHOM_TRY(q.auc[size_t(s)], auc_of(c, Signal(s)));
+      }
       q.temperature = f.fitted.exits.exits[e].temperatures.back();
       out.push_back(q);
     }
@@ -101,25 +166,22 @@ Result<std::vector<ExitQuality>> exit_quality(const Findings& f) {
 
 Json exit_signals(const Findings& f, const Calibration& c) {
   Json out = Json::array();
-  const struct {
-    const char* name;
-    double ExitQuality::*value;
-  } kinds[] = {{"exit_confidence", &ExitQuality::auc_confidence},
-               {"exit_margin", &ExitQuality::auc_margin},
-               {"exit_entropy", &ExitQuality::auc_entropy},
-               {"last_entropy", &ExitQuality::auc_last_entropy}};
-  for (const auto& kind : kinds) {
+  for (int s = 0; s < kSignals; ++s) {
     for (size_t e = 0; e < f.trials.layers.size(); ++e) {
       Json of = Json::array();
       double sum = 0, n = 0;
       for (const ExitQuality& q : c.exit_quality) {
-        if (q.layer != f.trials.layers[e] || !std::isfinite(q.*kind.value)) continue;
-        of.push_back({{"name", f.groups[size_t(q.group)]}, {"auc", q.*kind.value}});
-        sum += q.*kind.value, ++n;
+        const double auc = q.auc[size_t(s)];
+        if (q.layer != f.trials.layers[e] || !std::isfinite(auc)) continue;
+        of.push_back({{"name", f.groups[size_t(q.group)]}, {"auc", auc}});
+        sum += auc, ++n;
       }
-      if (n > 0)
-        out.push_back(
-            {{"name", kind.name}, {"layer", f.trials.layers[e]}, {"auc", sum / n}, {"groups", std::move(of)}});
+      if (n == 0) continue;
+      out.push_back({{"name", kSignalNames[s]},
+                     {"layer", f.trials.layers[e]},
+                     {"auc", sum / n},
+                     {"work", work_of(f, Signal(s), f.trials.layers[e])},
+                     {"groups", std::move(of)}});
     }
   }
   return out;
@@ -130,7 +192,8 @@ Json exit_reliabilities(const Findings& f) {
   for (size_t e = 0; e < f.trials.layers.size(); ++e) {
     for (size_t g = 0; g < f.groups.size(); ++g) {
       const Column of = column(f, e, int32_t(g));
-      const auto before = reliability(of.confidence, of.agreed), after = reliability(of.agreement, of.agreed);
+      const auto before = reliability(of.of(Signal::exit_confidence), of.agreed),
+                 after = reliability(of.of(Signal::agreement), of.agreed);
       if (!before || !after) continue;
       out.push_back({{"layer", f.trials.layers[e]},
                      {"group", f.groups[g]},
@@ -180,15 +243,11 @@ Json exit_depths(const Findings& f) {
   return out;
 }
 
-// The first piece of each group: what was predicted, how deep, and by what.
+// What was predicted, how deep, by what, and where the rows looked.
 Json exit_passages(const Findings& f, const Calibration& c) {
   Json out = Json::array();
-  for (size_t g = 0; g < f.groups.size(); ++g) {
-    for (size_t t = 0; t < f.reported.size(); ++t) {
-      if (f.reported[t]->group != int32_t(g)) continue;
-      out.push_back(passage(f, c.settings[size_t(f.shown)], t));
-      break;
-    }
+  for (size_t t = 0; t < f.reported.size(); ++t) {
+    if (f.shows(t)) out.push_back(passage(f, c.settings[size_t(f.shown)], t));
   }
   return out;
 }

@@ -5,9 +5,11 @@
 #include <vector>
 
 #include "fathom/calibrate/calibrate.h"
+#include "src/calibrate/attribution.h"
 #include "src/calibrate/exit_fitting.h"
 #include "src/calibrate/safeguards.h"
 #include "src/calibrate/settings.h"
+#include "src/calibrate/signal_record.h"
 #include "src/calibrate/skip_trials.h"
 #include "src/calibrate/speeds.h"
 
@@ -26,11 +28,20 @@ struct Findings {
   SkipTrials skips;
   std::vector<CalibratedSetting> skip_settings;  // that are certified in place of exits; empty: exits are
   ExitTrials trials;                             // on the report's pieces, all fitted exits
+  SignalRecord signals;                          // the same, where exits were asked
   int32_t shown = 0;                             // of the settings: the one that depths and passages are of
   SettingRun held_out;                           // of it, on the report's pieces
+  std::vector<Attribution> looked;               // [reported] of it, on the pieces that are shown; empty: not shown
   Speeds speeds;
   std::vector<SafeguardEffect> safeguards;  // of the setting that is shown, which stands first
 
+  /// The first piece of each group is shown token by token.
+  bool shows(size_t text) const {
+    for (size_t t = 0; t < text; ++t) {
+      if (reported[t]->group == reported[text]->group) return false;
+    }
+    return true;
+  }
   int32_t piece_tokens() const { return reported.empty() ? 0 : static_cast<int32_t>(reported.front()->tokens.size()); }
 };
 

@@ -38,7 +38,8 @@ Result<PieceText> PieceRunner::text_of(const Piece& piece) {
   return text;
 }
 
-Result<void> PieceRunner::begin(const PieceText& text) {
+// The lead runs at full depth, whatever the policy; what the policy looks back on is kept of it.
+Result<void> PieceRunner::begin(const PieceText& text, const Policy& policy) {
   at_ = 0;
   FATHOM_TRY(session_.truncate(0, 0));
   for (size_t from = 0; from < text.lead.size(); from += kRunnerRows) {
@@ -46,7 +47,7 @@ Result<void> PieceRunner::begin(const PieceText& text) {
     for (size_t i = from; i < std::min(text.lead.size(), from + kRunnerRows); ++i) {
       rows_.push_back({.token = text.lead[i], .position = static_cast<int32_t>(i)});
     }
-    FATHOM_TRY(session_.step(rows_));
+    FATHOM_TRY(session_.settle(rows_, policy.ref()));
   }
   return {};
 }

@@ -54,7 +54,7 @@ class PieceRunner {
   ///   errors   those of Session::step(); format: logits that are not finite
   template <class F>
   Result<void> run(const PieceText& text, const Policy& policy, F&& each) {
-    FATHOM_TRY(begin(text));
+    FATHOM_TRY(begin(text, policy));
     while (at_ < text.places()) {
       FATHOM_TRY(const PieceStep step, next(text, policy, nullptr));
       each(step);
@@ -62,13 +62,14 @@ class PieceRunner {
     return {};
   }
 
-  /// The same at full depth, with heads at some places only.
+  /// The same with heads at some places only.
   ///   asked    of those places, rising
   template <class F>
-  Result<void> run_at(const PieceText& text, std::span<const int32_t> asked, F&& each) {
-    FATHOM_TRY(begin(text));
+  Result<void> run_at(const PieceText& text, std::span<const int32_t> asked, F&& each,
+                      const Policy& policy = Policy()) {
+    FATHOM_TRY(begin(text, policy));
     while (at_ < text.places()) {
-      FATHOM_TRY(const PieceStep step, next(text, Policy(), &asked));
+      FATHOM_TRY(const PieceStep step, next(text, policy, &asked));
       each(step);
     }
     return {};
@@ -82,7 +83,7 @@ class PieceRunner {
 
  private:
   PieceRunner(Session session, int32_t piece_tokens) : session_(std::move(session)), piece_tokens_(piece_tokens) {}
-  Result<void> begin(const PieceText& text);
+  Result<void> begin(const PieceText& text, const Policy& policy);
   Result<PieceStep> next(const PieceText& text, const Policy& policy, const std::span<const int32_t>* asked);
 
   Session session_;

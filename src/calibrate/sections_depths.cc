@@ -6,6 +6,7 @@
 #include "src/calibrate/html.h"
 #include "src/calibrate/report_sections.h"
 #include "src/calibrate/svg.h"
+#include "src/calibrate/svg_canvas.h"
 
 namespace fathom::report {
 namespace {
@@ -35,6 +36,19 @@ size_t columns_of(const Matrix& matrix) {
   return n;
 }
 
+// There are so many styles to tell lines by: of more, those that reach highest.
+void keep_best(std::vector<svg::Series>& series) {
+  if (series.size() <= static_cast<size_t>(svg::kStyles)) return;
+  const auto highest = [](const svg::Series& s) {
+    double most = 0;
+    for (const auto& point : s.points) most = std::max(most, point.y);
+    return most;
+  };
+  std::stable_sort(series.begin(), series.end(), [&](const auto& a, const auto& b) { return highest(a) > highest(b); });
+  series.resize(static_cast<size_t>(svg::kStyles));
+  for (size_t i = 0; i < series.size(); ++i) series[i].style = static_cast<int>(i);
+}
+
 std::string signals_chart(const Report& report) {
   svg::LineChart chart{
       .label = "How well each signal tells right from wrong, by layer; the table holds the same numbers",
@@ -54,6 +68,7 @@ std::string signals_chart(const Report& report) {
     chart.y.low = std::min(chart.y.low, *s.auc);
   }
   if (chart.series.empty()) return {};
+  keep_best(chart.series);
   std::vector<svg::Key> keys;
   for (const svg::Series& s : chart.series) keys.push_back({s.name, s.style});
   return svg::legend(keys) + html::grid({html::figure("How well a signal tells, by layer", svg::line_chart(chart))});

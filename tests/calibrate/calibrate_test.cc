@@ -220,6 +220,47 @@ TEST(Calibrate, ExitsAreMeasuredAsDraftsToo) {
   EXPECT_EQ(json["candidates"].back()["policy"], drafts.policy);
 }
 
+TEST(Calibrate, SaysOfEverySignalHowWellItTellsInEachGroup) {
+  const auto json = nlohmann::json::parse(calibrated().found.report);
+  std::map<std::string, int> layers;
+  std::map<std::string, double> best;
+  for (const auto& signal : json["signals"]) {
+    const std::string name = signal["name"];
+    ++layers[name];
+    EXPECT_EQ(signal["groups"].size(), 2u) << name;
+    best[name] = std::max(best[name], signal["auc"].get<double>());
+    if (name != "last_entropy") {
+      EXPECT_GT(signal["work"].get<double>(), 0) << name;
+    }
+    EXPECT_LT(signal["work"].get<double>(), 1) << name;
+  }
+  for (const char* name :
+       {"exit_confidence", "exit_margin", "exit_entropy", "agreeing", "agreement", "similarity", "similarity_attention",
+        "similarity_feed_forward", "last_entropy", "diversity", "attention_received"}) {
+    EXPECT_EQ(layers[name], 3) << name;
+  }
+  // Late layers hardly touch settled rows (tests/calibrate/spare_model_test.cc): states tell, and so do answers.
+  for (const char* name : {"agreement", "exit_confidence"}) EXPECT_GT(best[name], .8) << name;
+  EXPECT_GT(best["similarity"], .6);
+}
+
+TEST(Calibrate, ShowsWhereEachDecisionLooked) {
+  const auto json = nlohmann::json::parse(calibrated().found.report);
+  for (const auto& passage : json["passages"]) {
+    const auto& tokens = passage["tokens"];
+    for (size_t p = 2; p < tokens.size(); ++p) {
+      const auto& attention = tokens[p]["attention"];
+      ASSERT_FALSE(attention.empty());
+      EXPECT_LE(attention.size(), 3u);
+      EXPECT_EQ(attention.back()["layer"].get<double>(), tokens[p]["depth"].get<double>()) << "the one decided at";
+      for (const auto& of : attention) {
+        EXPECT_FALSE(of["to"].empty());
+        for (const auto& to : of["to"]) EXPECT_LT(to[0].get<size_t>(), p) << "no token looks ahead";
+      }
+    }
+  }
+}
+
 TEST(Calibrate, APolicyThatIsNotFasterIsNotChosen) {
   const Calibration& found = calibrated().found;
   if (found.chosen < 0) {

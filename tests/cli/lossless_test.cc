@@ -96,7 +96,9 @@ json record(const std::string& model, const std::string& path, const char* polic
 TEST_F(Cli, ARunWithDraftsIsHadAgainFromItsTrace) {
   const std::string trace = temporary_path("drafts_again");
   for (const char* policy : {kLossless, "exit_at(2) | draft_ngram | kv(verify)", "skip_layers([1, 2]) | kv(verify)",
-                             "exit_at(2) | kv(settle_later)"}) {
+                             "exit_when(signal=diversity, at_least=0.2, from_layer=2)",
+                             "exit_when(signal=diversity, at_least=0.2) | draft_ngram | kv(verify)",
+                             "exit_when(signal=attention_received, below=0.3)", "exit_at(2) | kv(settle_later)"}) {
     for (const char* temperature : {"0", "0.8"}) {
       record(model_, trace, policy, temperature);
       const Ran ran = fathom_command({"replay", trace, "-m", model_, "--check", "--json"});

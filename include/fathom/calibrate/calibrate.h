@@ -94,7 +94,9 @@ struct ExitQuality {
   int32_t group = 0;
   int64_t rows = 0;
   double agreement = 0;  // share of rows
-  double auc_confidence = 0, auc_margin = 0, auc_entropy = 0, auc_last_entropy = 0;
+  /// [signals] chance that of two rows the one whose answer is full depth's has the higher value (of an entropy and of
+  /// diversity, the lower); NaN where there are no two such rows, or the signal was not measured.
+  std::array<double, kSignals> auc = {};
   double temperature = 1;
 };
 
