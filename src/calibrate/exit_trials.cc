@@ -133,7 +133,7 @@ bool ExitTrials::consistent(std::span<const int32_t> of_layers) const {
   return std::equal(layers.begin(), layers.end(), of_layers.begin(), of_layers.end()) &&
          std::all_of(texts.begin(), texts.end(), [&](const TextTrial& text) {
            const size_t n = text.truth.size();
-           return text.last_entropy.size() == n && text.probability.size() == n &&
+           return text.tokens.size() == n && text.last_entropy.size() == n && text.probability.size() == n &&
                   text.answers.size() == n * layers.size();
          });
 }
@@ -195,7 +195,7 @@ Forecast forecast(const ExitTrials& trials, const TrialAgreement& agreement, siz
 int32_t Proposal::best_at(double risk) const {
   int32_t best = -1;
   for (size_t i = 0; i < forecasts.size(); ++i) {
-    if (forecasts[i].worst > kRoom * risk) break;  // rows leave earlier, and err more, below
+    if (forecasts[i].worst > kProposalRoom * risk) break;  // rows leave earlier, and err more, below
     if (best < 0 || forecasts[i].time < forecasts[size_t(best)].time) best = static_cast<int32_t>(i);
   }
   return best;
@@ -255,7 +255,7 @@ std::string Proposal::policy(float threshold) const {
 float threshold_over(const ExitTrials& trials, const TrialAgreement& agreement, size_t n_groups, uint32_t exits,
                      double risk, const RowCost& cost) {
   for (const float threshold : kThresholds) {
-    if (forecast(trials, agreement, n_groups, exits, threshold, cost).worst > kRoom * risk) return threshold;
+    if (forecast(trials, agreement, n_groups, exits, threshold, cost).worst > kProposalRoom * risk) return threshold;
   }
   return *std::rbegin(kThresholds);
 }

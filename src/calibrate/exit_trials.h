@@ -38,7 +38,7 @@ struct TextTrial {
 
 template <class P>
 void pack(P& p, TextTrial& trial) {
-  p(trial.group), p(trial.truth), p(trial.last_entropy), p(trial.probability), p(trial.answers);
+  p(trial.group), p(trial.tokens), p(trial.truth), p(trial.last_entropy), p(trial.probability), p(trial.answers);
 }
 
 struct ExitTrials {
