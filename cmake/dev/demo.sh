@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# ./dev demo: one prompt, four ways, side by side on a real model. Next: cmake/dev/test.sh.
+# ./dev demo: one prompt, four ways, side by side on a real model; then a model with depth to spare, calibrated and used.
+# Next: cmake/dev/test.sh.
 
 demo_model=gemma3-270m
 demo_prompt='The lighthouse keeper had not seen a ship for eleven days. On the twelfth morning,'
@@ -33,4 +34,20 @@ dev_demo() {
   done
   build/release/fathom info -m "$model" --json >"$logs/demo-info.json"
   python3 cmake/dev/compare_policies.py "$logs/demo-info.json" "${runs[@]}"
+  demo_calibration
+}
+
+# Real small models converge late: what a promise buys is seen on one that does not.
+demo_calibration() {
+  local model texts sidecar=$logs/demo.fathom prompt
+  model=$(get_model tiny-spare) || exit $?
+  texts=$(dirname "$model")
+  printf '\n%scalibrate%s  a small model with depth to spare (docs/models.md), two kinds of text, at most 5 %% of tokens changed\n' "$bold" "$plain"
+  build/release/fathom calibrate -m "$model" --data prose="$texts/prose.txt" --data code="$texts/code.txt" \
+    --risk 0.05 --pieces 150 --threads "$(nproc)" -o "$sidecar" || die 1 "calibrate failed: the reason is above"
+  prompt=$(head -c 160 "$texts/prose.txt")
+  printf '\n%s--policy demo.fathom%s  %s\n' "$bold" "$plain" "$prompt"
+  build/release/fathom generate -m "$model" -p "$prompt" -n 64 --threads "$(nproc)" --policy "$sidecar"
+  build/release/fathom report "$sidecar" -o "$logs/demo.html"
+  say "the report, a page for a browser: ${logs#"$root"/}/demo.html"
 }
