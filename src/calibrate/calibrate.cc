@@ -42,26 +42,6 @@ Result<void> check(const Pieces& pieces, const CalibrateOptions& options, int32_
   return {};
 }
 
-// By the bytes that a row reads, not by the clock: what is proposed, and so certified, is the same on every run.
-RowCost row_cost(const Model& model, bool looks_first) {
-  const Weights& weights = model.weights();
-  const ModelConfig& config = model.config();
-  double layers = 0;
-  for (const LayerWeights& w : weights.layers) {
-    for (const Linear* linear : {&w.q, &w.k, &w.v, &w.o, &w.gate, &w.up, &w.down})
-      layers += double(linear->packed_bytes);
-  }
-  const double head = double(weights.head.packed_bytes), translator = 2.0 * config.d_model * config.d_model;
-  const double all = layers + head;
-  const int32_t listed = looks_first ? check_tokens(config.vocab) : 0;
-  return {.layers = layers / all,
-          .head = head / all,
-          .translator = translator / all,
-          .list = head / all * listed / config.vocab,
-          .listed = listed,
-          .n_layers = config.n_layers};
-}
-
 // The exits of a set of bits alone.
 FittedExits selected(const FittedExits& all, uint32_t bits) {
   FittedExits out{.groups = all.groups, .exits = {}, .shortlist = all.shortlist};
@@ -154,7 +134,7 @@ class Run {
     FATHOM_TRY(found_.fitted, fit_exits(runner_, texts(Split::fit), found_.groups, layers_, progress_));
     const std::vector<AgreementMap> maps = maps_of(found_.fitted.exits);
     // Checks read the whole head, or look at a shortlist of it first.
-    RowCost cost = row_cost(found_.model, false);
+    RowCost cost = row_cost(found_.model, found_.fitted.exits, false);
     const std::vector<double> risks = risks_of(found_.options);
     const ExitTrials& trials = found_.fitted.trials;
     const TrialAgreement agreement = agreement_of(trials, maps);
@@ -163,11 +143,11 @@ class Run {
       return propose(trials, agreement, found_.groups.size(), risks, found_.options.n_settings, cost);
     };
     found_.proposal = proposed();
-    cost = row_cost(found_.model, true);
+    cost = row_cost(found_.model, found_.fitted.exits, true);
     if (Proposal listed = proposed(); listed.fastest() < found_.proposal.fastest()) {
       found_.proposal = std::move(listed);
     } else {
-      cost = row_cost(found_.model, false);
+      cost = row_cost(found_.model, found_.fitted.exits, false);
     }
     found_.proposal = with_safeguards(std::move(found_.proposal), trials, agreement, found_.groups.size(), risks,
                                       found_.options.n_settings, cost, classes);
@@ -234,7 +214,8 @@ class Run {
                                         first_places(found_.reported, found_.groups.size(), kReportedPlaces)));
     FATHOM_TRY(record_signals());
     FATHOM_TRY(out_.exit_quality, exit_quality(found_));
-    out_.oracle_work = oracle_time(found_.trials, found_.groups.size(), row_cost(found_.model, false));
+    out_.oracle_work =
+        oracle_time(found_.trials, found_.groups.size(), row_cost(found_.model, found_.fitted.exits, false));
     return {};
   }
 

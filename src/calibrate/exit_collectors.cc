@@ -17,6 +17,7 @@ constexpr size_t kAnswerFeatures = 3;
 StateCollector::StateCollector(std::span<const int32_t> layers, int32_t d)
     : layers_(layers), states_(layers.size()), errors_(layers.size()) {
   for (size_t i = 0; i < layers.size(); ++i) fit_.emplace_back(d), held_out_.emplace_back(d);
+  for (auto& kept : kept_x_) kept.resize(layers.size());
 }
 
 void StateCollector::at(LayerLoop& loop, int32_t layer) noexcept {
@@ -25,6 +26,7 @@ void StateCollector::at(LayerLoop& loop, int32_t layer) noexcept {
   const auto found = std::find(layers_.begin(), layers_.end(), layer);
   if (found != layers_.end()) states_[size_t(found - layers_.begin())].assign(states.begin(), states.end());
   if (layer < loop.config.n_layers) return;
+  keep(loop);
   loop.pool.run(std::ssize(layers_), [&](int64_t exit) {
     const auto i = static_cast<size_t>(exit);
     if (errors_[i]) errors_[i] = (holding_out_ ? held_out_ : fit_)[i].add(states_[i], states);
@@ -36,10 +38,30 @@ Result<void> StateCollector::error() const {
   return {};
 }
 
-Result<AffineTranslator> StateCollector::translator(size_t exit) const {
-  FATHOM_TRY(RidgeChoice choice,
-             choose_ridge(fit_[exit].moments(), held_out_[exit].moments(), kRidgeLambdas, RidgePenalty::by_variance));
-  return std::move(choice.translator);
+void StateCollector::keep(LayerLoop& loop) {
+  const auto d = static_cast<size_t>(loop.config.d_model), side = static_cast<size_t>(holding_out_);
+  for (size_t i = 0; i < loop.rows.size(); ++i) {
+    if (seen_[side]++ % every_[side] != 0) continue;
+    const auto last = loop.buffers.state(int64_t(i));
+    kept_y_[side].insert(kept_y_[side].end(), last.begin(), last.end());
+    for (size_t e = 0; e < layers_.size(); ++e) {
+      const auto at = states_[e].begin() + std::ptrdiff_t(i * d);
+      kept_x_[side][e].insert(kept_x_[side][e].end(), at, at + std::ptrdiff_t(d));
+    }
+  }
+}
+
+void AgreementCounter::step_done(std::span<const LogitStats> truth) {
+  for (size_t e = 0; e < agreed_.size(); ++e) {
+    for (size_t i = 0; i < truth.size(); ++i) agreed_[e] += tokens_[e][i] == truth[i].argmax;
+  }
+  rows_ += std::ssize(truth);
+}
+
+void AgreementCounter::seen(LayerLoop&, size_t exit, std::span<const int32_t>,
+                            std::span<const LogitStats> stats) noexcept {
+  tokens_[exit].clear();
+  for (const LogitStats& s : stats) tokens_[exit].push_back(s.argmax);
 }
 
 Result<std::vector<TemperatureFit>> LogitCollector::fit() const {

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "fathom/calibrate/mlp.h"
 #include "fathom/calibrate/ridge.h"
 #include "fathom/calibrate/temperature.h"
 #include "fathom/head/exit_heads.h"
@@ -25,14 +26,42 @@ class StateCollector final : public LayerObserver {
   ///   errors   argument: a state that is not finite
   Result<void> error() const;
 
-  Result<AffineTranslator> translator(size_t exit) const;
+  /// Of pieces that are fitted on, every so many rows are kept for what sums do not fit; of those held out too.
+  void keep_every(int64_t fitted, int64_t held_out) { every_[0] = fitted, every_[1] = held_out; }
+
+  std::span<const int32_t> layers() const { return layers_; }
+  PairMoments moments(size_t exit, bool held_out) const { return (held_out ? held_out_ : fit_)[exit].moments(); }
+  RowPairs kept(size_t exit, bool held_out) const { return {kept_x_[held_out][exit], kept_y_[held_out]}; }
 
  private:
+  void keep(LayerLoop& loop);
   std::span<const int32_t> layers_;
   std::vector<std::vector<float>> states_;  // [layers] of the running step
   std::vector<RidgeFit> fit_, held_out_;    // [layers]
   std::vector<Result<void>> errors_;        // [layers] the first of each
   bool holding_out_ = false;
+  int64_t every_[2] = {1, 1}, seen_[2] = {};   // rows, fitted and held out
+  std::vector<std::vector<float>> kept_x_[2];  // [layers][rows, d]
+  std::vector<float> kept_y_[2];               // [rows, d]
+};
+
+/// How often each exit's answer is full depth's.
+class AgreementCounter final : public ExitWatcher {
+ public:
+  explicit AgreementCounter(std::span<const int32_t> layers)
+      : ExitWatcher(layers), tokens_(layers.size()), agreed_(layers.size()) {}
+  /// Full depth's tokens of the step that is done.
+  void step_done(std::span<const LogitStats> truth);
+  double agreement(size_t exit) const { return rows_ > 0 ? double(agreed_[exit]) / double(rows_) : 0; }
+
+ protected:
+  void seen(LayerLoop& loop, size_t exit, std::span<const int32_t> which,
+            std::span<const LogitStats> stats) noexcept override;
+
+ private:
+  std::vector<std::vector<int32_t>> tokens_;  // [exits][rows of the step]
+  std::vector<int64_t> agreed_;               // [exits]
+  int64_t rows_ = 0;
 };
 
 /// What temperatures need of the logits at exits.

@@ -15,6 +15,7 @@ namespace fathom {
 namespace {
 
 constexpr int32_t kPassageTokens = 64;
+constexpr double kBytesEach = 2;  // numbers of a translator: BF16, each multiplied once
 
 std::string word_of(const Findings& f, int32_t id) { return f.model.tokenizer().decode({&id, 1}); }
 
@@ -74,12 +75,13 @@ Result<double> auc_of(const Column& c, Signal signal) {
 }
 
 // Of a row at full depth, in the middle of a piece.
-double work_of(const Findings& f, Signal signal, int32_t layer) {
+double work_of(const Findings& f, Signal signal, size_t exit) {
+  const int32_t layer = f.trials.layers[exit];
   const WorkModel work(f.model.config());
   const int32_t position = f.piece_tokens() / 2;
   double cost = 0;
   if (kExitSignals.has(signal)) {
-    cost = work.head() + double(f.model.config().d_model) * f.model.config().d_model;
+    cost = work.head() + translator_bytes(f.fitted.exits.exits[exit]) / kBytesEach;
   } else if (signal == Signal::diversity) {
     cost = work.cosine() * kRecentRows;
   } else if (signal == Signal::attention_received) {
@@ -180,9 +182,27 @@ Json exit_signals(const Findings& f, const Calibration& c) {
       out.push_back({{"name", kSignalNames[s]},
                      {"layer", f.trials.layers[e]},
                      {"auc", sum / n},
-                     {"work", work_of(f, Signal(s), f.trials.layers[e])},
+                     {"work", work_of(f, Signal(s), e)},
                      {"groups", std::move(of)}});
     }
+  }
+  return out;
+}
+
+Json exit_translators(const Findings& f) {
+  const double full = WorkModel(f.model.config()).full(f.piece_tokens() / 2, true);
+  Json out = Json::array();
+  for (size_t e = 0; e < f.fitted.exits.exits.size(); ++e) {
+    const FittedExit& exit = f.fitted.exits.exits[e];
+    Json kinds = Json::array();
+    for (int k = 0; k < kTranslatorKinds; ++k) {
+      const double agreement = f.fitted.agreement[e][size_t(k)];
+      if (!std::isnan(agreement)) kinds.push_back({{"name", name(TranslatorKind(k))}, {"agreement", agreement}});
+    }
+    out.push_back({{"layer", exit.layer},
+                   {"kept", name(kind_of(exit))},
+                   {"work", translator_bytes(exit) / kBytesEach / full},
+                   {"kinds", std::move(kinds)}});
   }
   return out;
 }

@@ -10,6 +10,7 @@ namespace fathom {
 using Json = nlohmann::ordered_json;
 
 Json exit_signals(const Findings& findings, const Calibration& calibration);
+Json exit_translators(const Findings& findings);
 Json exit_reliabilities(const Findings& findings);
 Json exit_depths(const Findings& findings);
 Json exit_passages(const Findings& findings, const Calibration& calibration);

@@ -2,10 +2,12 @@
 #include "src/calibrate/exit_fitting.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "src/calibrate/exit_collectors.h"
 #include "src/calibrate/likely_tokens.h"
 #include "src/calibrate/place_sample.h"
+#include "src/calibrate/translator_fitting.h"
 
 namespace fathom {
 namespace {
@@ -37,14 +39,6 @@ struct ScoreRows {
   Result<AgreementMap> map() const { return fit_agreement({scores[0], agreed[0]}, {scores[1], agreed[1]}); }
 };
 
-std::vector<float> transposed(const std::vector<float>& down, size_t d) {
-  std::vector<float> rows(d * d);
-  for (size_t i = 0; i < d; ++i) {
-    for (size_t o = 0; o < d; ++o) rows[o * d + i] = down[i * d + o];
-  }
-  return rows;
-}
-
 class Fitting {
  public:
   Fitting(PieceRunner& runner, std::span<const PieceText> texts, std::span<const std::string> groups,
@@ -61,6 +55,7 @@ class Fitting {
 
   Result<FittedRecord> run() {
     FATHOM_TRY(translators());
+    FATHOM_TRY(choose_translators());
     FATHOM_TRY(temperatures());
     FATHOM_TRY(probes());
     FATHOM_TRY(maps());
@@ -87,7 +82,11 @@ class Fitting {
       for (const PieceText* text : texts) likely.stand(text->tokens);
     }
     tempered_ = spread_places(for_maps_, n_groups(), kTemperaturePlaces);
-    progress_.begin("fitting translators", 0.15);
+    int64_t rows[2] = {};
+    for (const PieceText* text : for_translators_) rows[0] += text->places();
+    for (const PieceText* text : for_maps_) rows[1] += text->places();
+    states.keep_every(1 + (rows[0] - 1) / kKeptRows[0], 1 + (rows[1] - 1) / kKeptRows[1]);
+    progress_.begin("fitting translators", 0.1);
     FATHOM_TRY(over(for_translators_, Places(for_translators_.size()), states, [&](size_t, const PieceStep&) {}));
     FATHOM_TRY(states.error());
     states.hold_out(true);
@@ -99,22 +98,55 @@ class Fitting {
     }));
     record_.exits.shortlist = likely.list(kListed);
     FATHOM_TRY(states.error());
-    for (size_t e = 0; e < layers_.size(); ++e) {
-      FATHOM_TRY(AffineTranslator fitted, states.translator(e));
-      FittedExit exit{.layer = layers_[e],
-                      .translator = transposed(fitted.down, size_t(d)),
-                      .bias = std::move(fitted.bias),
-                      .temperatures = std::vector<float>(n_groups() + 1, 1),
-                      .agreement = std::vector<AgreementMap>(n_groups() + 1)};
-      record_.exits.exits.push_back(std::move(exit));
-    }
+    int32_t narrowest = config.layers[0].feed_forward;
+    for (const LayerSpec& spec : config.layers) narrowest = std::min(narrowest, spec.feed_forward);
+    progress_.begin("fitting translators", 0.05);
+    FATHOM_TRY(kinds_, fit_translators(states, narrowest, runner_.session().pool(), progress_));
     return {};
+  }
+
+  // By agreement at the places that temperatures will ask, against the bytes that a translation reads.
+  Result<void> choose_translators() {
+    const Weights& weights = runner_.session().model().weights();
+    record_.agreement.resize(layers_.size());
+    for (int kind = 0; kind < kTranslatorKinds; ++kind) {
+      use_kind([&](size_t) { return kind; });
+      FATHOM_TRY(attach());
+      AgreementCounter counter(layers_);
+      progress_.begin("choosing translators", 0.02);
+      FATHOM_TRY(
+          over(for_maps_, tempered_, counter, [&](size_t, const PieceStep& step) { counter.step_done(step.stats); }));
+      for (size_t e = 0; e < layers_.size(); ++e) record_.agreement[e][size_t(kind)] = counter.agreement(e);
+    }
+    std::vector<TranslatorKind> kept;
+    for (size_t e = 0; e < layers_.size(); ++e) {
+      double saved = 0;
+      for (size_t l = size_t(layers_[e]); l < weights.layers.size(); ++l) saved += layer_bytes(weights.layers[l]);
+      std::array<double, kTranslatorKinds> bytes;
+      for (size_t k = 0; k < kTranslatorKinds; ++k) bytes[k] = translator_bytes(kinds_[e][k]);
+      kept.push_back(worth_most(record_.agreement[e], saved, bytes));
+      for (size_t k = 0; k < kTranslatorKinds; ++k) {
+        if (kind_of(kinds_[e][k]) != TranslatorKind(k)) record_.agreement[e][k] = NAN;
+      }
+    }
+    use_kind([&](size_t e) { return int(kept[e]); });
+    kinds_.clear();
+    return {};
+  }
+  template <class F>
+  void use_kind(F&& kind_of) {
+    record_.exits.exits.clear();
+    for (size_t e = 0; e < kinds_.size(); ++e) {
+      FittedExit& exit = record_.exits.exits.emplace_back(kinds_[e][size_t(kind_of(e))]);
+      exit.temperatures.assign(n_groups() + 1, 1);
+      exit.agreement.resize(n_groups() + 1);
+    }
   }
 
   Result<void> temperatures() {
     FATHOM_TRY(attach());
     LogitCollector logits(layers_, n_groups());
-    progress_.begin("fitting temperatures", 0.05);
+    progress_.begin("fitting temperatures", 0.03);
     FATHOM_TRY(over(
         for_maps_, tempered_, logits, [&](size_t, const PieceStep& step) { logits.step_done(step.stats.size()); },
         [&](size_t t) { logits.begin(truth_[t], for_maps_[t]->group); }));
@@ -133,7 +165,7 @@ class Fitting {
     FATHOM_TRY(attach());
     const auto d = size_t(runner_.session().model().config().d_model);
     ProbeCollector probes(layers_);
-    progress_.begin("fitting probes", 0.1);
+    progress_.begin("fitting probes", 0.06);
     FATHOM_TRY(over(for_translators_, spread_places(for_translators_, n_groups(), kProbePlaces), probes,
                     [&](size_t, const PieceStep& step) { probes.step_done(step.stats); }));
     progress_.begin("fitting probes", 0.05);
@@ -182,6 +214,7 @@ class Fitting {
   std::span<const int32_t> layers_;
   Progress& progress_;
   std::vector<const PieceText*> for_translators_, for_maps_;
+  std::vector<TranslatorKinds> kinds_;       // [exits] until one is chosen
   Places tempered_;                          // of for_maps_
   std::vector<std::vector<int32_t>> truth_;  // [for_maps_][places of tempered_] full depth's tokens
   FittedRecord record_;
@@ -205,6 +238,7 @@ Result<FittedRecord> fit_exits(PieceRunner& runner, std::span<const PieceText> t
   const auto fits = [&](const FittedRecord& kept) {
     const auto group = [&](int32_t g, size_t n) { return g >= 0 && size_t(g) < n; };
     return kept.exits.groups.size() == groups.size() && kept.exits.exits.size() == layers.size() &&
+           kept.agreement.size() == layers.size() &&
            std::all_of(kept.temperatures.begin(), kept.temperatures.end(),
                        [&](const TemperatureRecord& t) { return group(t.group, groups.size() + 1); }) &&
            std::all_of(kept.trials.texts.begin(), kept.trials.texts.end(),

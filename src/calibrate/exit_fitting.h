@@ -10,6 +10,7 @@
 #include "fathom/core/result.h"
 #include "fathom/head/exit_heads.h"
 #include "src/calibrate/exit_trials.h"
+#include "src/calibrate/translator_fitting.h"
 
 namespace fathom {
 
@@ -25,6 +26,7 @@ struct TemperatureRecord {
 
 struct FittedRecord {
   FittedExits exits;
+  std::vector<std::array<double, kTranslatorKinds>> agreement;  // [exits] of each kind, held out; NaN: not fitted
   std::vector<TemperatureRecord> temperatures;
   ExitTrials trials;  // at the places that gave maps
 };
@@ -33,7 +35,7 @@ struct FittedRecord {
 template <class P>
 void pack(P& p, FittedRecord& record) {
   std::vector<std::byte> exits = parts_bytes(record.exits);
-  p(exits), p(record.temperatures), p(record.trials);
+  p(exits), p(record.agreement), p(record.temperatures), p(record.trials);
   if constexpr (std::is_same_v<P, Unpacker>) {
     Result<FittedExits> read = read_parts(exits);
     if (!read) return p.fail();
@@ -44,9 +46,10 @@ void pack(P& p, FittedRecord& record) {
 /// Translators by ridge regression on two of three pieces, lambda by the third, which then gives temperatures and maps.
 ///   texts    of Split::fit
 ///   errors   argument: a group without two pieces; those of runs and fits
-///   cost     a pass over the texts without a head, and two more over a third of them; heads of full depth and of each
-///            exit for at most 2,048 places for temperatures, 8,192 for probes and 12,288 for maps, spread over all
-///            texts. The runner uses the exits
+///   cost     a pass over the texts without a head, one over two thirds of them, five over the rest; heads of full
+///   depth
+///            and of each exit for at most 2,048 places for each kind of translator and for temperatures, 8,192 for
+///            probes and 12,288 for maps, spread over all texts. The runner uses the exits
 Result<FittedRecord> fit_exits(PieceRunner& runner, std::span<const PieceText> texts,
                                std::span<const std::string> groups, std::span<const int32_t> layers,
                                Progress& progress);

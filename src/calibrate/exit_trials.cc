@@ -167,10 +167,10 @@ Forecast forecast(const ExitTrials& trials, const TrialAgreement& agreement, siz
       for (size_t e = 0; e < n_exits && !left; ++e) {
         if ((exits >> e & 1) == 0) continue;
         if (cost.list > 0) {
-          checks += cost.list + cost.translator;
+          checks += cost.list + cost.translators[e];
           if (agreement.listed[t][p * n_exits + e] < threshold) continue;
         }
-        checks += cost.head + cost.translator;
+        checks += cost.head + cost.translators[e];
         left = agreement.whole[t][p * n_exits + e] >= threshold;
         if (!left) continue;
         depth = trials.layers[e];

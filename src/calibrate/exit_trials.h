@@ -11,6 +11,7 @@
 #include "src/calibrate/exit_watcher.h"
 #include "src/calibrate/piece_runner.h"
 #include "src/calibrate/progress.h"
+#include "src/calibrate/row_cost.h"
 
 namespace fathom {
 
@@ -64,19 +65,6 @@ void pack(P& p, ExitTrials& trials) {
 Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* const> texts,
                              std::span<const int32_t> layers, Progress& progress,
                              std::span<const std::vector<int32_t>> asked = {});
-
-/// Tokens of the shortlist that exit checks may look at first: a check by it costs next to nothing, and 96 to 99 % of
-/// full depth's tokens are on it (docs/lossless.md).
-///   returns  0 where the vocabulary is too small for one
-constexpr int32_t check_tokens(int32_t vocab) { return vocab < 128 ? 0 : vocab / 8 < 4096 ? vocab / 8 : 4096; }
-
-/// Costs of a row's parts, in passes of one row at full depth.
-struct RowCost {
-  double layers = 1, head = 0, translator = 0;
-  double list = 0;     // the shortlist that checks look at first; 0: they read the whole head
-  int32_t listed = 0;  // tokens of it
-  int32_t n_layers = 1;
-};
 
 /// What a threshold makes of trials: rows leave at the first of `exits` whose agreement reaches it.
 struct Forecast {

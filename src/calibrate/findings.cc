@@ -41,6 +41,7 @@ class Report {
     j["certified"] = certified();
     j["ceilings"] = Json::array({ceiling(), skip_ceiling(f_)});
     j["signals"] = exit_signals(f_, c_);
+    j["translators"] = exit_translators(f_);
     j["reliability"] = exit_reliabilities(f_);
     j["layer_utility"] = layer_utility(f_);
     j["head_utility"] = head_utility(f_);

@@ -1,5 +1,6 @@
 // Parts: u32 counts, then names, then for each exit its layer, width, translator, bias, temperatures,
-// probe and maps; from format 2 on, the shortlist of exit checks behind them.
+// probe and maps; from format 2 on, the shortlist of exit checks behind them; from format 3 on, a translator's rank
+// and the numbers of its hidden layer behind the width, and the matrices of these.
 #include "fathom/calibrate/parts.h"
 
 #include <fmt/format.h>
@@ -13,7 +14,7 @@
 namespace fathom {
 namespace {
 
-constexpr uint32_t kPartsFormat = 2, kWithoutShortlist = 1;
+constexpr uint32_t kPartsFormat = 3, kOldestFormat = 1, kShortlistSince = 2, kKindsSince = 3;
 constexpr uint32_t kMostGroups = 32, kMostExits = 512, kMostWidth = 1 << 16, kMostName = 256;
 constexpr uint32_t kMostListed = 1 << 20;
 
@@ -94,13 +95,28 @@ class Reader {
   std::span<const std::byte> left_;
 };
 
-Result<FittedExit> read_exit(Reader& in, size_t n_maps) {
+// A translator: d, then the matrix and bias that every format has, then what makes it another kind.
+Result<void> read_translator(Reader& in, uint32_t format, FittedExit& exit) {
+  FATHOM_TRY(const uint32_t d, in.u32("width", kMostWidth));
+  uint32_t r = 0, h = 0;
+  if (format >= kKindsSince) {
+    FATHOM_TRY(r, in.u32("rank of a translator", d));
+    FATHOM_TRY(h, in.u32("numbers of a hidden layer", kMostWidth));
+  }
+  FATHOM_TRY(exit.translator, in.bf16(size_t{r > 0 ? r : d} * d));
+  FATHOM_TRY(exit.up, in.bf16(size_t{r} * d));
+  FATHOM_TRY(exit.bias, in.floats(d));
+  FATHOM_TRY(exit.hidden.first, in.bf16(size_t{h} * d));
+  FATHOM_TRY(exit.hidden.offset, in.floats(h));
+  FATHOM_TRY(exit.hidden.second, in.bf16(size_t{h} * d));
+  return {};
+}
+
+Result<FittedExit> read_exit(Reader& in, uint32_t format, size_t n_maps) {
   FittedExit exit;
   FATHOM_TRY(const uint32_t layer, in.u32("layer", kMostExits));
-  FATHOM_TRY(const uint32_t d, in.u32("width", kMostWidth));
   exit.layer = static_cast<int32_t>(layer);
-  FATHOM_TRY(exit.translator, in.bf16(size_t{d} * d));
-  FATHOM_TRY(exit.bias, in.floats(d));
+  FATHOM_TRY(read_translator(in, format, exit));
   FATHOM_TRY(exit.temperatures, in.floats(n_maps));
   FATHOM_TRY(const uint32_t n_state, in.u32("numbers of a probe", kMostWidth));
   FATHOM_TRY(exit.probe.state, in.floats(n_state));
@@ -126,9 +142,16 @@ std::vector<std::byte> parts_bytes(const FittedExits& exits) {
   out.u32(exits.exits.size());
   for (const FittedExit& exit : exits.exits) {
     out.u32(static_cast<size_t>(exit.layer));
+    const HiddenLayer& hidden = exit.hidden;
     out.u32(exit.bias.size());
+    out.u32(exit.up.empty() ? 0 : exit.up.size() / exit.bias.size());
+    out.u32(hidden.offset.size());
     out.bf16(exit.translator);
+    out.bf16(exit.up);
     out.floats(exit.bias);
+    out.bf16(hidden.first);
+    out.floats(hidden.offset);
+    out.bf16(hidden.second);
     out.floats(exit.temperatures);
     const AgreementProbe& p = exit.probe;
     out.u32(p.state.size());
@@ -148,10 +171,10 @@ std::vector<std::byte> parts_bytes(const FittedExits& exits) {
 Result<FittedExits> read_parts(std::span<const std::byte> bytes) {
   Reader in(bytes);
   FATHOM_TRY(const uint32_t format, in.u32("format", UINT32_MAX));
-  if (format != kPartsFormat && format != kWithoutShortlist) {
-    return Error{ErrorCode::unsupported, fmt::format("parts of format {}, and this Fathom reads {} and {}: update "
+  if (format > kPartsFormat || format < kOldestFormat) {
+    return Error{ErrorCode::unsupported, fmt::format("parts of format {}, and this Fathom reads {} to {}: update "
                                                      "Fathom or calibrate again",
-                                                     format, kWithoutShortlist, kPartsFormat)};
+                                                     format, kOldestFormat, kPartsFormat)};
   }
   FittedExits out;
   FATHOM_TRY(const uint32_t n_groups, in.u32("groups", kMostGroups));
@@ -161,10 +184,10 @@ Result<FittedExits> read_parts(std::span<const std::byte> bytes) {
   }
   FATHOM_TRY(const uint32_t n_exits, in.u32("exits", kMostExits));
   for (uint32_t e = 0; e < n_exits; ++e) {
-    FATHOM_TRY(FittedExit exit, read_exit(in, size_t{n_groups} + 1));
+    FATHOM_TRY(FittedExit exit, read_exit(in, format, size_t{n_groups} + 1));
     out.exits.push_back(std::move(exit));
   }
-  if (format >= kPartsFormat) {
+  if (format >= kShortlistSince) {
     FATHOM_TRY(const uint32_t n_listed, in.u32("tokens of a shortlist", kMostListed));
     FATHOM_TRY(out.shortlist, in.tokens(n_listed));
   }

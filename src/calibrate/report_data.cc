@@ -224,6 +224,12 @@ std::vector<std::pair<std::string, std::string>> read_names(const JsonField& in)
 }
 
 void read_depths(const JsonField& root, Report& report) {
+  root["translators"].each(kMostRows, [&](const JsonField& t) {
+    report.translators.push_back({.layer = t["layer"].whole(0, kMostLayers),
+                                  .kept = t["kept"].text(),
+                                  .work = t["work"].maybe_number(0, 100),
+                                  .kinds = read_group_values(t["kinds"], "agreement", 1)});
+  });
   root["reliability"].each(kMostRows, [&](const JsonField& r) {
     report.reliability.push_back({.layer = r["layer"].whole(0, kMostLayers),
                                   .group = r["group"].text_or(""),

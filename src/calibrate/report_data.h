@@ -88,6 +88,14 @@ struct SignalQuality {
   std::vector<GroupValue> groups;  // AUC
 };
 
+/// The map from the state after a layer to the last one, and what others would have done.
+struct Translator {
+  int64_t layer = 0;
+  std::string kept;
+  std::optional<double> work;
+  std::vector<GroupValue> kinds;  // agreement with full depth
+};
+
 struct Bin {
   double p = 0, agreed = 0, n = 0;
 };
@@ -187,6 +195,7 @@ struct Report {
   std::vector<CertifiedSetting> certified;
   std::vector<Ceiling> ceilings;
   std::vector<SignalQuality> signals;
+  std::vector<Translator> translators;
   std::vector<Reliability> reliability;
   LayerUtility layer_utility;
   Matrix head_utility;  // [layers, heads]

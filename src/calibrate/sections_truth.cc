@@ -45,6 +45,23 @@ std::string bins_table(const Reliability& r) {
   return table.html();
 }
 
+std::string translators_table(const Report& report) {
+  if (report.translators.empty()) return {};
+  html::Table table("Translators", {{"layer"}, {"kind"}, {"agrees with full depth", true}, {"kept"}, {"work", true}});
+  for (const Translator& t : report.translators) {
+    for (const GroupValue& kind : t.kinds) {
+      const bool kept = kind.name == t.kept;
+      table.row({count(t.layer), html::isolated(kind.name), percent(kind.value), kept ? "yes" : "no",
+                 kept ? percent(t.work) : ""});
+    }
+  }
+  return html::details("How early states are read",
+                       html::paragraph("The state after a layer is translated into what the last layer would make of "
+                                       "it. Of several kinds of translators, each layer keeps the one whose agreement "
+                                       "is worth what it reads.") +
+                           table.html());
+}
+
 std::string safeguards_table(const Report& report) {
   if (report.safeguards.empty()) return {};
   html::Table table("The same policy with safeguards", {{"policy"},
@@ -94,7 +111,7 @@ Section reliability_section(const Report& report) {
     section.body +=
         i < kOpenLayers ? "<h3>" + name + "</h3>\n" + html::grid(figures) : html::details(name, html::grid(figures));
   }
-  section.body += html::details("The same as tables", table.html() + all_bins);
+  section.body += html::details("The same as tables", table.html() + all_bins) + translators_table(report);
   return section;
 }
 

@@ -34,6 +34,50 @@ void LayerLoop::norm_rows(std::span<const int32_t> which, const float* weight) {
                     .dst = buffers.normed});
 }
 
+namespace {
+
+// second gelu(first norm(states) + offset) -> buffers.normed
+void run_hidden(LayerLoop& loop, const ExitHeads::Exit& exit, int64_t n) {
+  const StepBuffers& b = loop.buffers;
+  const int64_t d = loop.config.d_model, h = exit.first.matrix.rows;
+  run_rows(loop.pool, loop.kernels.norm, n, d,
+           NormArgs{.src = b.gate,
+                    .index = nullptr,
+                    .cols = d,
+                    .weight = loop.fitted->ones(),
+                    .eps = HiddenLayer::kEpsilon,
+                    .dst = b.normed});
+  const LinearJob first[] = {{&exit.first, n, b.up, h}};
+  loop.product(b.normed, d, first);
+  loop.pool.run(n, [&](int64_t i) {
+    float* const row = b.up + i * h;
+    loop.kernels.gated.run({.kind = Gate::gelu_tanh, .a = row, .b = loop.fitted->ones(), .cols = h, .dst = row}, 0, 1);
+  });
+  const LinearJob second[] = {{&exit.second, n, b.normed, d}};
+  loop.product(b.up, h, second);
+}
+
+// Adds to n states in buffers.gate what the exit's translator says; buffers.up and .normed are scratch.
+void translate(LayerLoop& loop, const ExitHeads::Exit& exit, int64_t n) {
+  if (exit.translator.empty()) return;
+  const StepBuffers& b = loop.buffers;
+  const int64_t d = loop.config.d_model, r = exit.translator.matrix.rows;
+  if (!exit.first.empty()) run_hidden(loop, exit, n);
+  const LinearJob job[] = {{&exit.translator, n, b.up, r}};
+  loop.product(b.gate, d, job);
+  if (!exit.up.empty()) {
+    const LinearJob up[] = {{&exit.up, n, b.normed, d}};
+    loop.product(b.up, r, up);
+  } else {
+    for (int64_t i = 0; i < n * d; ++i) b.gate[i] += b.up[i];
+  }
+  if (!exit.up.empty() || !exit.first.empty()) {
+    for (int64_t i = 0; i < n * d; ++i) b.gate[i] += b.normed[i];
+  }
+}
+
+}  // namespace
+
 // Logits are linear in what is normed: a temperature divides it.
 void LayerLoop::norm_exits(std::span<const int32_t> which, const ExitHeads::Exit& exit) {
   const int64_t n = std::ssize(which), d = config.d_model;
@@ -42,11 +86,7 @@ void LayerLoop::norm_exits(std::span<const int32_t> which, const ExitHeads::Exit
     const auto state = buffers.state(which[static_cast<size_t>(i)]);
     std::copy(state.begin(), state.end(), states + i * d);
   }
-  if (!exit.translator.empty()) {
-    const LinearJob job[] = {{&exit.translator, n, buffers.up, d}};
-    product(states, d, job);
-    for (int64_t i = 0; i < n * d; ++i) states[i] += buffers.up[i];
-  }
+  translate(*this, exit, n);
   run_rows(pool, kernels.norm, n, d,
            NormArgs{.src = states,
                     .index = nullptr,
@@ -56,7 +96,7 @@ void LayerLoop::norm_exits(std::span<const int32_t> which, const ExitHeads::Exit
                     .dst = buffers.normed});
   const float scale = 1 / exit.temperatures[static_cast<size_t>(group)];
   for (int64_t i = 0; i < n * d; ++i) buffers.normed[i] *= scale;
-  for (const int32_t r : which) row(r).macs += exit.translator.empty() ? 0 : double(d) * double(d);
+  for (const int32_t r : which) row(r).macs += exit.multiplies;
 }
 
 void LayerLoop::norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight) {

@@ -16,15 +16,36 @@ Error wrong(const FittedExit& exit, const std::string& what) {
   return {ErrorCode::argument, fmt::format("fitted exit of layer {}: {}: calibrate again", exit.layer, what)};
 }
 
+// Sizes: full rank, low rank, or a hidden layer beside full rank. What lies between fits the step's buffers.
+Result<void> check_translator(const FittedExit& exit, const ModelConfig& config) {
+  const auto d = static_cast<size_t>(config.d_model);
+  size_t narrowest = d;  // of feed-forward halves
+  for (const LayerSpec& spec : config.layers) narrowest = std::min(narrowest, static_cast<size_t>(spec.feed_forward));
+  const size_t r = exit.up.size() / d, h = exit.hidden.offset.size();
+  const bool fits = exit.bias.empty() ? exit.translator.empty() : exit.bias.size() == d;
+  if (!fits ||
+      exit.translator.size() != (exit.bias.empty() ? 0
+                                 : r > 0           ? r * d
+                                                   : d * d) ||
+      exit.up.size() != r * d || r > narrowest || (r > 0 && exit.bias.empty())) {
+    return wrong(exit, fmt::format("a translator of {} and {} and a bias of {} numbers for states of {}",
+                                   exit.translator.size(), exit.up.size(), exit.bias.size(), d));
+  }
+  if (exit.hidden.first.size() != h * d || exit.hidden.second.size() != h * d || h > narrowest ||
+      (h > 0 && (r > 0 || exit.bias.empty()))) {
+    return wrong(exit, fmt::format("a hidden layer of {}, {} and {} numbers for states of {}; it stands beside a "
+                                   "translator of full rank",
+                                   exit.hidden.first.size(), h, exit.hidden.second.size(), d));
+  }
+  return {};
+}
+
 Result<void> check(const FittedExit& exit, const FittedExits& all, const ModelConfig& config, int32_t before) {
   const auto d = static_cast<size_t>(config.d_model), n = all.groups.size() + 1;
   if (exit.layer <= before || exit.layer >= config.n_layers) {
     return wrong(exit, fmt::format("layers rise from 1 to {}", config.n_layers - 1));
   }
-  if (exit.translator.size() != (exit.bias.empty() ? 0 : d * d) || (!exit.bias.empty() && exit.bias.size() != d)) {
-    return wrong(exit, fmt::format("a translator of {} and a bias of {} numbers for states of {}",
-                                   exit.translator.size(), exit.bias.size(), d));
-  }
+  FATHOM_TRY(check_translator(exit, config));
   if (exit.temperatures.size() != n || exit.agreement.size() != n) {
     return wrong(exit, fmt::format("{} temperatures and {} maps for {} groups and all together",
                                    exit.temperatures.size(), exit.agreement.size(), n - 1));
@@ -37,9 +58,10 @@ Result<void> check(const FittedExit& exit, const FittedExits& all, const ModelCo
   if (!std::all_of(p.state.begin(), p.state.end(), finite) || !finite(p.confidence + p.margin + p.entropy + p.offset)) {
     return wrong(exit, "a number of its probe is not finite");
   }
-  if (!std::all_of(exit.translator.begin(), exit.translator.end(), finite) ||
-      !std::all_of(exit.bias.begin(), exit.bias.end(), finite)) {
-    return wrong(exit, "a number of its translator is not finite");
+  for (const std::vector<float>* part :
+       {&exit.translator, &exit.up, &exit.bias, &exit.hidden.first, &exit.hidden.offset, &exit.hidden.second}) {
+    if (!std::all_of(part->begin(), part->end(), finite))
+      return wrong(exit, "a number of its translator is not finite");
   }
   for (const float t : exit.temperatures) {
     if (!(t > 0) || !std::isfinite(t)) return wrong(exit, fmt::format("temperature {}", t));
@@ -47,11 +69,55 @@ Result<void> check(const FittedExit& exit, const FittedExits& all, const ModelCo
   return {};
 }
 
-std::vector<uint16_t> rounded(const std::vector<float>& values) {
-  std::vector<uint16_t> bits(values.size());
-  std::transform(values.begin(), values.end(), bits.begin(), [](float v) { return kernels::float_to_bfloat16(v); });
-  return bits;
-}
+// Matrices rounded to BF16 and packed side by side.
+class Packer {
+ public:
+  explicit Packer(const Model& model) : model_(model) {}
+
+  /// Nothing where there are no values. `linear` stays where it is until pack().
+  Result<void> plan(Linear& linear, const std::vector<float>& values, int64_t cols) {
+    if (values.empty()) return {};
+    Part part{.linear = &linear, .bits = std::vector<uint16_t>(values.size()), .cols = cols};
+    std::transform(values.begin(), values.end(), part.bits.begin(),
+                   [](float v) { return kernels::float_to_bfloat16(v); });
+    FATHOM_TRY(linear, plan_linear(part.tensor(), model_.tables(), model_.numerics()));
+    bytes_ += padded(linear.packed_bytes);
+    parts_.push_back(std::move(part));
+    return {};
+  }
+  Result<Buffer> pack() {
+    Buffer packed(std::max<size_t>(bytes_, 64));
+    if (packed.data() == nullptr) {
+      return Error{ErrorCode::capacity, fmt::format("{} bytes for translators of exits: the system refused", bytes_)};
+    }
+    FATHOM_TRY(ThreadPool pool, ThreadPool::make(1));
+    std::byte* at = packed.data();
+    for (const Part& part : parts_) {
+      pack_linear(*part.linear, part.tensor(), at, pool);
+      at += padded(part.linear->packed_bytes);
+    }
+    return packed;
+  }
+
+ private:
+  struct Part {
+    Linear* linear;
+    std::vector<uint16_t> bits;
+    int64_t cols;
+    Tensor tensor() const {
+      return {.name = "exit",
+              .type = DType::bf16,
+              .rows = std::ssize(bits) / cols,
+              .cols = cols,
+              .data = reinterpret_cast<const std::byte*>(bits.data())};
+    }
+  };
+  static size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+  const Model& model_;
+  std::vector<Part> parts_;
+  size_t bytes_ = 0;
+};
 
 }  // namespace
 
@@ -97,46 +163,33 @@ Result<std::shared_ptr<const ExitHeads>> ExitHeads::make(const Model& model, Fit
   heads->d_model_ = config.d_model;
   heads->groups_ = std::move(fitted.groups);
   heads->shortlist_ = std::move(fitted.shortlist);
-  std::vector<std::vector<uint16_t>> rows;
-  size_t bytes = 0;
+  heads->exits_.reserve(fitted.exits.size());
+  Packer packer(model);
+  const int64_t d = config.d_model;
+  size_t widest = static_cast<size_t>(d);
   for (FittedExit& exit : fitted.exits) {
-    Exit made{.layer = exit.layer,
-              .translator = {},
-              .bias = std::move(exit.bias),
-              .temperatures = std::move(exit.temperatures),
-              .probe = std::move(exit.probe),
-              .agreement = std::move(exit.agreement)};
-    rows.push_back(rounded(exit.translator));
-    if (!rows.back().empty()) {
-      const Tensor tensor{.name = fmt::format("exit.{}", exit.layer),
-                          .type = DType::bf16,
-                          .rows = config.d_model,
-                          .cols = config.d_model,
-                          .data = reinterpret_cast<const std::byte*>(rows.back().data())};
-      FATHOM_TRY(made.translator, plan_linear(tensor, model.tables(), model.numerics()));
-      bytes += (made.translator.packed_bytes + 63) / 64 * 64;
-    }
-    heads->exits_.push_back(std::move(made));
+    const int64_t r = std::ssize(exit.up) / d, h = std::ssize(exit.hidden.offset);
+    widest = std::max(widest, static_cast<size_t>(h));
+    Exit& made = heads->exits_.emplace_back();
+    made.layer = exit.layer;
+    made.multiplies = double(exit.translator.size() + exit.up.size() + 2 * exit.hidden.first.size());
+    FATHOM_TRY(packer.plan(made.translator, exit.translator, d));
+    FATHOM_TRY(packer.plan(made.up, exit.up, r));
+    FATHOM_TRY(packer.plan(made.first, exit.hidden.first, d));
+    FATHOM_TRY(packer.plan(made.second, exit.hidden.second, h));
+    made.bias = std::move(exit.bias);
+    made.offset = std::move(exit.hidden.offset);
+    made.temperatures = std::move(exit.temperatures);
+    made.probe = std::move(exit.probe);
+    made.agreement = std::move(exit.agreement);
   }
-  heads->packed_ = Buffer(std::max<size_t>(bytes, 64));
-  if (heads->packed_.data() == nullptr) {
-    return Error{ErrorCode::capacity, fmt::format("{} bytes for translators of exits: the system refused", bytes)};
-  }
-  FATHOM_TRY(ThreadPool pool, ThreadPool::make(1));
+  FATHOM_TRY(heads->packed_, packer.pack());
+  heads->ones_.assign(widest, 1);
   heads->by_layer_.assign(static_cast<size_t>(config.n_layers), nullptr);
-  std::byte* at = heads->packed_.data();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    Exit& exit = heads->exits_[i];
+  for (Exit& exit : heads->exits_) {
     heads->by_layer_[static_cast<size_t>(exit.layer)] = &exit;
-    if (rows[i].empty()) continue;
-    const Tensor tensor{.name = "exit",
-                        .type = DType::bf16,
-                        .rows = config.d_model,
-                        .cols = config.d_model,
-                        .data = reinterpret_cast<const std::byte*>(rows[i].data())};
-    pack_linear(exit.translator, tensor, at, pool);
-    exit.translator.bias = exit.bias.data();
-    at += (exit.translator.packed_bytes + 63) / 64 * 64;
+    (exit.up.empty() ? exit.translator : exit.up).bias = exit.bias.empty() ? nullptr : exit.bias.data();
+    exit.first.bias = exit.offset.empty() ? nullptr : exit.offset.data();
   }
   return std::shared_ptr<const ExitHeads>(std::move(heads));
 }

@@ -166,7 +166,7 @@ TEST(ExitTrials, ListedScoresAreWhatChecksOfTheListSay) {
 TEST(ExitTrials, AForecastPaysForTheListAndForTheHeadOnlyWhereThatIsAsked) {
   ExitTrials trials{.layers = {2, 4}, .texts = {{.group = 0, .truth = {5}}}};
   trials.texts[0].answers = {{.token = 5}, {.token = 5}};
-  const RowCost cost{.layers = .5, .head = .5, .translator = .01, .list = .02, .n_layers = 10};
+  const RowCost cost{.layers = .5, .head = .5, .translators = {.01, .01}, .list = .02, .n_layers = 10};
   const auto time = [&](std::vector<float> whole, std::vector<float> listed) {
     return forecast(trials, {.whole = {std::move(whole)}, .listed = {std::move(listed)}}, 1, 3, .9f, cost).time;
   };

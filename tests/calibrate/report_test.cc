@@ -103,6 +103,22 @@ TEST(Report, AllPartsAreThere) {
   EXPECT_EQ(times(page, "role=\"img\" aria-label=\""), drawings) << "each says what it is";
 }
 
+TEST(Report, EachLayersTranslatorStandsBesideThoseItWasChosenFrom) {
+  Json json = sample("report_yes");
+  EXPECT_FALSE(holds(page_of(json), "How early states are read"));
+  json["translators"] = {
+      {{"layer", 4},
+       {"kept", "low <rank"},
+       {"work", 0.125},
+       {"kinds", {{{"name", "low <rank"}, {"agreement", 0.75}}, {{"name", "full"}, {"agreement", 0.5}}}}}};
+  const std::string page = page_of(json);
+  EXPECT_EQ(unbalanced(page), "");
+  EXPECT_TRUE(holds(page, "How early states are read"));
+  EXPECT_TRUE(holds(page, "low &lt;rank"));
+  json["translators"][0]["kinds"][1]["agreement"] = 1.5;
+  EXPECT_EQ(error_of(json), "report: translators[0].kinds[1].agreement: 1.5: give a number from 0 to 1");
+}
+
 TEST(Report, WhatWasNotMeasuredIsOneLine) {
   const std::string page = page_of(smallest());
   EXPECT_EQ(unbalanced(page), "");

@@ -11,7 +11,7 @@ namespace {
 using enum TokenClass;
 
 constexpr uint32_t kExit = 1;
-constexpr RowCost kCost{.layers = 0.9, .head = 0.1, .translator = 0.01, .n_layers = 10};
+const RowCost kCost{.layers = 0.9, .head = 0.1, .translators = {0.01}, .n_layers = 10};
 constexpr double kRisks[] = {0.02};
 
 // A token of each class, and its id is the class.

@@ -140,10 +140,10 @@ FATHOM_API std::vector<double> risks_of(const CalibrateOptions& options);
 ///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context, the
 ///            journal of another run; format: states or logits that are not finite, a damaged journal; file: a journal
 ///            that cannot be written, the disk being full for instance; cancelled; those of Session::make()
-///   cost     two passes over the pieces of fit without a head; a head at each exit for at most 30,720 of all places;
+///   cost     three passes over the pieces of fit without a head; a head at each exit for at most 36,864 of all places;
 ///            passes over the pieces of choose and report, one for each setting; a group's
 ///            own settings run on its own pieces
-///   memory   32 d^2 bytes an exit while fitting; the logits of 64 rows twice; 4 d bytes for each exit and 8,192 places
+///   memory   32 d^2 bytes an exit while fitting; logits of 64 rows twice; 4 d bytes for each exit and 20,480 places
 FATHOM_API Result<Calibration> calibrate(const Model& model, const Pieces& pieces,
                                          const CalibrateOptions& options = {});
 

@@ -12,7 +12,7 @@
 
 namespace fathom {
 
-/// Fitted exits as bytes: little endian; translators in BF16, which is how they are run.
+/// Fitted exits as bytes: little endian; matrices of translators in BF16, which is how they are run.
 FATHOM_API std::vector<std::byte> parts_bytes(const FittedExits& exits);
 
 /// The exits of such bytes, which may come from anywhere.

@@ -36,6 +36,18 @@ struct AgreementProbe {
   bool operator==(const AgreementProbe&) const = default;
 };
 
+/// A hidden layer beside a translator of full rank, for what no affine map says: second gelu(first norm(state) +
+/// offset) is added too. The norm has no weight, gelu its tanh form.
+struct HiddenLayer {
+  static constexpr float kEpsilon = 1e-6f;  // of the norm
+
+  std::vector<float> first;   // [h, d] output by input; empty: none
+  std::vector<float> offset;  // [h]
+  std::vector<float> second;  // [d, h]
+
+  bool operator==(const HiddenLayer&) const = default;
+};
+
 /// The exit of one layer, as fitted.
 struct FittedExit {
   int32_t layer = 0;                // 1 .. n_layers - 1
@@ -44,6 +56,8 @@ struct FittedExit {
   std::vector<float> temperatures;  // [groups + 1] above 0; the last holds for all groups together
   AgreementProbe probe = {};
   std::vector<AgreementMap> agreement;  // [groups + 1] of the probe's score
+  std::vector<float> up = {};  // [d, r] of low rank, with `translator` [r, d]: state + up translator state + bias
+  HiddenLayer hidden = {};
 
   bool operator==(const FittedExit&) const = default;
 };
@@ -63,8 +77,11 @@ class FATHOM_API ExitHeads {
  public:
   struct Exit {
     int32_t layer = 0;
-    Linear translator;  // empty: the state as it is
-    std::vector<float> bias;
+    Linear translator;      // empty: the state as it is
+    Linear up;              // behind it where its rank is low; empty: none
+    Linear first, second;   // of a hidden layer; empty: none
+    double multiplies = 0;  // of a translation
+    std::vector<float> bias, offset;
     std::vector<float> temperatures;
     AgreementProbe probe;
     std::vector<AgreementMap> agreement;
@@ -79,7 +96,7 @@ class FATHOM_API ExitHeads {
   ///   errors   argument: a layer twice, out of order or outside the model, a temperature that is not above 0,
   ///            a token of the shortlist outside the vocabulary;
   ///            shape: sizes that do not fit the model; capacity: memory refused
-  ///   memory   2 d^2 bytes for each translator
+  ///   memory   2 d^2 bytes for each translator of full rank, 4 d r of rank r; 4 d h for a hidden layer
   static Result<std::shared_ptr<const ExitHeads>> make(const Model& model, FittedExits fitted);
 
   /// What was fitted for a layer; null: nothing.
@@ -88,6 +105,8 @@ class FATHOM_API ExitHeads {
                                                                         : nullptr;
   }
   int32_t d_model() const noexcept { return d_model_; }
+  /// As many ones as the widest of states and hidden layers has numbers: weights of a norm that has none.
+  const float* ones() const noexcept { return ones_.data(); }
   const std::vector<std::string>& groups() const noexcept { return groups_; }
   std::span<const int32_t> shortlist() const noexcept { return shortlist_; }
   /// The index of a group, of all groups together where the name is empty; -1: there is none of that name.
@@ -97,6 +116,7 @@ class FATHOM_API ExitHeads {
   int32_t d_model_ = 0;
   std::vector<std::string> groups_;
   std::vector<int32_t> shortlist_;
+  std::vector<float> ones_;
   std::vector<Exit> exits_;
   std::vector<const Exit*> by_layer_;  // [n_layers]
   Buffer packed_;
