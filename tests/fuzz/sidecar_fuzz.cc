@@ -1,6 +1,6 @@
 // libFuzzer on sidecars: any bytes give sections that lie inside them or an Error of one line, and bytes that read are
 // those that the writer makes of their sections. A second try has right checksums, so that what stands behind them is
-// reached. Next: tests/calibrate/sidecar_file_test.cc, which names the errors.
+// reached. Parts are fed the bytes as they are. Next: tests/calibrate/sidecar_file_test.cc, which names the errors.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fathom/calibrate/manifest.h"
+#include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/sidecar_file.h"
 #include "src/calibrate/sidecar_layout.h"
 
@@ -20,6 +21,12 @@ void check(bool holds) {
 template <class T>
 void check_error(const fathom::Result<T>& result) {
   check(result || result.error().message.find('\n') == std::string_view::npos);
+}
+
+void read_exits(std::span<const std::byte> bytes) {
+  const auto exits = fathom::read_parts(bytes);
+  check_error(exits);
+  if (exits) check(fathom::read_parts(fathom::parts_bytes(*exits)).has_value());
 }
 
 void read(std::span<const std::byte> bytes) {
@@ -44,6 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   read(bytes);
   fathom::sidecar_layout::seal(bytes);
   read(bytes);
+  read_exits(bytes);
   // The manifest alone, for which the fuzzer need not learn the table.
   const fathom::SidecarSection manifest{"manifest", std::as_bytes(std::span(data, size))};
   if (const auto made = fathom::sidecar_bytes(std::span(&manifest, 1))) read(*made);
