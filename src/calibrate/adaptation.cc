@@ -116,6 +116,10 @@ Result<Adaptation> opened(const std::string& path, const std::string& model_path
     FATHOM_TRY(const auto bytes, file.section(section::kParts));
     FATHOM_TRY(out.exits, read_parts(bytes));
   }
+  if (file.find(section::kRouters) != nullptr) {
+    FATHOM_TRY(const auto bytes, file.section(section::kRouters));
+    FATHOM_TRY(out.routers, read_routers(bytes));
+  }
   return out;
 }
 
@@ -168,6 +172,10 @@ Result<void> Adaptation::choose(std::string_view name, std::optional<double> ris
 }
 
 Result<void> Adaptation::attach(Session& session) const {
+  if (!routers.empty()) {
+    FATHOM_TRY(std::shared_ptr<const Routers> ready, Routers::make(session.model(), routers));
+    FATHOM_TRY(session.use_routers(std::move(ready)));
+  }
   if (exits.exits.empty()) return {};
   FATHOM_TRY(std::shared_ptr<const ExitHeads> heads, ExitHeads::make(session.model(), exits));
   return session.use(std::move(heads), group);

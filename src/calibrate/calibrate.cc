@@ -73,7 +73,10 @@ class Run {
                .own_proposals = {},
                .profile = {},
                .skips = {},
-               .skip_settings = {},
+               .routing = {},
+               .judged = {},
+               .forecasts = {},
+               .instead = {},
                .trials = {},
                .signals = {},
                .held_out = {},
@@ -87,7 +90,7 @@ class Run {
     FATHOM_TRY(read_texts());
     FATHOM_TRY(fit());
     FATHOM_TRY(profile());
-    FATHOM_TRY(certify(runner_, pointers(Split::choose), found_, heads_, out_, progress_));
+    FATHOM_TRY(certify(runner_, pointers(Split::choose), found_, parts_.exits, out_, progress_));
     FATHOM_TRY(report());
     FATHOM_TRY(measure());
     choose();
@@ -153,8 +156,8 @@ class Run {
                                       found_.options.n_settings, cost, classes);
     propose_own(risks, cost, classes);
     out_.exits = selected(found_.fitted.exits, found_.proposal.exits);
-    FATHOM_TRY(heads_, ExitHeads::make(found_.model, out_.exits));
-    return runner_.session().use(heads_);
+    FATHOM_TRY(parts_.exits, ExitHeads::make(found_.model, out_.exits));
+    return parts_.attach(runner_.session());
   }
 
   static std::vector<AgreementMap> maps_of(const FittedExits& exits) {
@@ -184,18 +187,28 @@ class Run {
     }
   }
 
-  // One mechanism is certified, which is decided on other text, so that it has all of the confidence to itself.
   Result<void> profile() {
     FATHOM_TRY(found_.profile, profile_layers(runner_, pointers(Split::fit), found_.groups.size(),
                                               texts(Split::choose).size(), progress_));
     FATHOM_TRY(found_.skips, try_skips(runner_, found_.profile, found_.options.risk, progress_));
-    double exits = 1;
-    for (const Forecast& forecast : found_.proposal.forecasts) exits = std::min(exits, forecast.time);
+    FATHOM_TRY(found_.routing, fit_routing(runner_, pointers(Split::fit), found_.groups.size(), found_.options,
+                                           row_cost(found_.model, found_.fitted.exits, false), progress_));
+    return choose_family();
+  }
+
+  // One family is certified, which is decided on other text, so that it has all of the confidence to itself.
+  Result<void> choose_family() {
     std::vector<CalibratedSetting> skips = skip_settings(found_.profile, found_.skips, found_.options.n_settings);
-    if (skips.empty() || skips.back().forecast >= exits) return {};
-    found_.skip_settings = std::move(skips);
-    found_.own_proposals.clear();
-    return {};
+    found_.forecasts = forecasts_of(found_.proposal, skips, found_.routing.forecast, found_.options.risk);
+    const Family family = found_.forecasts.least();
+    if (family != Family::exits) found_.own_proposals.clear();
+    if (family == Family::skips) found_.instead = std::move(skips);
+    if (family == Family::routes) {
+      found_.instead = found_.routing.settings;
+      out_.routers = found_.routing.routers;
+      FATHOM_TRY(parts_.routers, Routers::make(found_.model, out_.routers));
+    }
+    return parts_.attach(runner_.session());
   }
 
   // The boldest setting that passed, or the safest of all, on pieces that nothing was chosen on; every exit there too.
@@ -214,8 +227,11 @@ class Run {
                                         first_places(found_.reported, found_.groups.size(), kReportedPlaces)));
     FATHOM_TRY(record_signals());
     FATHOM_TRY(out_.exit_quality, exit_quality(found_));
-    out_.oracle_work =
-        oracle_time(found_.trials, found_.groups.size(), row_cost(found_.model, found_.fitted.exits, false));
+    const RowCost cost = row_cost(found_.model, found_.fitted.exits, false);
+    out_.oracle_work = oracle_time(found_.trials, found_.groups.size(), cost);
+    progress_.begin("judging routers", 0.02);
+    FATHOM_TRY(found_.judged,
+               judge_routers(runner_, found_.reported, found_.groups.size(), found_.routing.routers, cost, progress_));
     return {};
   }
 
@@ -250,7 +266,7 @@ class Run {
         "full_depth", std::string(kLosslessPolicy),
         fmt::format("{} | {}", Policy(exit_when{.agreement_at_least = kDraft}).text(), kLosslessPolicy)};
     if (out_.passed >= 0) policies.push_back(out_.settings[size_t(out_.passed)].policy);
-    SpeedTrial trial{.texts = found_.reported, .n_groups = found_.groups.size(), .policies = policies, .exits = heads_};
+    SpeedTrial trial{.texts = found_.reported, .n_groups = found_.groups.size(), .policies = policies, .parts = parts_};
     progress_.begin("measuring speed", 0.05);
     FATHOM_TRY(found_.speeds, measure_speeds(found_.model, trial, found_.options, progress_));
     out_.speeds = found_.speeds.speeds;
@@ -261,7 +277,7 @@ class Run {
     progress_.begin("writing with safeguards", 0.02);
     const std::string& shown = out_.settings[size_t(found_.shown)].policy;
     FATHOM_TRY(found_.safeguards,
-               try_safeguards(found_.model, found_.reported, shown, heads_, found_.options, progress_));
+               try_safeguards(found_.model, found_.reported, shown, parts_, found_.options, progress_));
     return {};
   }
 
@@ -277,7 +293,7 @@ class Run {
     const SpeedTrial trial{.texts = texts,
                            .n_groups = found_.groups.size(),
                            .policies = policies,
-                           .exits = heads_,
+                           .parts = parts_,
                            .group = found_.groups[size_t(group)],
                            .seconds = kOwnSeconds};
     FATHOM_TRY(const Speeds speeds, measure_speeds(found_.model, trial, found_.options, progress_));
@@ -315,7 +331,7 @@ class Run {
   Progress progress_;
   std::array<std::vector<PieceText>, kSplits> texts_;
   std::vector<int32_t> layers_;  // of fitted exits
-  std::shared_ptr<const ExitHeads> heads_;
+  SessionParts parts_;           // of the settings
   Findings found_;
   Calibration out_;
 };

@@ -50,7 +50,7 @@ class Certifier {
   }
 
   Result<void> for_all(double share) {
-    out_.settings = findings_.skip_settings.empty() ? settings_of(findings_.proposal) : findings_.skip_settings;
+    out_.settings = findings_.instead.empty() ? settings_of(findings_.proposal) : findings_.instead;
     const SettingSequence sequence{
         .texts = texts_, .truth = truth_, .groups = findings_.groups, .options = options(share), .share = share * 0.15};
     FATHOM_TRY(out_.choices, certify_settings(runner_, sequence, out_.settings, out_.losses, progress_));

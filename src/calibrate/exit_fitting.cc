@@ -86,12 +86,12 @@ class Fitting {
     for (const PieceText* text : for_translators_) rows[0] += text->places();
     for (const PieceText* text : for_maps_) rows[1] += text->places();
     states.keep_every(1 + (rows[0] - 1) / kKeptRows[0], 1 + (rows[1] - 1) / kKeptRows[1]);
-    progress_.begin("fitting translators", 0.1);
+    progress_.begin("fitting translators", 0.08);
     FATHOM_TRY(over(for_translators_, Places(for_translators_.size()), states, [&](size_t, const PieceStep&) {}));
     FATHOM_TRY(states.error());
     states.hold_out(true);
     truth_.resize(for_maps_.size());
-    progress_.begin("fitting translators", 0.05);
+    progress_.begin("fitting translators", 0.03);
     FATHOM_TRY(over(for_maps_, tempered_, states, [&](size_t t, const PieceStep& step) {
       for (const LogitStats& stats : step.stats) truth_[t].push_back(stats.argmax);
       for (int64_t i = 0; i < std::ssize(step.stats); ++i) likely.rank(step.logits[i].flat());
@@ -168,7 +168,7 @@ class Fitting {
     progress_.begin("fitting probes", 0.06);
     FATHOM_TRY(over(for_translators_, spread_places(for_translators_, n_groups(), kProbePlaces), probes,
                     [&](size_t, const PieceStep& step) { probes.step_done(step.stats); }));
-    progress_.begin("fitting probes", 0.05);
+    progress_.begin("fitting probes", 0.04);
     for (size_t e = 0; e < layers_.size(); ++e) {
       FATHOM_TRY(record_.exits.exits[e].probe, probes.fit(e, d));
       FATHOM_TRY(progress_.at(double(e + 1) / double(layers_.size())));
@@ -179,7 +179,7 @@ class Fitting {
   // A group's map holds at the group's temperature, which the same logits give.
   Result<void> maps() {
     FATHOM_TRY(attach());
-    progress_.begin("fitting agreement", 0.1);
+    progress_.begin("fitting agreement", 0.06);
     FATHOM_TRY(record_.trials,
                try_exits(runner_, for_maps_, layers_, progress_, spread_places(for_maps_, n_groups(), kMapPlaces)));
     for (size_t g = 0; g <= n_groups(); ++g) {

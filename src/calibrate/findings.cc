@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "src/calibrate/exit_findings.h"
+#include "src/calibrate/route_findings.h"
 #include "src/calibrate/skip_findings.h"
 
 namespace fathom {
@@ -39,8 +40,9 @@ class Report {
     j["groups"] = groups();
     j["candidates"] = candidates();
     j["certified"] = certified();
-    j["ceilings"] = Json::array({ceiling(), skip_ceiling(f_)});
+    j["ceilings"] = Json::array({ceiling(), skip_ceiling(f_), route_ceiling(f_)});
     j["signals"] = exit_signals(f_, c_);
+    for (Json& one : route_signals(f_)) j["signals"].push_back(std::move(one));
     j["translators"] = exit_translators(f_);
     j["reliability"] = exit_reliabilities(f_);
     j["layer_utility"] = layer_utility(f_);
@@ -201,7 +203,7 @@ class Report {
 
   Json nogo() const {
     Json out = Json::array();
-    for (Json one : {exit_nogo(), skip_nogo(f_, c_)}) {
+    for (Json one : {exit_nogo(), skip_nogo(f_, c_), route_nogo(f_, c_)}) {
       if (!one.is_null()) out.push_back(std::move(one));
     }
     return out;
@@ -214,11 +216,9 @@ class Report {
     std::string tried = fmt::format("exits after layers {}", layers()), decided, reason;
     const CalibratedSetting& s = shown();
     if (s.mechanism != "exit") {
-      double forecast = 1;
-      for (const Forecast& proposed : f_.proposal.forecasts) forecast = std::min(forecast, proposed.time);
-      decided =
-          fmt::format("forecast to read {:.1f} % of full depth's bytes at least, and {:.1f} % without some layers",
-                      100 * forecast, 100 * c_.settings.back().forecast);
+      decided = fmt::format("forecast to read {:.1f} % of full depth's bytes within the risk, and {:.1f} % {}",
+                            100 * f_.forecasts.exits, 100 * std::min(f_.forecasts.skips, f_.forecasts.routes),
+                            s.mechanism == "skip" ? "without some layers" : "with routers");
       reason = "another mechanism is forecast to read less";
       return exit_row(most, tried, decided, reason);
     }

@@ -7,6 +7,8 @@
 #include "fathom/calibrate/calibrate.h"
 #include "src/calibrate/attribution.h"
 #include "src/calibrate/exit_fitting.h"
+#include "src/calibrate/family.h"
+#include "src/calibrate/routing.h"
 #include "src/calibrate/safeguards.h"
 #include "src/calibrate/settings.h"
 #include "src/calibrate/signal_record.h"
@@ -26,12 +28,15 @@ struct Findings {
   std::vector<Proposal> own_proposals;  // [groups] for the proposal's exits; empty: none are asked for
   LayerProfile profile;                 // on pieces of Split::fit
   SkipTrials skips;
-  std::vector<CalibratedSetting> skip_settings;  // that are certified in place of exits; empty: exits are
-  ExitTrials trials;                             // on the report's pieces, all fitted exits
-  SignalRecord signals;                          // the same, where exits were asked
-  int32_t shown = 0;                             // of the settings: the one that depths and passages are of
-  SettingRun held_out;                           // of it, on the report's pieces
-  std::vector<Attribution> looked;               // [reported] of it, on the pieces that are shown; empty: not shown
+  RoutingRecord routing;
+  RouterJudgement judged;                  // of its routers, on the report's pieces
+  FamilyForecasts forecasts;               // by which one family is certified
+  std::vector<CalibratedSetting> instead;  // of exits: skips or routes that are certified; empty: exits are
+  ExitTrials trials;                       // on the report's pieces, all fitted exits
+  SignalRecord signals;                    // the same, where exits were asked
+  int32_t shown = 0;                       // of the settings: the one that depths and passages are of
+  SettingRun held_out;                     // of it, on the report's pieces
+  std::vector<Attribution> looked;         // [reported] of it, on the pieces that are shown; empty: not shown
   Speeds speeds;
   std::vector<SafeguardEffect> safeguards;  // of the setting that is shown, which stands first
 

@@ -57,11 +57,11 @@ Result<LayerProfile> profile_layers(PieceRunner& runner, std::span<const PieceTe
   const size_t of_heads = enough ? std::clamp(n_certified / n_heads, n_groups, each) : 0;
 
   LayerProfile profile{.n_groups = n_groups, .texts = in_turn(texts, n_groups, each), .truth = {}, .parts = {}};
-  progress.begin("profiling layers", 0.05);
+  progress.begin("profiling layers", 0.04);
   FATHOM_TRY(profile.truth, true_tokens(runner, profile.texts, progress));
   const double all = double(kProfiledParts * n_layers * profile.texts.size() + n_heads * of_heads);
   double done = 0;
-  progress.begin("profiling layers", 0.1);
+  progress.begin("profiling layers", 0.06);
   const auto leave_out = [&](const SkipSet& set, size_t n_texts) -> Result<Ablation> {
     FATHOM_TRY(Ablation ablation, without(runner, profile, set, n_texts));
     done += double(n_texts);

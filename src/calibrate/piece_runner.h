@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "fathom/calibrate/pieces.h"
@@ -38,6 +40,20 @@ struct PieceStep {
   std::span<const int32_t> places;    // [n] those that predict: all, or those that were asked
   std::span<const LogitStats> stats;  // [n] of what is predicted
   View<const float, 2> logits;        // [n, vocab]
+};
+
+/// What policies ask for, made ready for sessions.
+struct SessionParts {
+  std::shared_ptr<const ExitHeads> exits = {};
+  std::shared_ptr<const Routers> routers = {};
+
+  /// Gives it to a session.
+  ///   group    whose temperatures and maps are used; empty: those of all together
+  ///   errors   those of Session::use() and use_routers()
+  Result<void> attach(Session& session, std::string_view group = {}) const {
+    FATHOM_TRY(session.use(exits, group));
+    return session.use_routers(routers);
+  }
 };
 
 class PieceRunner {

@@ -17,6 +17,11 @@ Result<Recheck> recheck(const Model& model, const Policy& policy, const FittedEx
   FATHOM_TRY(PieceRunner runner, PieceRunner::make(model, pieces, options.threads));
   FATHOM_TRY(std::shared_ptr<const ExitHeads> heads, ExitHeads::make(model, exits));
   FATHOM_TRY(runner.session().use(heads, options.group));
+  if (!options.routers.empty()) {
+    FATHOM_TRY(std::shared_ptr<const Routers> routers,
+               Routers::make(model, {options.routers.begin(), options.routers.end()}));
+    FATHOM_TRY(runner.session().use_routers(std::move(routers)));
+  }
   std::vector<PieceText> texts;
   for (const Piece& piece : pieces.pieces) {
     FATHOM_TRY(PieceText text, runner.text_of(piece));

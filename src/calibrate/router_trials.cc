@@ -81,6 +81,7 @@ RouteProposal propose_routes(std::span<const RouteTrial> trials, std::span<const
     if (!wanted[i]) continue;
     const RouteTrial& trial = of_light[i];
     out.settings.push_back({.policy = Policy(route{.utility_below = trial.threshold, .light = trial.light}).text(),
+                            .mechanism = "route",
                             .threshold = trial.threshold,
                             .predicted = trial.worst,
                             .forecast = trial.work,

@@ -124,8 +124,7 @@ Proposal with_safeguards(Proposal plain, const ExitTrials& trials, const TrialAg
 }
 
 Result<std::vector<SafeguardEffect>> try_safeguards(const Model& model, std::span<const PieceText* const> texts,
-                                                    const std::string& policy,
-                                                    const std::shared_ptr<const ExitHeads>& exits,
+                                                    const std::string& policy, const SessionParts& parts,
                                                     const CalibrateOptions& options, Progress& progress) {
   std::vector<std::string> policies = {policy};
   if (const auto stages = stages_of(policy); stages.size() > 1) policies.push_back(stages.front());
@@ -136,7 +135,7 @@ Result<std::vector<SafeguardEffect>> try_safeguards(const Model& model, std::spa
   const int32_t room = int32_t(longest) + options.measured_tokens + 1;
   FATHOM_TRY(Session session,
              Session::make(model, {.max_tokens = std::min(room, model.config().context), .threads = options.threads}));
-  FATHOM_TRY(session.use(exits));
+  FATHOM_TRY(parts.attach(session));
   std::vector<SafeguardEffect> effects;
   for (const std::string& text : policies) effects.push_back({.policy = text});
   std::vector<std::vector<double>> first(policies.size());

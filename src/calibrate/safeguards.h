@@ -2,7 +2,6 @@
 // writes itself. Next in the flow: src/calibrate/certificates.h.
 #pragma once
 
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -42,8 +41,7 @@ struct SafeguardEffect {
 /// Texts written behind the beginnings of a few pieces: by the policy, by it without its safeguards where it has any,
 /// and with one more safeguard each.
 Result<std::vector<SafeguardEffect>> try_safeguards(const Model& model, std::span<const PieceText* const> texts,
-                                                    const std::string& policy,
-                                                    const std::shared_ptr<const ExitHeads>& exits,
+                                                    const std::string& policy, const SessionParts& parts,
                                                     const CalibrateOptions& options, Progress& progress);
 
 }  // namespace fathom

@@ -85,7 +85,7 @@ Result<SkipTrials> try_skips(PieceRunner& runner, const LayerProfile& profile, d
       if (out.cheapest_policy.empty() || harm < out.cheapest) out.cheapest = harm, out.cheapest_policy = a.set.text();
     }
   }
-  progress.begin("trying skips", 0.03);
+  progress.begin("trying skips", 0.02);
   Ablation so_far;
   for (int32_t step = 0; step < kSteps; ++step) {
     std::optional<Ablation> best;

@@ -62,7 +62,7 @@ Result<Speeds> measure_speeds(const Model& model, const SpeedTrial& trial, const
   const auto room = int32_t(longest + kPromptTokens) + options.measured_tokens + 1;
   FATHOM_TRY(Session session,
              Session::make(model, {.max_tokens = std::min(room, model.config().context), .threads = options.threads}));
-  FATHOM_TRY(session.use(trial.exits, trial.group));
+  FATHOM_TRY(trial.parts.attach(session, trial.group));
   std::vector<std::vector<double>> each(policies.size());  // [policies][prompts] seconds a token
   std::vector<std::vector<double>> first(n_groups);
   Speeds out;

@@ -2,7 +2,6 @@
 // Next in the flow: src/calibrate/calibrate.cc.
 #pragma once
 
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,7 +29,7 @@ struct SpeedTrial {
   std::span<const PieceText* const> texts;  // whose beginnings are the prompts
   size_t n_groups = 0;
   std::span<const std::string> policies;  // the first is full depth, the second lossless decoding
-  std::shared_ptr<const ExitHeads> exits = {};
+  SessionParts parts = {};
   std::string group = {};  // whose temperatures and maps are used; empty: those of all
   double seconds = 60;     // after which no further prompt is begun, once there are a few
 };

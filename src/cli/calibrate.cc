@@ -110,10 +110,12 @@ Result<int> run(Args args) {
   const std::string manifest = manifest_json(manifest_of(*found, pieces, options, bound.binding)),
                     measured = measured_of(*found, pieces).dump();
   const std::vector<std::byte> parts = parts_bytes(found->exits);
-  const SidecarSection sections[] = {{std::string(section::kManifest), bytes_of(manifest)},
-                                     {std::string(section::kMeasured), bytes_of(measured)},
-                                     {std::string(section::kParts), parts},
-                                     {std::string(section::kReport), bytes_of(found->report)}};
+  const std::vector<std::byte> routers = router_bytes(found->routers);
+  std::vector<SidecarSection> sections = {{std::string(section::kManifest), bytes_of(manifest)},
+                                          {std::string(section::kMeasured), bytes_of(measured)},
+                                          {std::string(section::kParts), parts},
+                                          {std::string(section::kReport), bytes_of(found->report)}};
+  if (!found->routers.empty()) sections.push_back({std::string(section::kRouters), routers});
   FATHOM_TRY(write_sidecar(args.output, sections));
   unlink(options.journal.path.c_str());
   if (args.json) {

@@ -100,6 +100,7 @@ Result<int> run(const Args& args) {
                                         {.risk = promised.risk,
                                          .confidence = promised.confidence,
                                          .group = promised.group,
+                                         .routers = adapted.routers,
                                          .threads = args.model.threads,
                                          .on_progress = show_progress_bar,
                                          .context = &bar});

@@ -28,6 +28,9 @@ struct Place {
     return {.groups = {"code"},
             .exits = {{.layer = 2, .temperatures = {1, 2}, .agreement = {{.slope = 1}, {.slope = 1}}}}};
   }
+  std::vector<FittedRouter> routers() const {
+    return {{.layer = 2, .weights = std::vector<float>(size_t(file.config().d_model), .5f), .spare = {.slope = 1}}};
+  }
   std::string put_sidecar(const std::string& policy, Numerics numerics = Numerics::faithful,
                           const std::string& measured = "{}") {
     return put({.policy = policy, .promise = "Nothing changes."}, numerics, measured);
@@ -51,11 +54,12 @@ struct Place {
   std::string put(Manifest m, Numerics numerics, const std::string& measured) {
     m.model = binding_of(model, file, numerics).value().binding;
     const std::string manifest = manifest_json(m);
-    const std::vector<std::byte> parts = parts_bytes(exits());
+    const std::vector<std::byte> parts = parts_bytes(exits()), routed = router_bytes(routers());
     const SidecarSection sections[] = {
         {std::string(section::kManifest), std::as_bytes(std::span(manifest.data(), manifest.size()))},
         {std::string(section::kMeasured), std::as_bytes(std::span(measured.data(), measured.size()))},
-        {std::string(section::kParts), parts}};
+        {std::string(section::kParts), parts},
+        {std::string(section::kRouters), routed}};
     const std::string path = files.path("model.fathom");
     write_sidecar(path, sections).value();
     return path;
@@ -69,9 +73,13 @@ TEST(Adaptation, ASidecarOfTheModelGivesItsPolicyAndExits) {
   EXPECT_EQ(got.refused, "");
   EXPECT_EQ(got.policy.text(), "exit_when(agreement_at_least=0.9)");
   EXPECT_EQ(got.exits, place.exits());
+  EXPECT_EQ(got.routers, place.routers());
   EXPECT_EQ(got.promise, "Nothing changes.");
   Session session = Session::make(Model::open(place.file).value(), {.max_tokens = 8}).value();
   EXPECT_TRUE(got.attach(session).has_value());
+  const Row row{.token = 1, .kind = RowKind::generated, .logits = true};
+  const Policy routed = route{.utility_below = 1};
+  EXPECT_EQ(session.step({&row, 1}, routed.ref()).value().rows[0].depth, session.model().config().n_layers - 1);
 }
 
 void expect_full_depth(const Adaptation& got, const char* why) {

@@ -278,6 +278,27 @@ TEST(Calibrate, ShowsWhereEachDecisionLooked) {
   }
 }
 
+// What routers could have done, and the number by which they are left out (tests/calibrate/route_certificate_test.cc:
+// where they are not).
+TEST(Calibrate, RoutersThatAreForecastToReadMoreAreLeftOutAndTheReportSaysWhy) {
+  const Calibration& found = calibrated().found;
+  EXPECT_TRUE(found.routers.empty()) << "no setting asks them";
+  const auto json = nlohmann::json::parse(found.report);
+  const auto nogo =
+      std::find_if(json["nogo"].begin(), json["nogo"].end(), [](const auto& n) { return n["mechanism"] == "routers"; });
+  ASSERT_NE(nogo, json["nogo"].end());
+  EXPECT_NE((*nogo)["decided_by"].get<std::string>().find("another mechanism"), std::string::npos) << *nogo;
+  ASSERT_EQ(json["ceilings"].size(), 3u);
+  for (const auto& group : json["ceilings"][2]["groups"]) EXPECT_LT(group["work"].get<double>(), .7);
+  int of_utility = 0;
+  for (const auto& signal : json["signals"]) {
+    if (signal["name"] != "utility") continue;
+    ++of_utility;
+    EXPECT_GT(signal["auc"].get<double>(), .6) << signal;
+  }
+  EXPECT_GE(of_utility, 4);
+}
+
 TEST(Calibrate, APolicyThatIsNotFasterIsNotChosen) {
   const Calibration& found = calibrated().found;
   if (found.chosen < 0) {

@@ -97,7 +97,7 @@ TEST(SkipCertificate, TheReportSaysWhatPartsAreWorth) {
   EXPECT_EQ(utility["positions"][1]["to"], 22);
   ASSERT_EQ(json["head_utility"].size(), 4u);
   EXPECT_EQ(json["head_utility"][1][0], 0);
-  ASSERT_EQ(json["ceilings"].size(), 2u);
+  ASSERT_EQ(json["ceilings"].size(), 3u);
   EXPECT_LT(json["ceilings"][1]["groups"][0]["work"], 0.9);
   const auto skip = std::find_if(json["candidates"].begin(), json["candidates"].end(),
                                  [](const auto& c) { return c["mechanism"] == "skip"; });

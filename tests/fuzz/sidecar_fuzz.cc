@@ -52,6 +52,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fathom::sidecar_layout::seal(bytes);
   read(bytes);
   read_exits(bytes);
+  // Routers that read are those that are written of them.
+  const auto routers = fathom::read_routers(std::as_bytes(std::span(data, size)));
+  check_error(routers);
+  if (routers) check(fathom::router_bytes(*routers).size() == size);
   // The manifest alone, for which the fuzzer need not learn the table.
   const fathom::SidecarSection manifest{"manifest", std::as_bytes(std::span(data, size))};
   if (const auto made = fathom::sidecar_bytes(std::span(&manifest, 1))) read(*made);

@@ -11,6 +11,7 @@
 #include "fathom/core/result.h"
 #include "fathom/engine/session.h"
 #include "fathom/head/exit_heads.h"
+#include "fathom/head/routers.h"
 #include "fathom/model/model_file.h"
 #include "fathom/policy/policy.h"
 
@@ -27,8 +28,9 @@ struct Adaptation {
   Policy policy;           // full depth where the sidecar is not used
   std::string group = {};  // whose temperatures and maps it was certified with; empty: those of all together
   FittedExits exits;       // none there
-  std::string promise;     // of the sidecar, one sentence; may be empty
-  std::string refused;     // why it is not used; empty: it is
+  std::vector<FittedRouter> routers = {};  // none there, and where no policy asks them
+  std::string promise;                     // of the sidecar, one sentence; may be empty
+  std::string refused;                     // why it is not used; empty: it is
 
   std::vector<std::string> groups = {};         // that the sidecar knows
   std::vector<CertifiedPolicy> certified = {};  // all of them hold together; the first risk is the promise's
@@ -47,7 +49,7 @@ struct Adaptation {
   FATHOM_API const CertifiedPolicy* find(std::string_view group, double risk) const;
 
   /// Gives a session what the policy needs.
-  ///   errors   those of ExitHeads::make() and Session::use()
+  ///   errors   those of ExitHeads::make(), Routers::make() and Session::use()
   FATHOM_API Result<void> attach(Session& session) const;
 };
 

@@ -12,6 +12,7 @@
 #include "fathom/calibrate/recalibration.h"
 #include "fathom/calibrate/selection.h"
 #include "fathom/head/exit_heads.h"
+#include "fathom/head/routers.h"
 #include "fathom/model/model.h"
 #include "fathom/policy/policy.h"
 
@@ -53,8 +54,8 @@ struct CalibrateOptions {
 /// A policy under trial.
 struct CalibratedSetting {
   std::string policy;              // text form
-  std::string mechanism = "exit";  // what decides: exit, skip
-  float threshold = 0;             // agreement_at_least; of a skip, the number of halves and heads
+  std::string mechanism = "exit";  // what decides: exit, skip, route
+  float threshold = 0;             // agreement_at_least; utility_below; of a skip, the number of halves and heads
   double predicted = 0;            // mean loss of the worst group, from states at full depth
   double forecast = 1;             // bytes of a row over those of full depth, checks included
   double work = 1;                 // share of full depth's multiply-adds, checks included
@@ -105,6 +106,7 @@ struct Calibration {
   std::string promise;  // one sentence
   bool certified = false, lossless = false;
   FittedExits exits;
+  std::vector<FittedRouter> routers;        // empty: the settings ask none
   std::vector<CalibratedSetting> settings;  // safest first, of the mechanism that is forecast to read least
   LossPool losses;                          // of the settings that were run, on the pieces of Split::choose
   std::vector<Choice> choices;              // [risks] one setting for all groups, first at CalibrateOptions::risk
@@ -140,7 +142,8 @@ FATHOM_API std::vector<double> risks_of(const CalibrateOptions& options);
 ///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context, the
 ///            journal of another run; format: states or logits that are not finite, a damaged journal; file: a journal
 ///            that cannot be written, the disk being full for instance; cancelled; those of Session::make()
-///   cost     three passes over the pieces of fit without a head; a head at each exit for at most 36,864 of all places;
+///   cost     three passes over the pieces of fit without a head; a head at each exit for at most 36,864 of all places,
+///            and at each router's layer for at most 12,000; routes on a dozen pieces of each group;
 ///            passes over the pieces of choose and report, one for each setting; a group's
 ///            own settings run on its own pieces
 ///   memory   32 d^2 bytes an exit while fitting; logits of 64 rows twice; 4 d bytes for each exit and 20,480 places

@@ -1,6 +1,7 @@
 // recheck(): is a promise kept on text that it was not made on? Next in the flow: docs/calibration.md.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "fathom/calibrate/pieces.h"
 #include "fathom/calibrate/selection.h"
 #include "fathom/head/exit_heads.h"
+#include "fathom/head/routers.h"
 #include "fathom/model/model.h"
 #include "fathom/policy/policy.h"
 
@@ -15,8 +17,9 @@ namespace fathom {
 
 struct RecheckOptions {
   double risk = 0.02;
-  double confidence = 0.95;  // of all groups together
-  std::string group = {};    // whose temperatures and maps the policy reads; empty: those of all
+  double confidence = 0.95;                    // of all groups together
+  std::string group = {};                      // whose temperatures and maps the policy reads; empty: those of all
+  std::span<const FittedRouter> routers = {};  // whose utility the policy reads; may be none
   int threads = 1;
   bool (*on_progress)(void* context, std::string_view what, double done) = nullptr;
   void* context = nullptr;
