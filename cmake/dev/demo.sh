@@ -42,9 +42,9 @@ demo_calibration() {
   local model texts sidecar=$logs/demo.fathom prompt
   model=$(get_model tiny-spare) || exit $?
   texts=$(dirname "$model")
-  printf '\n%scalibrate%s  a small model with depth to spare (docs/models.md), two kinds of text, at most 5 %% of tokens changed\n' "$bold" "$plain"
-  build/release/fathom calibrate -m "$model" --data prose="$texts/prose.txt" --data code="$texts/code.txt" \
-    --risk 0.05 --pieces 150 --threads "$(nproc)" -o "$sidecar" || die 1 "calibrate failed: the reason is above"
+  printf '\n%scalibrate%s  a small model with depth to spare (docs/models.md), at most 5 %% of tokens changed\n' "$bold" "$plain"
+  build/release/fathom calibrate -m "$model" --data prose="$texts/prose.txt" --risk 0.05 --pieces 150 \
+    --threads "$(nproc)" -o "$sidecar" || die 1 "calibrate failed: the reason is above"
   prompt=$(head -c 160 "$texts/prose.txt")
   printf '\n%s--policy demo.fathom%s  %s\n' "$bold" "$plain" "$prompt"
   build/release/fathom generate -m "$model" -p "$prompt" -n 64 --threads "$(nproc)" --policy "$sidecar"

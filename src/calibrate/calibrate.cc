@@ -213,18 +213,22 @@ class Run {
 
   // The boldest setting that passed, or the safest of all, on pieces that nothing was chosen on; every exit there too.
   Result<void> report() {
-    progress_.begin("reporting", 0.05);
+    constexpr double kShare = 0.05 / 4;
+    progress_.begin("reporting", kShare);
     FATHOM_TRY(const auto truth, true_tokens(runner_, found_.reported, progress_));
     found_.shown = std::max(0, out_.passed);
     CalibratedSetting& setting = out_.settings[size_t(found_.shown)];
     FATHOM_TRY(const Policy policy, Policy::parse(setting.policy));
+    progress_.begin("reporting", kShare);
     FATHOM_TRY(found_.held_out, run_setting(runner_, found_.reported, truth, policy, found_.groups.size(), progress_));
     for (size_t g = 0; g < found_.groups.size(); ++g) setting.held_out.push_back(found_.held_out.mean_loss[g]);
     FATHOM_TRY(look(policy));
     FATHOM_TRY(std::shared_ptr<const ExitHeads> all, ExitHeads::make(found_.model, found_.fitted.exits));
     FATHOM_TRY(runner_.session().use(std::move(all)));
+    progress_.begin("reporting", kShare);
     FATHOM_TRY(found_.trials, try_exits(runner_, found_.reported, layers_, progress_,
                                         first_places(found_.reported, found_.groups.size(), kReportedPlaces)));
+    progress_.begin("reporting", kShare);
     FATHOM_TRY(record_signals());
     FATHOM_TRY(out_.exit_quality, exit_quality(found_));
     const RowCost cost = row_cost(found_.model, found_.fitted.exits, false);

@@ -10,8 +10,7 @@ namespace fathom {
 namespace {
 
 constexpr Light kLights[] = {Light::none, Light::feed_forward, Light::attention};
-constexpr float kThresholds[] = {.001f, .002f, .003f, .005f, .007f, .01f, .015f, .02f,
-                                 .03f,  .05f,  .07f,  .1f,   .15f,  .2f,  .3f};
+constexpr float kThresholds[] = {.002f, .005f, .01f, .02f, .05f, .1f, .2f, .3f};
 constexpr size_t kTrialPieces = 12;    // of a group
 constexpr double kWorthTrying = 0.98;  // of full depth's work
 
