@@ -1,5 +1,5 @@
 // Numbers as bytes and back, little endian: what sections of fitted parts are made of. Reading is bounded: a count is
-// believed only as far as there are bytes for it. Next in the flow: src/calibrate/router_parts.cc.
+// believed only as far as there are bytes for it. Next in the flow: src/calibrate/parts.cc, router_parts.cc.
 #pragma once
 
 #include <fmt/format.h>
@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "fathom/calibrate/agreement.h"
 #include "fathom/core/result.h"
+#include "kernels/ref/half.h"
 
 namespace fathom {
 
@@ -21,7 +23,18 @@ class PartWriter {
     const auto number = static_cast<uint32_t>(value);
     raw(&number, sizeof number);
   }
+  void name(std::string_view text) {
+    u32(text.size());
+    raw(text.data(), text.size());
+  }
   void floats(std::span<const float> values) { raw(values.data(), values.size_bytes()); }
+  void tokens(std::span<const int32_t> values) { raw(values.data(), values.size_bytes()); }
+  void bf16(std::span<const float> values) {
+    for (const float value : values) {
+      const uint16_t bits = kernels::float_to_bfloat16(value);
+      raw(&bits, sizeof bits);
+    }
+  }
   void map(const AgreementMap& map) {
     const std::vector<float> numbers = map.to_floats();
     u32(numbers.size());
@@ -48,10 +61,18 @@ class PartReader {
     if (value <= most) return value;
     return Error{ErrorCode::format, fmt::format("{}: {} {}: at most {}; calibrate again", section_, what, value, most)};
   }
-  Result<std::vector<float>> floats(size_t n) {
-    if (n > left_.size() / sizeof(float)) return cut_off();
+  Result<std::string> name(const char* what, uint32_t most) {
+    FATHOM_TRY(const uint32_t n, u32(what, most));
+    std::string text(n, '\0');
+    FATHOM_TRY(copy(text.data(), n));
+    return text;
+  }
+  Result<std::vector<float>> floats(size_t n) { return list<float>(n); }
+  Result<std::vector<int32_t>> tokens(size_t n) { return list<int32_t>(n); }
+  Result<std::vector<float>> bf16(size_t n) {
+    FATHOM_TRY(const std::vector<uint16_t> bits, list<uint16_t>(n));
     std::vector<float> values(n);
-    FATHOM_TRY(copy(values.data(), n * sizeof(float)));
+    for (size_t i = 0; i < n; ++i) values[i] = kernels::bfloat16_to_float(bits[i]);
     return values;
   }
   Result<AgreementMap> map() {
@@ -76,6 +97,13 @@ class PartReader {
   }
 
  private:
+  template <class T>
+  Result<std::vector<T>> list(size_t n) {
+    if (n > left_.size() / sizeof(T)) return cut_off();
+    std::vector<T> values(n);
+    FATHOM_TRY(copy(values.data(), n * sizeof(T)));
+    return values;
+  }
   Error cut_off() const {
     return {ErrorCode::format, fmt::format("{}: cut off: the sidecar is damaged; calibrate again", section_)};
   }
