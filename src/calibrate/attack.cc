@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "fathom/calibrate/calibrate.h"
 #include "src/calibrate/attack_texts.h"
 #include "src/calibrate/limit_watch.h"
 
@@ -196,7 +197,7 @@ Result<Attack> attack(const Model& model, const Adaptation& attacked, const Atta
   FATHOM_TRY(check(options, model.config(), model.tokenizer()));
   const int32_t n_layers = model.config().n_layers;
   FATHOM_TRY(policy.check(n_layers));
-  if (policy.is_full_depth() || policy.settings().kv == KvMode::verify) {
+  if (is_lossless(policy)) {
     return Attack{.lossless = true, .policies = {policy.text()}};
   }
   FATHOM_TRY(std::vector<Policy> policies, guarded(policy, options, n_layers));

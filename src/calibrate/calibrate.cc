@@ -51,9 +51,19 @@ FittedExits selected(const FittedExits& all, uint32_t bits) {
   return out;
 }
 
+// The fastest of what changes no token: lossless decoding, unless another is surely faster. Null where none was timed.
+const MeasuredSpeed* best_lossless(std::span<const MeasuredSpeed> speeds) {
+  const MeasuredSpeed* best = nullptr;
+  for (const MeasuredSpeed& speed : speeds) {
+    if (speed.policy == kLosslessPolicy || (speed.lossless && speed.over_lossless.low > 1)) best = &speed;
+  }
+  return best;
+}
+
 // A policy that may change tokens has to be surely faster than one that does not.
-bool surely_faster(std::span<const MeasuredSpeed> speeds) {
-  return speeds.size() > 2 && speeds[2].over_lossless.low > 1 && speeds[2].over_full.low > 1;
+bool certified_pays(std::span<const MeasuredSpeed> speeds) {
+  return !speeds.empty() && !speeds.back().lossless && speeds.back().over_full.low > 1 &&
+         speeds.back().over_lossless.low > best_lossless(speeds)->over_lossless.ratio;
 }
 
 constexpr double kOwnSeconds = 30;  // for measuring one group's own setting
@@ -303,20 +313,12 @@ class Run {
     FATHOM_TRY(const Speeds speeds, measure_speeds(found_.model, trial, found_.options, progress_));
     OwnSettings& own = out_.own[size_t(group)];
     own.speeds = speeds.speeds;
-    own.pays = surely_faster(own.speeds);
+    own.pays = certified_pays(own.speeds);
     return {};
   }
 
   void choose() {
-    const MeasuredSpeed* lossless = nullptr;  // lossless decoding, unless another is surely faster
-    const MeasuredSpeed* certified = nullptr;
-    for (const MeasuredSpeed& speed : out_.speeds) {
-      if (!speed.lossless) certified = &speed;
-      if (speed.policy == kLosslessPolicy || (speed.lossless && speed.over_lossless.low > 1)) lossless = &speed;
-    }
-    // A policy that may change tokens has to be surely faster than one that does not.
-    if (certified != nullptr && certified->over_full.low > 1 &&
-        certified->over_lossless.low > lossless->over_lossless.ratio) {
+    if (certified_pays(out_.speeds)) {
       out_.chosen = out_.passed;
       out_.policy = out_.settings[size_t(out_.passed)].policy;
       out_.certified = true;
@@ -324,6 +326,7 @@ class Run {
       return;
     }
     out_.lossless = true;
+    const MeasuredSpeed* const lossless = best_lossless(out_.speeds);
     const bool pays = lossless != nullptr && lossless->over_full.ratio >= 1;
     out_.policy = pays ? lossless->policy : "full_depth";
     out_.promise =

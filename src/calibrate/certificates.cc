@@ -6,8 +6,7 @@
 namespace fathom {
 namespace {
 
-constexpr double kWorthTrying = 0.98;  // of full depth's bytes
-constexpr double kShareOfAll = 0.5;    // of 1 - confidence, where groups have settings of their own
+constexpr double kShareOfAll = 0.5;  // of 1 - confidence, where groups have settings of their own
 
 // What is not forecast to save anything is not worth a run, but for the safest, of which all is told.
 std::vector<CalibratedSetting> settings_of(const Proposal& proposal) {

@@ -11,8 +11,7 @@ namespace {
 
 constexpr Light kLights[] = {Light::none, Light::feed_forward, Light::attention};
 constexpr float kThresholds[] = {.002f, .005f, .01f, .02f, .05f, .1f, .2f, .3f};
-constexpr size_t kTrialPieces = 12;    // of a group
-constexpr double kWorthTrying = 0.98;  // of full depth's work
+constexpr size_t kTrialPieces = 12;  // of a group
 
 }  // namespace
 

@@ -10,6 +10,9 @@
 
 namespace fathom {
 
+/// Share of what full depth reads or multiplies above which a setting is not worth a trial.
+inline constexpr double kWorthTrying = 0.98;
+
 /// Tokens of the shortlist that exit checks may look at first: a check by it costs next to nothing, and 96 to 99 % of
 /// full depth's tokens are on it (docs/lossless.md).
 ///   returns  0 where the vocabulary is too small for one

@@ -7,6 +7,7 @@
 #include "fathom/calibrate/bound.h"
 #include "fathom/calibrate/manifest.h"
 #include "fathom/engine/generate.h"
+#include "src/calibrate/speeds.h"
 
 namespace fathom {
 namespace {
@@ -15,7 +16,6 @@ constexpr double kByChance = 0.001;  // that a class errs so often: rows of one 
 constexpr double kTimesMean = 2;
 constexpr double kMostRows = 0.25;  // of all, that one class may have
 constexpr size_t kTexts = 12;       // behind whose beginnings each policy writes
-constexpr size_t kPromptTokens = 32;
 constexpr const char* kTried[] = {"full_depth_first(tokens=16)", "full_depth_at(digits) | full_depth_at(delimiters)",
                                   "full_depth_after(low_margin=0.2, rows=2)", "settle_every(tokens=32)"};
 
@@ -36,20 +36,6 @@ size_t exit_of(const ExitTrials& trials, const std::vector<float>& agreement, si
 // Chance that so many or more of n err.
 double at_least(int64_t errors, int64_t n, double share) {
   return errors > 0 ? 1 - binomial_p_value(errors - 1, n, share) : 1;
-}
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + std::ptrdiff_t(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-std::vector<int32_t> prompt_of(const PieceText& text) {
-  std::vector<int32_t> prompt = text.lead;
-  const size_t n = std::min(kPromptTokens, text.tokens.size());
-  prompt.insert(prompt.end(), text.tokens.begin(), text.tokens.begin() + std::ptrdiff_t(n));
-  return prompt;
 }
 
 // Evenly over the texts, whose groups stand one after the other.
@@ -146,9 +132,7 @@ Result<std::vector<SafeguardEffect>> try_safeguards(const Model& model, std::spa
       FATHOM_TRY(Policy tried, Policy::parse(policies[i]));
       FATHOM_TRY(const Generation own,
                  generate(session, prompt, {.max_new_tokens = options.measured_tokens, .policy = std::move(tried)}));
-      const auto n = std::ptrdiff_t(std::min(full.tokens.size(), own.tokens.size()));
-      const auto same = std::mismatch(full.tokens.begin(), full.tokens.begin() + n, own.tokens.begin());
-      first[i].push_back(double(same.first - full.tokens.begin()));
+      first[i].push_back(first_difference(full.tokens, own.tokens));
       effects[i].equal += full.tokens == own.tokens;
       effects[i].mean_depth += own.mean_depth / double(few.size());
       ++effects[i].n;

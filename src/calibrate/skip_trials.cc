@@ -4,12 +4,13 @@
 #include <algorithm>
 #include <optional>
 
+#include "src/calibrate/row_cost.h"
+
 namespace fathom {
 namespace {
 
-constexpr int32_t kSteps = 8;          // parts or bundles that are added, at most
-constexpr size_t kTried = 3;           // joined sets that are run for each
-constexpr double kWorthTrying = 0.98;  // of full depth's bytes
+constexpr int32_t kSteps = 8;     // parts or bundles that are added, at most
+constexpr size_t kTried = 3;      // joined sets that are run for each
 constexpr double kNoLoss = 1e-3;  // what changes less is as good as what changes nothing, and the larger saving wins
 
 /// Something to add: a part, or several heads.

@@ -43,6 +43,8 @@ std::vector<const PieceText*> prompts_of(std::span<const PieceText* const> texts
   return out;
 }
 
+}  // namespace
+
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
   const auto middle = values.begin() + std::ptrdiff_t(values.size() / 2);
@@ -50,7 +52,17 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-}  // namespace
+std::vector<int32_t> prompt_of(const PieceText& text) {
+  std::vector<int32_t> prompt = text.lead;
+  const size_t n = std::min(kPromptTokens, text.tokens.size());
+  prompt.insert(prompt.end(), text.tokens.begin(), text.tokens.begin() + std::ptrdiff_t(n));
+  return prompt;
+}
+
+double first_difference(std::span<const int32_t> a, std::span<const int32_t> b) {
+  const auto n = std::ptrdiff_t(std::min(a.size(), b.size()));
+  return double(std::mismatch(a.begin(), a.begin() + n, b.begin()).first - a.begin());
+}
 
 Result<Speeds> measure_speeds(const Model& model, const SpeedTrial& trial, const CalibrateOptions& options,
                               Progress& progress) {
@@ -73,9 +85,7 @@ Result<Speeds> measure_speeds(const Model& model, const SpeedTrial& trial, const
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   for (size_t p = 0; p < prompts.size() && (p < kFewestPrompts || seconds_gone() < trial.seconds); ++p) {
-    std::vector<int32_t> prompt = prompts[p]->lead;
-    prompt.insert(prompt.end(), prompts[p]->tokens.begin(),
-                  prompts[p]->tokens.begin() + std::ptrdiff_t(std::min(kPromptTokens, prompts[p]->tokens.size())));
+    const std::vector<int32_t> prompt = prompt_of(*prompts[p]);
     std::vector<std::vector<int32_t>> written(policies.size());
     std::vector<double> seconds(policies.size());
     bool whole = true;
@@ -90,13 +100,11 @@ Result<Speeds> measure_speeds(const Model& model, const SpeedTrial& trial, const
     }
     const auto& full = written.front();
     const auto& own = written.back();
-    const auto same =
-        std::mismatch(full.begin(), full.begin() + std::ptrdiff_t(std::min(full.size(), own.size())), own.begin());
     Continuations& of = out.continuations[size_t(prompts[p]->group)];
     ++of.n;
     of.equal += full == own;
     of.tokens = options.measured_tokens;
-    first[size_t(of.group)].push_back(double(same.first - full.begin()));
+    first[size_t(of.group)].push_back(first_difference(full, own));
     if (whole) {
       for (size_t i = 0; i < policies.size(); ++i) each[i].push_back(seconds[i]);
     }

@@ -34,6 +34,15 @@ struct SpeedTrial {
   double seconds = 60;     // after which no further prompt is begun, once there are a few
 };
 
+/// The beginning of a piece, behind which policies write.
+std::vector<int32_t> prompt_of(const PieceText& text);
+
+/// Tokens before the first that differs; of equal texts, all.
+double first_difference(std::span<const int32_t> a, std::span<const int32_t> b);
+
+/// 0 of no values; the upper one of an even number.
+double median(std::vector<double> values);
+
 /// Writes on behind the beginnings of some pieces under each policy, by turns.
 Result<Speeds> measure_speeds(const Model& model, const SpeedTrial& trial, const CalibrateOptions& options,
                               Progress& progress);

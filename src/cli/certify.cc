@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fathom/calibrate/adaptation.h"
+#include "fathom/calibrate/calibrate.h"
 #include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/recheck.h"
 #include "src/cli/calibrate_options.h"
@@ -88,7 +89,7 @@ Result<int> run(const Args& args) {
                                                  .n_report = 0,
                                                  .shares = {0, 1, 0},
                                                  .seed = args.seed}));
-  if (promised.policy.settings().kv == KvMode::verify || promised.policy.is_full_depth()) {
+  if (is_lossless(promised.policy)) {
     FATHOM_TRY(print(
         args.json ? to_line(json_of({.groups = {}, .proven = true}, promised, pieces)) + "\n"
                   : fmt::format("holds by construction: {} gives full depth's tokens\n", promised.policy.text())));
