@@ -1,6 +1,7 @@
 // Parts: u32 counts, then names, then for each exit its layer, width, translator, bias, temperatures,
 // probe and maps; from format 2 on, the shortlist of exit checks behind them; from format 3 on, a translator's rank
-// and the numbers of its hidden layer behind the width, and the matrices of these.
+// and the numbers of its hidden layer behind the width, and the matrices of these; from format 4 on, the KV translators
+// of an exit behind its maps.
 #include "fathom/calibrate/parts.h"
 
 #include <fmt/format.h>
@@ -13,7 +14,7 @@
 namespace fathom {
 namespace {
 
-constexpr uint32_t kPartsFormat = 3, kOldestFormat = 1, kShortlistSince = 2, kKindsSince = 3;
+constexpr uint32_t kPartsFormat = 4, kOldestFormat = 1, kShortlistSince = 2, kKindsSince = 3, kFillsSince = 4;
 constexpr uint32_t kMostGroups = 32, kMostExits = 512, kMostWidth = 1 << 16, kMostName = 256;
 constexpr uint32_t kMostListed = 1 << 20;
 
@@ -34,6 +35,27 @@ Result<void> read_translator(PartReader& in, uint32_t format, FittedExit& exit) 
   return {};
 }
 
+Result<FittedFill> read_fill(PartReader& in) {
+  FittedFill fill;
+  FATHOM_TRY(const uint32_t layer, in.u32("layer of a KV translator", kMostExits));
+  fill.layer = static_cast<int32_t>(layer);
+  FATHOM_TRY(const uint32_t d, in.u32("width of a KV translator", kMostWidth));
+  FATHOM_TRY(const uint32_t r, in.u32("rank of a KV translator", d));
+  FATHOM_TRY(fill.down, in.bf16(size_t{r} * d));
+  FATHOM_TRY(fill.up, in.bf16(size_t{r} * d));
+  FATHOM_TRY(fill.bias, in.floats(d));
+  return fill;
+}
+
+void write_fill(PartWriter& out, const FittedFill& fill) {
+  out.u32(static_cast<size_t>(fill.layer));
+  out.u32(fill.bias.size());
+  out.u32(fill.bias.empty() ? 0 : fill.up.size() / fill.bias.size());
+  out.bf16(fill.down);
+  out.bf16(fill.up);
+  out.floats(fill.bias);
+}
+
 Result<FittedExit> read_exit(PartReader& in, uint32_t format, size_t n_maps) {
   FittedExit exit;
   FATHOM_TRY(const uint32_t layer, in.u32("layer", kMostExits));
@@ -48,6 +70,12 @@ Result<FittedExit> read_exit(PartReader& in, uint32_t format, size_t n_maps) {
   for (size_t i = 0; i < n_maps; ++i) {
     FATHOM_TRY(const AgreementMap map, in.map());
     exit.agreement.push_back(map);
+  }
+  if (format < kFillsSince) return exit;
+  FATHOM_TRY(const uint32_t n_fills, in.u32("KV translators", kMostExits));
+  for (uint32_t i = 0; i < n_fills; ++i) {
+    FATHOM_TRY(FittedFill fill, read_fill(in));
+    exit.fills.push_back(std::move(fill));
   }
   return exit;
 }
@@ -78,6 +106,8 @@ std::vector<std::byte> parts_bytes(const FittedExits& exits) {
     out.floats(p.state);
     out.floats(std::array{p.confidence, p.margin, p.entropy, p.offset});
     for (const AgreementMap& map : exit.agreement) out.map(map);
+    out.u32(exit.fills.size());
+    for (const FittedFill& fill : exit.fills) write_fill(out, fill);
   }
   out.u32(exits.shortlist.size());
   out.tokens(exits.shortlist);

@@ -209,8 +209,8 @@ void Boundary::recall(const LayerLoop& loop, const RowState& row, SignalSet read
 void Boundary::describe(const LayerLoop& loop, int32_t layer, const RowState& row, Step& step) const {
   const SequenceHistory& history = history_[static_cast<size_t>(row.sequence)];
   const double head = row.predicts ? loop.work.head() : 0;
-  const double if_exit = row.macs + loop.work.fill_above(layer) + (row.checked_at == layer && layer > 0 ? 0 : head);
-  const double if_run = row.macs + loop.work.layer(layer + 1, row.position) + loop.work.fill_above(layer + 1) + head;
+  const double if_exit = row.macs + loop.fills_above(layer) + (row.checked_at == layer && layer > 0 ? 0 : head);
+  const double if_run = row.macs + loop.work.layer(layer + 1, row.position) + loop.fills_above(layer + 1) + head;
   step.layer = layer;
   step.n_layers = n_layers_;
   step.position = row.position;

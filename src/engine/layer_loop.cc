@@ -99,6 +99,48 @@ void LayerLoop::norm_exits(std::span<const int32_t> which, const ExitHeads::Exit
   for (const int32_t r : which) row(r).macs += exit.multiplies;
 }
 
+// The states of rows that left, over their root mean square, in buffers.gate; what they are cut down to behind them,
+// and what is added to them in buffers.up: ExitHeads asks for room. The norm does not see the scale.
+void LayerLoop::translate_fills(int32_t layer, std::span<const int32_t> write) {
+  if (fitted == nullptr) return;
+  const int64_t d = config.d_model;
+  for (const ExitHeads::Exit& exit : fitted->all()) {
+    const ExitHeads::Fill* const fill = exit.fill(layer);
+    if (fill == nullptr) continue;
+    int32_t* const places = buffers.ids;  // in `write`
+    int64_t n = 0;
+    for (size_t i = active.attend().size(); i < write.size(); ++i) {
+      if (row(write[i]).left_at != exit.layer) continue;
+      const auto state = buffers.state(write[i]);
+      std::copy(state.begin(), state.end(), buffers.gate + n * d);
+      row(write[i]).macs += fill->multiplies;
+      places[n++] = static_cast<int32_t>(i);
+    }
+    if (n == 0) continue;
+    const auto norm = [&](const float* weight, float eps) {
+      run_rows(
+          pool, kernels.norm, n, d,
+          NormArgs{
+              .src = buffers.gate, .index = nullptr, .cols = d, .weight = weight, .eps = eps, .dst = buffers.gate});
+    };
+    norm(fitted->ones(), HiddenLayer::kEpsilon);
+    const int64_t r = fill->down.matrix.rows;
+    float* const cut = buffers.gate + n * d;  // [n, r]
+    const LinearJob down[] = {{&fill->down, n, cut, r}};
+    product(buffers.gate, d, down);
+    const LinearJob up[] = {{&fill->up, n, buffers.up, d}};
+    product(cut, r, up);
+    for (int64_t i = 0; i < n * d; ++i) buffers.gate[i] += buffers.up[i];
+    norm(weights_of(layer).attention_norm, config.norm_eps);
+    for (int64_t i = 0; i < n; ++i) std::copy_n(buffers.gate + i * d, d, buffers.normed + places[i] * d);
+  }
+}
+
+double LayerLoop::fills_above(int32_t layer) const {
+  const ExitHeads::Exit* const exit = fitted != nullptr ? fitted->at(layer) : nullptr;
+  return work.fill_above(layer) + (exit != nullptr ? exit->fills_multiply : 0);
+}
+
 void LayerLoop::norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight) {
   run_rows(
       pool, kernels.norm, n_heads, head_dim,

@@ -16,11 +16,16 @@ Error wrong(const FittedExit& exit, const std::string& what) {
   return {ErrorCode::argument, fmt::format("fitted exit of layer {}: {}: calibrate again", exit.layer, what)};
 }
 
+size_t narrowest_feed_forward(const ModelConfig& config) {
+  int32_t narrowest = config.layers.front().feed_forward;
+  for (const LayerSpec& spec : config.layers) narrowest = std::min(narrowest, spec.feed_forward);
+  return static_cast<size_t>(narrowest);
+}
+
 // Sizes: full rank, low rank, or a hidden layer beside full rank. What lies between fits the step's buffers.
 Result<void> check_translator(const FittedExit& exit, const ModelConfig& config) {
   const auto d = static_cast<size_t>(config.d_model);
-  size_t narrowest = d;  // of feed-forward halves
-  for (const LayerSpec& spec : config.layers) narrowest = std::min(narrowest, static_cast<size_t>(spec.feed_forward));
+  const size_t narrowest = std::min(d, narrowest_feed_forward(config));
   const size_t r = exit.up.size() / d, h = exit.hidden.offset.size();
   const bool fits = exit.bias.empty() ? exit.translator.empty() : exit.bias.size() == d;
   if (!fits ||
@@ -40,12 +45,43 @@ Result<void> check_translator(const FittedExit& exit, const ModelConfig& config)
   return {};
 }
 
+bool all_finite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+}
+
+// A state and what it is cut down to stand side by side in the step's buffers.
+Result<void> check_fills(const FittedExit& exit, const ModelConfig& config) {
+  const auto d = static_cast<size_t>(config.d_model);
+  const size_t room = narrowest_feed_forward(config);
+  int32_t before = exit.layer + 1;
+  for (const FittedFill& fill : exit.fills) {
+    if (fill.layer <= before || fill.layer > config.n_layers) {
+      return wrong(exit, fmt::format("a KV translator of layer {}: layers rise from {} to {}", fill.layer,
+                                     exit.layer + 2, config.n_layers));
+    }
+    before = fill.layer;
+    const size_t r = fill.up.size() / d;
+    if (r == 0 || fill.up.size() != r * d || fill.down.size() != r * d || fill.bias.size() != d || r + d > room) {
+      return wrong(exit, fmt::format("a KV translator of {} and {} and a bias of {} numbers for states of {}; its rank "
+                                     "is 1 to {}",
+                                     fill.down.size(), fill.up.size(), fill.bias.size(), d, room - d));
+    }
+    for (const std::vector<float>* part : {&fill.down, &fill.up, &fill.bias}) {
+      if (!all_finite(*part)) {
+        return wrong(exit, fmt::format("a number of its KV translator of layer {} is not finite", fill.layer));
+      }
+    }
+  }
+  return {};
+}
+
 Result<void> check(const FittedExit& exit, const FittedExits& all, const ModelConfig& config, int32_t before) {
   const auto d = static_cast<size_t>(config.d_model), n = all.groups.size() + 1;
   if (exit.layer <= before || exit.layer >= config.n_layers) {
     return wrong(exit, fmt::format("layers rise from 1 to {}", config.n_layers - 1));
   }
   FATHOM_TRY(check_translator(exit, config));
+  FATHOM_TRY(check_fills(exit, config));
   if (exit.temperatures.size() != n || exit.agreement.size() != n) {
     return wrong(exit, fmt::format("{} temperatures and {} maps for {} groups and all together",
                                    exit.temperatures.size(), exit.agreement.size(), n - 1));
@@ -53,15 +89,13 @@ Result<void> check(const FittedExit& exit, const FittedExits& all, const ModelCo
   if (!exit.probe.state.empty() && exit.probe.state.size() != d) {
     return wrong(exit, fmt::format("a probe of {} numbers for states of {}", exit.probe.state.size(), d));
   }
-  const auto finite = [](float v) { return std::isfinite(v); };
   const AgreementProbe& p = exit.probe;
-  if (!std::all_of(p.state.begin(), p.state.end(), finite) || !finite(p.confidence + p.margin + p.entropy + p.offset)) {
+  if (!all_finite(p.state) || !std::isfinite(p.confidence + p.margin + p.entropy + p.offset)) {
     return wrong(exit, "a number of its probe is not finite");
   }
   for (const std::vector<float>* part :
        {&exit.translator, &exit.up, &exit.bias, &exit.hidden.first, &exit.hidden.offset, &exit.hidden.second}) {
-    if (!std::all_of(part->begin(), part->end(), finite))
-      return wrong(exit, "a number of its translator is not finite");
+    if (!all_finite(*part)) return wrong(exit, "a number of its translator is not finite");
   }
   for (const float t : exit.temperatures) {
     if (!(t > 0) || !std::isfinite(t)) return wrong(exit, fmt::format("temperature {}", t));
@@ -182,6 +216,17 @@ Result<std::shared_ptr<const ExitHeads>> ExitHeads::make(const Model& model, Fit
     made.temperatures = std::move(exit.temperatures);
     made.probe = std::move(exit.probe);
     made.agreement = std::move(exit.agreement);
+    made.fills.resize(exit.fills.size());
+    for (size_t i = 0; i < made.fills.size(); ++i) {
+      FittedFill& fitted_fill = exit.fills[i];
+      Fill& fill = made.fills[i];
+      fill.layer = fitted_fill.layer;
+      fill.multiplies = double(fitted_fill.down.size() + fitted_fill.up.size());
+      made.fills_multiply += fill.multiplies;
+      FATHOM_TRY(packer.plan(fill.down, fitted_fill.down, d));
+      FATHOM_TRY(packer.plan(fill.up, fitted_fill.up, std::ssize(fitted_fill.up) / d));
+      fill.bias = std::move(fitted_fill.bias);
+    }
   }
   FATHOM_TRY(heads->packed_, packer.pack());
   heads->ones_.assign(widest, 1);
@@ -190,6 +235,7 @@ Result<std::shared_ptr<const ExitHeads>> ExitHeads::make(const Model& model, Fit
     heads->by_layer_[static_cast<size_t>(exit.layer)] = &exit;
     (exit.up.empty() ? exit.translator : exit.up).bias = exit.bias.empty() ? nullptr : exit.bias.data();
     exit.first.bias = exit.offset.empty() ? nullptr : exit.offset.data();
+    for (Fill& fill : exit.fills) fill.up.bias = fill.bias.data();
   }
   return std::shared_ptr<const ExitHeads>(std::move(heads));
 }

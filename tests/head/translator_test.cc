@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <random>
 
 #include "fathom/calibrate/mlp.h"
@@ -56,6 +57,10 @@ MlpTranslator mlp(size_t d) {
           .b1 = some(kHidden, 5, 1),
           .w2 = some(kHidden * d, 6, 0.25f),
           .b2 = std::vector<float>(d)};
+}
+
+FittedFill fill_of(size_t d, int32_t layer) {
+  return {layer, some(kRank * d, 7, 0.25f), some(kRank * d, 8, 0.25f), some(d, 9, 0.5f)};
 }
 
 FittedExit exit_of(const MlpTranslator& t) {
@@ -156,8 +161,39 @@ TEST(Translators, OfWrongSizesAreRefused) {
   EXPECT_NE(refused(hidden).find("not finite"), std::string::npos);
 }
 
+TEST(KvTranslators, OfWrongSizesOrLayersAreRefused) {
+  const Model model = testing::tiny_model({.n_layers = 5});  // a feed-forward half of 96: ranks up to 32
+  const auto refused = [&](std::vector<FittedFill> fills) {
+    FittedExit exit = exit_of(affine(64, 0));
+    exit.fills = std::move(fills);
+    const auto made = ExitHeads::make(model, {.groups = {}, .exits = {std::move(exit)}});
+    return made.has_value() ? std::string() : made.error().message;
+  };
+  EXPECT_EQ(refused({fill_of(64, 4), fill_of(64, 5)}), "");
+  for (const int32_t layer : {-1, 2, 3, 6}) {
+    EXPECT_NE(refused({fill_of(64, layer)}).find("layers rise from 4 to 5"), std::string::npos)
+        << refused({fill_of(64, layer)});
+  }
+  EXPECT_NE(refused({fill_of(64, 5), fill_of(64, 4)}).find("layers rise"), std::string::npos);
+  EXPECT_NE(refused({fill_of(64, 4), fill_of(64, 4)}).find("layers rise"), std::string::npos);
+  EXPECT_NE(refused({fill_of(96, 4)}).find("for states of 64"), std::string::npos);
+  for (std::vector<float> FittedFill::*part : {&FittedFill::down, &FittedFill::up, &FittedFill::bias}) {
+    FittedFill fill = fill_of(64, 4);
+    (fill.*part).pop_back();
+    EXPECT_NE(refused({fill}).find("a KV translator of"), std::string::npos) << refused({fill});
+    fill = fill_of(64, 4);
+    (fill.*part)[5] = INFINITY;
+    EXPECT_NE(refused({fill}).find("of layer 4 is not finite"), std::string::npos) << refused({fill});
+  }
+  FittedFill none{.layer = 4, .down = {}, .up = {}, .bias = some(64, 1, 1)};
+  EXPECT_NE(refused({none}).find("its rank is 1 to 32"), std::string::npos) << refused({none});
+  FittedFill wide{.layer = 4, .down = some(48 * 64, 1, 1), .up = some(48 * 64, 2, 1), .bias = some(64, 3, 1)};
+  EXPECT_NE(refused({wide}).find("its rank is 1 to 32"), std::string::npos) << refused({wide});
+}
+
 TEST(Translators, AreReadBackFromPartsAsTheyWereWritten) {
   FittedExits exits{.groups = {}, .exits = {exit_of(affine(64, 0)), exit_of(affine(64, kRank)), exit_of(mlp(64))}};
+  exits.exits[1].fills = {fill_of(64, 4), fill_of(64, 6)};
   exits.shortlist = {3, 1, 2};
   const std::vector<std::byte> bytes = parts_bytes(exits);
   EXPECT_EQ(read_parts(bytes).value(), exits);  // BF16 holds every number
@@ -166,7 +202,29 @@ TEST(Translators, AreReadBackFromPartsAsTheyWereWritten) {
   }
 }
 
-// What formats 1 and 2 hold of an exit of width 1: layer, width, translator, bias, temperature, probe, map.
+TEST(KvTranslators, OfDamagedPartsAreNotRead) {
+  FittedExits exits{.groups = {},
+                    .exits = {{.layer = 2, .temperatures = {1}, .agreement = {AgreementMap{.slope = 1}}}}};
+  exits.exits[0].fills = {fill_of(64, 4)};
+  const std::vector<std::byte> bytes = parts_bytes(exits);
+  ASSERT_EQ(read_parts(bytes).value(), exits);
+  // Behind the last map: how many, then layer, width and rank of the first.
+  const size_t behind = bytes.size() - sizeof(uint32_t) - 2 * 2 * kRank * 64 - 4 * 64 - 4 * sizeof(uint32_t);
+  const auto error_with = [&](size_t at, uint32_t value) {
+    std::vector<std::byte> damaged = bytes;
+    std::memcpy(damaged.data() + behind + at * sizeof value, &value, sizeof value);
+    const auto read = read_parts(damaged);
+    return read.has_value() ? std::string() : read.error().message;
+  };
+  EXPECT_NE(error_with(0, 513).find("KV translators 513: at most 512"), std::string::npos) << error_with(0, 513);
+  EXPECT_NE(error_with(0, 2).find("cut off"), std::string::npos) << error_with(0, 2);
+  EXPECT_NE(error_with(1, 1 << 20).find("layer of a KV translator"), std::string::npos) << error_with(1, 1 << 20);
+  EXPECT_NE(error_with(2, 1 << 30).find("width of a KV translator"), std::string::npos) << error_with(2, 1 << 30);
+  EXPECT_NE(error_with(2, 1 << 16).find("cut off"), std::string::npos) << error_with(2, 1 << 16);
+  EXPECT_NE(error_with(3, 65).find("rank of a KV translator 65: at most 64"), std::string::npos) << error_with(3, 65);
+}
+
+// What earlier formats hold of an exit of width 1: layer, width, translator, bias, temperature, probe, map.
 TEST(Translators, PartsOfEarlierFormatsAreStillRead) {
   const auto bytes_of = [](uint32_t format) {
     std::vector<std::byte> out;
@@ -175,6 +233,7 @@ TEST(Translators, PartsOfEarlierFormatsAreStillRead) {
       out.insert(out.end(), from, from + sizeof value);
     };
     for (const uint32_t n : {format, 0u, 1u, 2u, 1u}) put(n);  // no group, one exit behind layer 2, width 1
+    if (format == 3) put(uint32_t{0}), put(uint32_t{0});       // no low rank, no hidden layer
     put(uint16_t{0x3f00});                                     // 0.5
     for (const float v : {0.25f, 1.5f}) put(v);                // bias, temperature
     put(uint32_t{0});                                          // no state in the probe
@@ -182,16 +241,17 @@ TEST(Translators, PartsOfEarlierFormatsAreStillRead) {
     const std::vector<float> map = AgreementMap{.slope = 1}.to_floats();
     put(uint32_t(map.size()));
     for (const float v : map) put(v);
-    if (format == 2) put(uint32_t{1}), put(int32_t{9});
+    if (format >= 2) put(uint32_t{1}), put(int32_t{9});
     return out;
   };
-  const FittedExits first = read_parts(bytes_of(1)).value(), second = read_parts(bytes_of(2)).value();
-  for (const FittedExits* read : {&first, &second}) {
+  const FittedExits first = read_parts(bytes_of(1)).value(), second = read_parts(bytes_of(2)).value(),
+                    third = read_parts(bytes_of(3)).value();
+  for (const FittedExits* read : {&first, &second, &third}) {
     ASSERT_EQ(read->exits.size(), 1u);
     EXPECT_EQ(read->exits[0].translator, std::vector<float>{0.5f});
     EXPECT_EQ(read->exits[0].bias, std::vector<float>{0.25f});
     EXPECT_EQ(read->exits[0].temperatures, std::vector<float>{1.5f});
-    EXPECT_TRUE(read->exits[0].up.empty() && read->exits[0].hidden == HiddenLayer{});
+    EXPECT_TRUE(read->exits[0].up.empty() && read->exits[0].hidden == HiddenLayer{} && read->exits[0].fills.empty());
   }
   EXPECT_TRUE(first.shortlist.empty());
   EXPECT_EQ(second.shortlist, std::vector<int32_t>{9});

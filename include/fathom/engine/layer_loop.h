@@ -82,6 +82,7 @@ struct LayerLoop {
 
     const int64_t q_cols = spec.heads * spec.head_dim, kv_cols = spec.kv_heads * spec.head_dim;
     norm_rows(write, w.attention_norm);
+    translate_fills(layer, write);
     const LinearJob qkv[] = {
         {&w.q, n_whole, buffers.q, q_cols}, {&w.k, n_write, buffers.k, kv_cols}, {&w.v, n_write, buffers.v, kv_cols}};
     product(buffers.normed, config.d_model, n_whole > 0 ? std::span(qkv) : std::span(qkv).last(2));  // no q
@@ -155,6 +156,9 @@ struct LayerLoop {
   ///   list    the tokens to look at in place of the head, whose answer is put nowhere; null: all
   void answer(std::span<const int32_t> which, int32_t layer, LogitStats* stats, HotHead* list = nullptr);
 
+  /// Multiply-adds of the fills of a row that leaves with `layer` layers behind it.
+  double fills_above(int32_t layer) const;
+
   /// Rows that attend with all their heads: the first of active.attend().
   std::span<const int32_t> whole(int32_t layer) const {
     const bool quiet = silenced != nullptr && silenced->of(layer) != nullptr;
@@ -172,6 +176,7 @@ struct LayerLoop {
   void embed();                                                                  // tokens -> x
   void norm_rows(std::span<const int32_t> which, const float* weight);           // x[which] -> normed
   void norm_exits(std::span<const int32_t> which, const ExitHeads::Exit& exit);  // the same, translated and tempered
+  void translate_fills(int32_t layer, std::span<const int32_t> write);  // normed, of rows whose exit has KV translators
   void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);
   void product(const float* src, int64_t cols, std::span<const LinearJob> jobs);
   Activations activations(const float* src, int64_t cols, std::span<const LinearJob> jobs);  // quantises where asked

@@ -48,6 +48,17 @@ struct HiddenLayer {
   bool operator==(const HiddenLayer&) const = default;
 };
 
+/// A KV translator: what kv(fill) projects the keys and values of a layer above an exit from. With s the state that a
+/// row left with, over its root mean square, the layer's input over its own is taken for s + up down s + bias.
+struct FittedFill {
+  int32_t layer = 0;        // the exit's + 2 .. n_layers: the next layer's input is the state itself
+  std::vector<float> down;  // [r, d] output by input
+  std::vector<float> up;    // [d, r]
+  std::vector<float> bias;  // [d]
+
+  bool operator==(const FittedFill&) const = default;
+};
+
 /// The exit of one layer, as fitted.
 struct FittedExit {
   int32_t layer = 0;                // 1 .. n_layers - 1
@@ -58,6 +69,7 @@ struct FittedExit {
   std::vector<AgreementMap> agreement;  // [groups + 1] of the probe's score
   std::vector<float> up = {};  // [d, r] of low rank, with `translator` [r, d]: state + up translator state + bias
   HiddenLayer hidden = {};
+  std::vector<FittedFill> fills = {};  // by layer; empty: cells above are filled from the state itself
 
   bool operator==(const FittedExit&) const = default;
 };
@@ -75,6 +87,12 @@ struct FittedExits {
 /// by sessions.
 class FATHOM_API ExitHeads {
  public:
+  struct Fill {
+    int32_t layer = 0;
+    Linear down, up;
+    double multiplies = 0;
+    std::vector<float> bias;
+  };
   struct Exit {
     int32_t layer = 0;
     Linear translator;      // empty: the state as it is
@@ -85,6 +103,16 @@ class FATHOM_API ExitHeads {
     std::vector<float> temperatures;
     AgreementProbe probe;
     std::vector<AgreementMap> agreement;
+    std::vector<Fill> fills;
+    double fills_multiply = 0;  // all of them together
+
+    /// What cells of a layer are filled through; null: nothing.
+    const Fill* fill(int32_t of_layer) const noexcept {
+      for (const Fill& f : fills) {
+        if (f.layer == of_layer) return &f;
+      }
+      return nullptr;
+    }
 
     /// How likely an answer is full depth's.
     float agreement_of(const LogitStats& stats, std::span<const float> state, int32_t group) const noexcept {
@@ -96,7 +124,8 @@ class FATHOM_API ExitHeads {
   ///   errors   argument: a layer twice, out of order or outside the model, a temperature that is not above 0,
   ///            a token of the shortlist outside the vocabulary;
   ///            shape: sizes that do not fit the model; capacity: memory refused
-  ///   memory   2 d^2 bytes for each translator of full rank, 4 d r of rank r; 4 d h for a hidden layer
+  ///   memory   2 d^2 bytes for each translator of full rank, 4 d r of rank r, KV translators too; 4 d h for a hidden
+  ///            layer
   static Result<std::shared_ptr<const ExitHeads>> make(const Model& model, FittedExits fitted);
 
   /// What was fitted for a layer; null: nothing.
@@ -104,6 +133,7 @@ class FATHOM_API ExitHeads {
     return layer >= 0 && layer < static_cast<int32_t>(by_layer_.size()) ? by_layer_[static_cast<size_t>(layer)]
                                                                         : nullptr;
   }
+  std::span<const Exit> all() const noexcept { return exits_; }
   int32_t d_model() const noexcept { return d_model_; }
   /// As many ones as the widest of states and hidden layers has numbers: weights of a norm that has none.
   const float* ones() const noexcept { return ones_.data(); }
