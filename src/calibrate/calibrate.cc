@@ -86,6 +86,7 @@ class Run {
                .routing = {},
                .judged = {},
                .forecasts = {},
+               .fills = {},
                .instead = {},
                .trials = {},
                .signals = {},
@@ -100,6 +101,7 @@ class Run {
     FATHOM_TRY(read_texts());
     FATHOM_TRY(fit());
     FATHOM_TRY(profile());
+    FATHOM_TRY(translate_cells());
     FATHOM_TRY(certify(runner_, pointers(Split::choose), found_, parts_.exits, out_, progress_));
     FATHOM_TRY(report());
     FATHOM_TRY(measure());
@@ -217,6 +219,17 @@ class Run {
       found_.instead = found_.routing.settings;
       out_.routers = found_.routing.routers;
       FATHOM_TRY(parts_.routers, Routers::make(found_.model, out_.routers));
+    }
+    return parts_.attach(runner_.session());
+  }
+
+  // What exits that are certified leave behind for later rows.
+  Result<void> translate_cells() {
+    if (!found_.instead.empty()) return {};
+    FATHOM_TRY(found_.fills, try_fills(runner_, pointers(Split::fit), found_.proposal, out_.exits, progress_));
+    if (found_.fills.kept) {
+      out_.exits = with_fills(std::move(out_.exits), found_.fills.fitted);
+      FATHOM_TRY(parts_.exits, ExitHeads::make(found_.model, out_.exits));
     }
     return parts_.attach(runner_.session());
   }

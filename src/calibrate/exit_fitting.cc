@@ -86,7 +86,7 @@ class Fitting {
     for (const PieceText* text : for_translators_) rows[0] += text->places();
     for (const PieceText* text : for_maps_) rows[1] += text->places();
     states.keep_every(1 + (rows[0] - 1) / kKeptRows[0], 1 + (rows[1] - 1) / kKeptRows[1]);
-    progress_.begin("fitting translators", 0.08);
+    progress_.begin("fitting translators", 0.06);
     FATHOM_TRY(over(for_translators_, Places(for_translators_.size()), states, [&](size_t, const PieceStep&) {}));
     FATHOM_TRY(states.error());
     states.hold_out(true);
@@ -100,7 +100,7 @@ class Fitting {
     FATHOM_TRY(states.error());
     int32_t narrowest = config.layers[0].feed_forward;
     for (const LayerSpec& spec : config.layers) narrowest = std::min(narrowest, spec.feed_forward);
-    progress_.begin("fitting translators", 0.05);
+    progress_.begin("fitting translators", 0.04);
     FATHOM_TRY(kinds_, fit_translators(states, narrowest, runner_.session().pool(), progress_));
     return {};
   }

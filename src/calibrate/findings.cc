@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "src/calibrate/exit_findings.h"
+#include "src/calibrate/fill_findings.h"
 #include "src/calibrate/route_findings.h"
 #include "src/calibrate/skip_findings.h"
 
@@ -44,6 +45,7 @@ class Report {
     j["signals"] = exit_signals(f_, c_);
     for (Json& one : route_signals(f_)) j["signals"].push_back(std::move(one));
     j["translators"] = exit_translators(f_);
+    if (!f_.fills.policy.empty()) j["kv_translators"] = fill_report(f_);
     j["reliability"] = exit_reliabilities(f_);
     j["layer_utility"] = layer_utility(f_);
     j["head_utility"] = head_utility(f_);
@@ -203,7 +205,7 @@ class Report {
 
   Json nogo() const {
     Json out = Json::array();
-    for (Json one : {exit_nogo(), skip_nogo(f_, c_), route_nogo(f_, c_)}) {
+    for (Json one : {exit_nogo(), skip_nogo(f_, c_), route_nogo(f_, c_), fill_nogo(f_)}) {
       if (!one.is_null()) out.push_back(std::move(one));
     }
     return out;

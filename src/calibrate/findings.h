@@ -8,6 +8,7 @@
 #include "src/calibrate/attribution.h"
 #include "src/calibrate/exit_fitting.h"
 #include "src/calibrate/family.h"
+#include "src/calibrate/fill_trial.h"
 #include "src/calibrate/routing.h"
 #include "src/calibrate/safeguards.h"
 #include "src/calibrate/settings.h"
@@ -31,6 +32,7 @@ struct Findings {
   RoutingRecord routing;
   RouterJudgement judged;                  // of its routers, on the report's pieces
   FamilyForecasts forecasts;               // by which one family is certified
+  FillRecord fills;                        // for the proposal's exits, where these are certified
   std::vector<CalibratedSetting> instead;  // of exits: skips or routes that are certified; empty: exits are
   ExitTrials trials;                       // on the report's pieces, all fitted exits
   SignalRecord signals;                    // the same, where exits were asked

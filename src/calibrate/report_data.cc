@@ -223,6 +223,29 @@ std::vector<std::pair<std::string, std::string>> read_names(const JsonField& in)
   return names;
 }
 
+KvTranslators read_kv_translators(const JsonField& in) {
+  if (!in) return {};
+  const auto run = [](const JsonField& of) {
+    return KvTranslators::Run{share(of["disagreement"]), of["work"].maybe_number(0, 100)};
+  };
+  KvTranslators out{.policy = in["policy"].text(),
+                    .kept = in["kept"].flag(),
+                    .bytes = positive(in["bytes"]),
+                    .exact_cells = share(in["exact_cells"]),
+                    .plain = run(in["plain"]),
+                    .translated = run(in["translated"]),
+                    .gain = in["gain"]["mean"].maybe_number(-1, 1),
+                    .gain_error = in["gain"]["error"].maybe_number(0, 1),
+                    .layers = {}};
+  in["layers"].each(kMostRows, [&](const JsonField& layer) {
+    out.layers.push_back({.exit = layer["exit"].whole(0, kMostLayers),
+                          .layer = layer["layer"].whole(0, kMostLayers),
+                          .plain = positive(layer["plain"]),
+                          .translated = positive(layer["translated"])});
+  });
+  return out;
+}
+
 void read_depths(const JsonField& root, Report& report) {
   root["translators"].each(kMostRows, [&](const JsonField& t) {
     report.translators.push_back({.layer = t["layer"].whole(0, kMostLayers),
@@ -230,6 +253,7 @@ void read_depths(const JsonField& root, Report& report) {
                                   .work = t["work"].maybe_number(0, 100),
                                   .kinds = read_group_values(t["kinds"], "agreement", 1)});
   });
+  report.kv_translators = read_kv_translators(root["kv_translators"]);
   root["reliability"].each(kMostRows, [&](const JsonField& r) {
     report.reliability.push_back({.layer = r["layer"].whole(0, kMostLayers),
                                   .group = r["group"].text_or(""),

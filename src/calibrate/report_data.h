@@ -96,6 +96,25 @@ struct Translator {
   std::vector<GroupValue> kinds;  // agreement with full depth
 };
 
+/// What filled cells above exits are made of, and what that was worth when a policy ran without and with it.
+struct KvTranslators {
+  struct Run {
+    Share disagreement;
+    std::optional<double> work;
+  };
+  struct Layer {
+    int64_t exit = 0, layer = 0;
+    std::optional<double> plain, translated;  // relative errors
+  };
+  std::string policy;  // empty: not tried
+  bool kept = false;
+  std::optional<double> bytes;
+  Share exact_cells;
+  Run plain, translated;
+  std::optional<double> gain, gain_error;
+  std::vector<Layer> layers;
+};
+
 struct Bin {
   double p = 0, agreed = 0, n = 0;
 };
@@ -196,6 +215,7 @@ struct Report {
   std::vector<Ceiling> ceilings;
   std::vector<SignalQuality> signals;
   std::vector<Translator> translators;
+  KvTranslators kv_translators;
   std::vector<Reliability> reliability;
   LayerUtility layer_utility;
   Matrix head_utility;  // [layers, heads]

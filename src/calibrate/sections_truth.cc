@@ -62,6 +62,28 @@ std::string translators_table(const Report& report) {
                            table.html());
 }
 
+std::string kv_translators_table(const Report& report) {
+  const KvTranslators& t = report.kv_translators;
+  if (t.policy.empty()) return {};
+  html::Table runs("The same policy", {{"cells filled from"}, {"disagreement", true}, {"work", true}});
+  runs.row({"the state the token left with", percent(t.plain.disagreement), percent(t.plain.work)});
+  runs.row({"its translation", percent(t.translated.disagreement), percent(t.translated.work)});
+  runs.row({"full depth's states (forecast)", percent(t.exact_cells), ""});
+  html::Table layers("Error of what a layer reads",
+                     {{"left after", true}, {"layer", true}, {"as it is", true}, {"translated", true}});
+  for (const KvTranslators::Layer& l : t.layers) {
+    layers.row({count(l.exit), count(l.layer), percent(l.plain), percent(l.translated)});
+  }
+  return html::details(
+      "What is kept of tokens that leave",
+      html::paragraph("Later tokens look back on those that left early, in layers that these did not run. What they "
+                      "find there can be translated from the state the token left with into what the layer would have "
+                      "read.") +
+          html::paragraph(fmt::format("Tried with {}: {}", html::code(t.policy),
+                                      t.kept ? "translations are used." : "translations are not used.")) +
+          runs.html() + layers.html());
+}
+
 std::string safeguards_table(const Report& report) {
   if (report.safeguards.empty()) return {};
   html::Table table("The same policy with safeguards", {{"policy"},
@@ -111,7 +133,8 @@ Section reliability_section(const Report& report) {
     section.body +=
         i < kOpenLayers ? "<h3>" + name + "</h3>\n" + html::grid(figures) : html::details(name, html::grid(figures));
   }
-  section.body += html::details("The same as tables", table.html() + all_bins) + translators_table(report);
+  section.body += html::details("The same as tables", table.html() + all_bins) + translators_table(report) +
+                  kv_translators_table(report);
   return section;
 }
 

@@ -15,16 +15,6 @@ constexpr int32_t kHidden = 256;   // numbers of a hidden layer, at most
 constexpr int32_t kWhole = 32;     // ranks and hidden layers are whole multiples of it: a block of a product
 constexpr MlpOptions kTraining = {.hidden = kHidden, .max_epochs = 12, .patience = 3};
 
-// [rows, cols] of the other order.
-std::vector<float> turned(const std::vector<float>& values, size_t rows) {
-  const size_t cols = values.size() / rows;
-  std::vector<float> out(values.size());
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t c = 0; c < cols; ++c) out[c * rows + r] = values[r * cols + c];
-  }
-  return out;
-}
-
 FittedExit exit_of(const AffineTranslator& fitted, int32_t layer) {
   const auto d = static_cast<size_t>(fitted.width), r = static_cast<size_t>(fitted.rank);
   FittedExit exit{.layer = layer,
@@ -54,7 +44,7 @@ Result<TranslatorKinds> fit_at(const StateCollector& states, size_t exit, int32_
   const auto width = static_cast<int32_t>(fitted.mean_x.size());
   TranslatorKinds kinds;
   kinds.fill(exit_of(ridge.translator, layer));
-  if (const int32_t rank = std::max(kWhole, whole(width / kRankShare)); 2 * rank < width && rank <= narrowest) {
+  if (const int32_t rank = low_rank(width); rank > 0 && rank <= narrowest) {
     FATHOM_TRY(const AffineTranslator low, solve_low_rank(fitted, rank, ridge.options));
     kinds[int(TranslatorKind::low_rank)] = exit_of(low, layer);
   }
@@ -67,6 +57,20 @@ Result<TranslatorKinds> fit_at(const StateCollector& states, size_t exit, int32_
 }
 
 }  // namespace
+
+int32_t low_rank(int32_t width) {
+  const int32_t rank = std::max(kWhole, whole(width / kRankShare));
+  return 2 * rank < width ? rank : 0;
+}
+
+std::vector<float> turned(std::span<const float> values, size_t rows) {
+  const size_t cols = values.size() / rows;
+  std::vector<float> out(values.size());
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t c = 0; c < cols; ++c) out[c * rows + r] = values[r * cols + c];
+  }
+  return out;
+}
 
 std::string_view name(TranslatorKind kind) {
   constexpr std::string_view kNames[kTranslatorKinds] = {"low rank", "full rank", "hidden layer"};

@@ -22,6 +22,12 @@ std::string_view name(TranslatorKind kind);
 /// Of what was fitted; full rank where there is no translator.
 TranslatorKind kind_of(const FittedExit& exit);
 
+/// The rank of translators of low rank for states of this width; 0: it would not be low.
+int32_t low_rank(int32_t width);
+
+/// A matrix of so many rows in the other order: fits have rows by input, products by output.
+std::vector<float> turned(std::span<const float> values, size_t rows);
+
 /// One exit's translators, without temperatures, probe and maps.
 using TranslatorKinds = std::array<FittedExit, kTranslatorKinds>;
 

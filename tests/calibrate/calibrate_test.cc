@@ -299,6 +299,15 @@ TEST(Calibrate, RoutersThatAreForecastToReadMoreAreLeftOutAndTheReportSaysWhy) {
   EXPECT_GE(of_utility, 4);
 }
 
+TEST(Calibrate, KvTranslatorsAreInTheExitsOrTheReportSaysWhyNot) {
+  const Calibration& found = calibrated().found;
+  const std::string& report = found.report;
+  int64_t fills = 0;
+  for (const FittedExit& exit : found.exits.exits) fills += std::ssize(exit.fills);
+  EXPECT_EQ(report.find("\"mechanism\":\"KV translators\"") == std::string::npos, fills > 0);
+  EXPECT_FALSE(nlohmann::json::parse(report)["kv_translators"]["layers"].empty());
+}
+
 TEST(Calibrate, APolicyThatIsNotFasterIsNotChosen) {
   const Calibration& found = calibrated().found;
   if (found.chosen < 0) {

@@ -119,6 +119,29 @@ TEST(Report, EachLayersTranslatorStandsBesideThoseItWasChosenFrom) {
   EXPECT_EQ(error_of(json), "report: translators[0].kinds[1].agreement: 1.5: give a number from 0 to 1");
 }
 
+TEST(Report, WhatKvTranslatorsAreWorthStandsBesideCellsAsTheyAre) {
+  Json json = sample("report_yes");
+  EXPECT_FALSE(holds(page_of(json), "What is kept of tokens that leave"));
+  json["kv_translators"] = {{"policy", "exit_when(agreement_at_least=0.8)"},
+                            {"kept", true},
+                            {"bytes", 12288},
+                            {"exact_cells", 0.01},
+                            {"plain", {{"disagreement", 0.031}, {"work", 0.5}}},
+                            {"translated", {{"disagreement", 0.012}, {"work", 0.51}}},
+                            {"gain", {{"mean", 0.019}, {"error", 0.002}, {"units", 40}}},
+                            {"layers", {{{"exit", 2}, {"layer", 4}, {"plain", 0.625}, {"translated", 0.125}}}}};
+  const std::string page = page_of(json);
+  EXPECT_EQ(unbalanced(page), "");
+  for (const char* said :
+       {"What is kept of tokens that leave", "translations are used.", "3.1", "1.2", "62.5", "12.5"}) {
+    EXPECT_TRUE(holds(page, said)) << said;
+  }
+  json["kv_translators"]["kept"] = false;
+  EXPECT_TRUE(holds(page_of(json), "translations are not used."));
+  json["kv_translators"]["plain"]["disagreement"] = 2;
+  EXPECT_EQ(error_of(json), "report: kv_translators.plain.disagreement: 2: give a number from 0 to 1");
+}
+
 TEST(Report, WhatWasNotMeasuredIsOneLine) {
   const std::string page = page_of(smallest());
   EXPECT_EQ(unbalanced(page), "");

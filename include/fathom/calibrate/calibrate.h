@@ -142,11 +142,13 @@ FATHOM_API std::vector<double> risks_of(const CalibrateOptions& options);
 ///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context, the
 ///            journal of another run; format: states or logits that are not finite, a damaged journal; file: a journal
 ///            that cannot be written, the disk being full for instance; cancelled; those of Session::make()
-///   cost     three passes over the pieces of fit without a head; a head at each exit for at most 36,864 of all places,
-///            and at each router's layer for at most 12,000; routes on a dozen pieces of each group;
-///            passes over the pieces of choose and report, one for each setting; a group's
-///            own settings run on its own pieces
-///   memory   32 d^2 bytes an exit while fitting; logits of 64 rows twice; 4 d bytes for each exit and 20,480 places
+///   cost     four passes over the pieces of fit without a head, more for KV translators of wide states; a head at each
+///            exit for at most 36,864 of all places, and at each router's layer for at most 12,000; routes on a dozen
+///            pieces of each group; three passes over a third of the pieces of fit; passes over the pieces of choose
+///            and report, one for each setting; a group's own settings run on its own pieces
+///   memory   32 d^2 bytes an exit while fitting, then 36 d^2 for each layer above one, 768 MB of them at once; logits
+///   of
+///            64 rows twice; 4 d bytes for each exit and 20,480 places
 FATHOM_API Result<Calibration> calibrate(const Model& model, const Pieces& pieces,
                                          const CalibrateOptions& options = {});
 
