@@ -8,13 +8,17 @@
 //
 // Read in this order: text/ (words), model/ (a file becomes weights), engine/layer_loop.h (the whole idea in one page),
 // engine/draft.h (guesses that full depth confirms), policy/ (who decides), ops/ (the line to the kernels), cache/,
-// head/, sample/, trace/. Three objects to the first token:
+// head/, sample/, trace/, calibrate/ (what a model has to spare, and a promise about it). Three objects to the first
+// token:
 //
 //   auto model = fathom::Model::open("model.gguf").value();
 //   auto session = fathom::Session::make(model).value();
 //   auto text = fathom::generate(session, "Once upon a time", {.policy = fathom::exit_at{.layer = 13}}).value().text;
 #pragma once
 
+#include "fathom/calibrate/adaptation.h"
+#include "fathom/calibrate/calibrate.h"
+#include "fathom/calibrate/recheck.h"
 #include "fathom/engine/batch.h"
 #include "fathom/engine/draft.h"
 #include "fathom/engine/generate.h"

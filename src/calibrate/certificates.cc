@@ -54,6 +54,7 @@ class Certifier {
         .texts = texts_, .truth = truth_, .groups = findings_.groups, .options = options(share), .share = share * 0.15};
     FATHOM_TRY(out_.choices, certify_settings(runner_, sequence, out_.settings, out_.losses, progress_));
     out_.passed = out_.choices.front().candidate;
+    FATHOM_TRY(out_.drawn_again, draw_again(out_.losses, options(share)));
     return {};
   }
 

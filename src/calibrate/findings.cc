@@ -41,6 +41,7 @@ class Report {
     j["groups"] = groups();
     j["candidates"] = candidates();
     j["certified"] = certified();
+    j["drawn_again"] = drawn_again();
     j["ceilings"] = Json::array({ceiling(), skip_ceiling(f_), route_ceiling(f_)});
     j["signals"] = exit_signals(f_, c_);
     for (Json& one : route_signals(f_)) j["signals"].push_back(std::move(one));
@@ -114,6 +115,25 @@ class Report {
     }
     for (size_t i = 1; i < c_.speeds.size(); ++i) {
       if (c_.speeds[i].lossless) out.push_back(lossless(c_.speeds[i]));
+    }
+    return out;
+  }
+
+  Json drawn_again() const {
+    Json out = Json::array();
+    for (const DrawnAgain& one : c_.drawn_again) {
+      const Recalibration& r = one.outcome;
+      Json of = Json::array();
+      for (size_t g = 0; g < n_groups(); ++g) {
+        of.push_back({{"name", f_.groups[g]}, {"broken", r.broken_in[g]}, {"allowed", r.allowed_in[g]}});
+      }
+      out.push_back({{"risk", one.risk},
+                     {"promised", one.promised},
+                     {"runs", r.runs},
+                     {"certified", r.certified},
+                     {"broken", r.broken},
+                     {"allowed", r.allowed},
+                     {"groups", std::move(of)}});
     }
     return out;
   }

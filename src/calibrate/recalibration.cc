@@ -156,4 +156,20 @@ Result<Recalibration> recalibrate(const LossPool& pool, const RecalibrationOptio
   return result;
 }
 
+Result<std::vector<DrawnAgain>> draw_again(const LossPool& pool, const CertifyOptions& options) {
+  constexpr double kJustBelow = 0.999;
+  FATHOM_TRY(Recalibration promised, recalibrate(pool, {.certify = options}));
+  std::vector<DrawnAgain> all = {{.risk = options.risks.front(), .promised = true, .outcome = std::move(promised)}};
+  FATHOM_TRY(const LossTable table, table_of(pool));
+  double boldest = 0;
+  for (const double mean : means_of(table).back()) boldest = std::max(boldest, mean);
+  if (boldest > 0) {
+    CertifyOptions hardest = options;
+    hardest.risks = {kJustBelow * boldest};
+    FATHOM_TRY(Recalibration outcome, recalibrate(pool, {.certify = hardest}));
+    all.push_back({.risk = hardest.risks.front(), .promised = false, .outcome = std::move(outcome)});
+  }
+  return all;
+}
+
 }  // namespace fathom

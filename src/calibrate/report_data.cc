@@ -94,6 +94,14 @@ CertifiedSetting read_certified(const JsonField& in) {
           .groups = read_disagreements(in["groups"])};
 }
 
+DrawnAgain read_drawn_again(const JsonField& in) {
+  return {.risk = in["risk"].number(0, 1),
+          .promised = in["promised"].flag(),
+          .runs = in["runs"].whole(1, kMost),
+          .broken = in["broken"].whole(0, kMost),
+          .allowed = in["allowed"].whole(0, kMost)};
+}
+
 std::vector<GroupValue> read_group_values(const JsonField& in, const char* field, double most) {
   std::vector<GroupValue> values;
   in.each(kMostGroups, [&](const JsonField& group) {
@@ -295,6 +303,7 @@ void read_settings(const JsonField& root, Report& report) {
   });
   root["candidates"].each(kMostCandidates, [&](const JsonField& c) { report.candidates.push_back(read_candidate(c)); });
   root["certified"].each(kMostCandidates, [&](const JsonField& c) { report.certified.push_back(read_certified(c)); });
+  root["drawn_again"].each(kMostParts, [&](const JsonField& d) { report.drawn_again.push_back(read_drawn_again(d)); });
   root["ceilings"].each(kMostNames, [&](const JsonField& c) {
     report.ceilings.push_back({c["what"].text(), c["note"].text_or(""), read_group_values(c["groups"], "work", 100)});
   });

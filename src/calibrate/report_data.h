@@ -204,6 +204,13 @@ struct Reproduce {
   std::vector<std::pair<std::string, std::string>> splits, fingerprints;
 };
 
+/// A selection on losses drawn anew.
+struct DrawnAgain {
+  double risk = 0;
+  bool promised = false;
+  int64_t runs = 0, broken = 0, allowed = 0;
+};
+
 struct Report {
   Model model;
   std::string machine;
@@ -212,6 +219,7 @@ struct Report {
   std::vector<Group> groups;
   std::vector<Candidate> candidates;
   std::vector<CertifiedSetting> certified;
+  std::vector<DrawnAgain> drawn_again;
   std::vector<Ceiling> ceilings;
   std::vector<SignalQuality> signals;
   std::vector<Translator> translators;

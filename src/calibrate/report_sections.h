@@ -23,6 +23,8 @@ Section nogo_section(const Report& report);
 // sections_certified.cc
 /// What holds at each level of risk, for all groups and for single ones; empty where nothing more than one was tried.
 std::string certified_table(const Report& report);
+/// How often the choice breaks its promise on losses drawn anew; empty where that was not tried.
+std::string drawn_again(const Report& report);
 
 // sections_depths.cc: where the savings come from
 Section signals_section(const Report& report);

@@ -35,4 +35,20 @@ std::string certified_table(const Report& report) {
                        true);
 }
 
+std::string drawn_again(const Report& report) {
+  std::string outcomes;
+  for (const DrawnAgain& d : report.drawn_again) {
+    outcomes += fmt::format(
+        " At {}{} a setting was taken that differs more in {} of {} draws; chance explains up to {}.",
+        html::percent_asked(d.risk),
+        d.promised ? "" : ", just below what the boldest setting differs, where a wrong choice is likeliest,", d.broken,
+        d.runs, d.allowed);
+  }
+  if (outcomes.empty()) return {};
+  return html::paragraph(
+      "The choice itself was tested: it was made again and again with documents drawn anew out of these, whose own "
+      "figures are then the truth." +
+      outcomes);
+}
+
 }  // namespace fathom::report

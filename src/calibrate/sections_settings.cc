@@ -234,7 +234,7 @@ Section frontier_section(const Report& report) {
   const std::vector<std::string> mechanisms = mechanisms_of(report);
   for (const std::string& name : mechanisms) keys.push_back({name, style_of(mechanisms, name)});
   if (!figures.empty()) section.body += svg::legend(keys) + html::grid(figures);
-  section.body += chosen_table(report) + candidates_table(report) + certified_table(report);
+  section.body += chosen_table(report) + candidates_table(report) + certified_table(report) + drawn_again(report);
   return section;
 }
 

@@ -14,8 +14,15 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-constexpr double kEvery = 0.2;           // seconds between two lines
+constexpr double kEvery = 0.2;           // seconds between two lines on a terminal
+constexpr double kEveryLogged = 60;      // and in a log
 constexpr double kWorthGuessing = 0.03;  // of the run, from which the rest is guessed
+
+std::string time_left(double seconds, double done) {
+  if (done <= kWorthGuessing) return {};
+  const double left = seconds * (1 - done) / done;
+  return left > 90 ? fmt::format(", about {:.0f} min left", left / 60) : fmt::format(", about {:.0f} s left", left);
+}
 
 }  // namespace
 
@@ -43,16 +50,16 @@ void Bar::end() {
 bool show_progress_bar(void* context, std::string_view what, double done) {
   Bar& bar = *static_cast<Bar*>(context);
   const double at = now();
-  if (bar.started == 0) bar.started = at;
-  if (isatty(STDERR_FILENO) != 0 && at - bar.shown > kEvery) {
+  if (bar.started == 0) bar.started = bar.shown = at;
+  const bool on_terminal = isatty(STDERR_FILENO) != 0;
+  if (at - bar.shown > (on_terminal ? kEvery : kEveryLogged)) {
     bar.shown = at;
-    std::string line = fmt::format("{:3.0f} % {}", 100 * done, what);
-    if (done > kWorthGuessing) {
-      const double left = (at - bar.started) * (1 - done) / done;
-      line +=
-          left > 90 ? fmt::format(", about {:.0f} min left", left / 60) : fmt::format(", about {:.0f} s left", left);
+    const std::string line = fmt::format("{:3.0f} % {}{}", 100 * done, what, time_left(at - bar.started, done));
+    if (on_terminal) {
+      fmt::print(stderr, "\r\033[K{}", bar.last = line);
+    } else {
+      fmt::print(stderr, "{}\n", line);
     }
-    fmt::print(stderr, "\r\033[K{}", bar.last = line);
     std::fflush(stderr);
   }
   return !interrupted();

@@ -14,7 +14,7 @@ namespace fathom::cli {
 ///   errors   argument: one that is not so
 Result<std::vector<GroupData>> groups_of(const std::vector<std::string>& data);
 
-/// A line on a terminal that is overwritten.
+/// A line on a terminal that is overwritten; in a log, one line a minute.
 struct Bar {
   std::string last = {};
   double started = 0, shown = 0;  // seconds

@@ -94,6 +94,24 @@ TEST(Recalibration, MeansOfDependentTokensKeepThePromise) {
   }
 }
 
+// Just below the mean of the boldest, passing it is wrong, and happens about as often as it may.
+TEST(Recalibration, ASelectionIsDrawnAgainWhereAWrongChoiceIsLikeliest) {
+  const LossPool pool = positions_of(pool_of_pieces(1000, 1));
+  const std::vector<DrawnAgain> again = draw_again(pool, {.bound = Bound::binomial}).value();
+  ASSERT_EQ(again.size(), 2u);
+  EXPECT_TRUE(again[0].promised);
+  EXPECT_EQ(again[0].risk, 0.02);
+  EXPECT_FALSE(again[1].promised);
+  EXPECT_NEAR(again[1].risk, kRisks[3], 0.002);
+  EXPECT_TRUE(again[1].outcome.kept()) << shown(again[1].outcome);
+  EXPECT_GT(again[1].outcome.broken, again[1].outcome.allowed / 4)
+      << "the level tempts nobody: " << shown(again[1].outcome);
+
+  LossPool flawless = pool;
+  for (PoolPiece& piece : flawless.pieces) std::fill(piece.losses.begin(), piece.losses.end(), 0.0f);
+  EXPECT_EQ(draw_again(flawless, {}).value().size(), 1u);
+}
+
 // Exact tails spend nearly all of delta in one group, which shows that the pool tempts them.
 TEST(Recalibration, OnePositionOfEachPieceKeepsThePromise) {
   const LossPool pool = positions_of(pool_of_pieces(4000, 1));

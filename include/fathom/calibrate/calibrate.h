@@ -110,6 +110,7 @@ struct Calibration {
   std::vector<CalibratedSetting> settings;  // safest first, of the mechanism that is forecast to read least
   LossPool losses;                          // of the settings that were run, on the pieces of Split::choose
   std::vector<Choice> choices;              // [risks] one setting for all groups, first at CalibrateOptions::risk
+  std::vector<DrawnAgain> drawn_again;      // how often the choice of that one setting breaks on losses drawn anew
   std::vector<OwnSettings> own;             // [groups]; empty: none were asked for
   int32_t passed = -1;                      // of settings, the boldest that is certified; -1: none
   int32_t chosen = -1;                      // of settings; -1: none of them pays

@@ -55,6 +55,19 @@ struct Recalibration {
   bool kept() const;
 };
 
+/// What a selection does on the losses that it was made from, drawn anew, at some level of risk.
+struct DrawnAgain {
+  double risk = 0;
+  bool promised = true;  // false: the level at which a wrong choice is likeliest
+  Recalibration outcome = {};
+};
+
+/// The selection at its own levels, and at the one just below what the boldest of the candidates loses in the worst
+/// group, where passing that candidate is wrong and yet likeliest.
+///   returns  [2] or, where no candidate loses anything, [1]
+///   errors   as recalibrate()
+FATHOM_API Result<std::vector<DrawnAgain>> draw_again(const LossPool& pool, const CertifyOptions& options);
+
 /// The most failures in `runs` that a chance of `delta` explains: its 99.9 % quantile.
 FATHOM_API int32_t allowed_failures(int32_t runs, double delta);
 

@@ -54,11 +54,11 @@ class [[nodiscard]] Result {
 
   T& value() & { return require(), *std::get_if<0>(&state_); }
   const T& value() const& { return require(), *std::get_if<0>(&state_); }
-  T&& value() && { return require(), std::move(*std::get_if<0>(&state_)); }
+  T value() && { return require(), std::move(*std::get_if<0>(&state_)); }
 
   T& operator*() & { return FATHOM_ASSERT(has_value()), *std::get_if<0>(&state_); }
   const T& operator*() const& { return FATHOM_ASSERT(has_value()), *std::get_if<0>(&state_); }
-  T&& operator*() && { return FATHOM_ASSERT(has_value()), std::move(*std::get_if<0>(&state_)); }
+  T operator*() && { return FATHOM_ASSERT(has_value()), std::move(*std::get_if<0>(&state_)); }
   T* operator->() { return FATHOM_ASSERT(has_value()), std::get_if<0>(&state_); }
   const T* operator->() const { return FATHOM_ASSERT(has_value()), std::get_if<0>(&state_); }
 
