@@ -15,7 +15,7 @@
 #include <thread>
 
 #include "src/calibrate/hex.h"
-#include "src/calibrate/json_fields.h"
+#include "src/text/json_fields.h"
 
 namespace fathom {
 namespace {

@@ -10,7 +10,7 @@
 #include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/parts.h"
 #include "fathom/engine/session.h"
-#include "src/calibrate/json_fields.h"
+#include "src/text/json_fields.h"
 
 namespace fathom {
 namespace {

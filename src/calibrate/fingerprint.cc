@@ -11,7 +11,8 @@ namespace fathom {
 
 Result<BoundModel> binding_of(const std::string& path, const ModelFile& file, Numerics numerics,
                               const Sha256Options& options) {
-  FATHOM_TRY(FileSha256 digest, sha256_of_file(path, options));
+  const std::span<const std::string> files = file.files();
+  FATHOM_TRY(FileSha256 digest, files.size() > 1 ? sha256_of_files(files, options) : sha256_of_file(path, options));
   if (digest.bytes != file.bytes()) {
     return Error{ErrorCode::file, fmt::format("file {}: has {} bytes, and had {} when it was opened: open it again",
                                               path, digest.bytes, file.bytes())};

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "src/calibrate/hex.h"
-#include "src/calibrate/json_fields.h"
+#include "src/text/json_fields.h"
 #include "src/text/utf8.h"
 
 namespace fathom {

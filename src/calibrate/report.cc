@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "src/calibrate/html.h"
-#include "src/calibrate/json_fields.h"
 #include "src/calibrate/report/assets.h"
 #include "src/calibrate/report_sections.h"
+#include "src/text/json_fields.h"
 
 namespace fathom {
 namespace {

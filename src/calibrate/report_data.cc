@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "src/calibrate/json_fields.h"
+#include "src/text/json_fields.h"
 
 namespace fathom::report {
 namespace {

@@ -171,6 +171,23 @@ Result<FileSha256> sha256_of_file(const std::string& path, const Sha256Options& 
   return result;
 }
 
+Result<FileSha256> sha256_of_files(std::span<const std::string> paths, const Sha256Options& options) {
+  if (paths.size() == 1) return sha256_of_file(paths.front(), options);
+  std::vector<std::string> sorted(paths.begin(), paths.end());
+  std::sort(sorted.begin(), sorted.end());
+  FileSha256 all{.from_cache = true};
+  std::string lines;
+  for (const std::string& path : sorted) {
+    FATHOM_TRY(const FileSha256 one, sha256_of_file(path, options));
+    lines += fmt::format("{} {}\n", path.substr(path.rfind('/') + 1), one.hex);
+    all.bytes += one.bytes;
+    all.from_cache &= one.from_cache;
+    if (!one.cache_error.empty()) all.cache_error = one.cache_error;
+  }
+  all.hex = sha256_of(std::as_bytes(std::span(lines)));
+  return all;
+}
+
 std::string sha256_of(std::span<const std::byte> bytes) {
   Digest digest;
   digest.add(bytes.data(), bytes.size());

@@ -30,10 +30,10 @@
 #include <unordered_set>
 #include <utility>
 
-#include "src/calibrate/json_fields.h"
 #include "src/calibrate/sidecar_layout.h"
 #include "src/calibrate/whole_file.h"
 #include "src/model/mapped_file.h"
+#include "src/text/json_fields.h"
 #include "src/text/utf8.h"
 
 #define XXH_STATIC_LINKING_ONLY  // the streaming state by value

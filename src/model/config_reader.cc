@@ -13,6 +13,8 @@
 namespace fathom {
 namespace {
 
+std::string_view name_of(Pairing pairing) { return pairing == Pairing::halves ? "halves" : "adjacent"; }
+
 std::string quoted(const gguf::Value* value) {
   return value != nullptr && value->kind == gguf::Kind::string ? gguf::printable(gguf::StringCursor(*value).next())
                                                                : "";
@@ -181,11 +183,21 @@ Result<void> read_attention_scale(Metadata& keys, const Family& family, ModelCon
   return {};
 }
 
-void apply_family(const gguf::File& file, const Family& family, Metadata& keys, ModelConfig& config) {
+Result<Pairing> read_pairing(const Metadata& keys, const Family& family) {
+  FATHOM_TRY(const std::string name, keys.text("rope.pairing", name_of(family.pairing)));
+  for (const Pairing pairing : {Pairing::halves, Pairing::adjacent}) {
+    if (name == name_of(pairing)) return pairing;
+  }
+  return Error{ErrorCode::unsupported,
+               fmt::format("key {}: \"{}\" is not one of halves, adjacent: convert the model again",
+                           keys.key("rope.pairing"), gguf::printable(name))};
+}
+
+void apply_family(const gguf::File& file, const Family& family, Pairing pairing, Metadata& keys, ModelConfig& config) {
   for (size_t l = 0; l < config.layers.size(); ++l) {
     LayerSpec& layer = config.layers[l];
     layer.gate = family.gate;
-    layer.pairing = family.pairing;
+    layer.pairing = pairing;
     layer.qk_norm = family.qk_norm;
     layer.norm_after = family.norm_after;
     layer.qkv_bias = family.qkv_bias || file.tensor(fmt::format("blk.{}.attn_q.bias", l)) != nullptr;
@@ -193,7 +205,8 @@ void apply_family(const gguf::File& file, const Family& family, Metadata& keys, 
   config.embedding_scale = family.scaled_embedding ? std::sqrt(static_cast<float>(config.d_model)) : 1.0f;
   const auto yes = [](bool b) { return std::string(b ? "yes" : "no"); };
   keys.note("gate", family.gate == Gate::silu ? "silu" : "gelu_tanh", std::string(kFamilyDefault));
-  keys.note("pairing", family.pairing == Pairing::halves ? "halves" : "adjacent", std::string(kFamilyDefault));
+  keys.note("pairing", std::string(name_of(pairing)),
+            pairing == family.pairing ? std::string(kFamilyDefault) : keys.key("rope.pairing"));
   keys.note("qk_norm", yes(family.qk_norm), std::string(kFamilyDefault));
   keys.note("norm_after", yes(family.norm_after), std::string(kFamilyDefault));
   keys.note("qkv_bias", yes(config.layers[0].qkv_bias),
@@ -217,7 +230,8 @@ Result<ModelConfig> read_config(const gguf::File& file) {
   for (size_t l = 0; l < windows.size(); ++l) config.layers[l].window = windows[l];
   FATHOM_TRY(read_rope(file, *family, keys, config));
   FATHOM_TRY(read_attention_scale(keys, *family, config));
-  apply_family(file, *family, keys, config);
+  FATHOM_TRY(const Pairing pairing, read_pairing(keys, *family));
+  apply_family(file, *family, pairing, keys, config);
   config.sources = keys.take_sources();
   return config;
 }

@@ -72,6 +72,7 @@ class Reader {
     FATHOM_TRY(read_keys(n_keys));
     FATHOM_TRY(read_alignment());
     FATHOM_TRY(read_tensors(n_tensors));
+    FATHOM_TRY(file_.index());
     FATHOM_TRY(check_layout());
     return std::move(file_);
   }
@@ -161,7 +162,7 @@ class Reader {
       within_ = {};
       file_.keys.push_back({name, value});
     }
-    return sort_names(file_.keys_by_name_, n, "key", [this](uint32_t i) { return file_.keys[i].name; });
+    return {};
   }
 
   Result<Kind> take_kind(std::string_view key, std::string_view what) {
@@ -214,28 +215,16 @@ class Reader {
     return {};
   }
 
-  template <class Name>
-  static Result<void> sort_names(std::vector<uint32_t>& order, uint64_t n, std::string_view what, Name name) {
-    order.resize(n);
-    for (uint64_t i = 0; i < n; ++i) order[i] = static_cast<uint32_t>(i);
-    std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return name(a) < name(b); });
-    for (uint64_t i = 1; i < n; ++i) {
-      if (name(order[i - 1]) == name(order[i])) {
-        return format_error(
-            fmt::format("GGUF {} {}: stands twice in the file: remove one", what, printable(name(order[i]))));
-      }
-    }
-    return {};
-  }
-
   Result<void> read_alignment() {
-    const Value* value = file_.find("general.alignment");
-    if (value == nullptr) return {};
-    if (!is_integer(value->kind)) {
-      return format_error(fmt::format(
-          "GGUF key general.alignment: is a {}, expected an integer: convert the file again", name_of(value->kind)));
+    const auto key =
+        std::find_if(file_.keys.begin(), file_.keys.end(), [](const Key& k) { return k.name == "general.alignment"; });
+    if (key == file_.keys.end()) return {};
+    if (!is_integer(key->value.kind)) {
+      return format_error(
+          fmt::format("GGUF key general.alignment: is a {}, expected an integer: convert the file again",
+                      name_of(key->value.kind)));
     }
-    const int64_t alignment = integer_at(*value, 0);
+    const int64_t alignment = integer_at(key->value, 0);
     if (alignment < 8 || alignment > static_cast<int64_t>(kMaxAlignment) ||
         !std::has_single_bit(static_cast<uint64_t>(alignment))) {
       return format_error(
@@ -252,8 +241,7 @@ class Reader {
     offsets_.reserve(n);
     for (uint64_t i = 0; i < n; ++i) FATHOM_TRY(read_tensor(i));
     file_.data_begin = (at_ + alignment_ - 1) / alignment_ * alignment_;
-    return sort_names(file_.tensors_by_name_, n, "tensor",
-                      [this](uint32_t i) -> std::string_view { return file_.tensors[i].tensor.name; });
+    return {};
   }
 
   Result<void> read_tensor(uint64_t i) {

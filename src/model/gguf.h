@@ -30,6 +30,7 @@ struct Value {
 struct Key {
   std::string_view name;  // lies in the file
   Value value;
+  std::string_view origin = {};  // what it is called where it comes from, if that is no GGUF file
 };
 
 /// A tensor and the dimensions it was stored with, the contiguous one first.
@@ -46,11 +47,15 @@ struct File {
   std::vector<Key> keys;    // in the file's order
   std::vector<TensorRecord> tensors;
 
+  /// Sorts keys and tensors by name; look-ups need it.
+  ///   errors   format: a name twice
+  Result<void> index();
+
+  const Key* find_key(std::string_view name) const;
   const Value* find(std::string_view key) const;
   const TensorRecord* tensor(std::string_view name) const;
 
  private:
-  friend class Reader;
   std::vector<uint32_t> keys_by_name_, tensors_by_name_;  // sorted by name
 };
 

@@ -1,4 +1,4 @@
-// Single values of a GGUF file: look-ups by name, numbers, strings, and names fit for messages.
+// Single values of a checked file: look-ups by name, numbers, strings, and names fit for messages.
 // Next in the flow: config_reader.cc.
 #include <fmt/format.h>
 
@@ -49,6 +49,19 @@ Out convert(const Value& value, uint64_t i) {
   return Out{};
 }
 
+template <class Name>
+Result<void> sort_names(std::vector<uint32_t>& order, size_t n, std::string_view what, Name name) {
+  order.resize(n);
+  for (size_t i = 0; i < n; ++i) order[i] = static_cast<uint32_t>(i);
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return name(a) < name(b); });
+  for (size_t i = 1; i < n; ++i) {
+    if (name(order[i - 1]) != name(order[i])) continue;
+    return Error{ErrorCode::format,
+                 fmt::format("{} {}: stands twice in the file: remove one", what, printable(name(order[i])))};
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string_view StringCursor::next() {
@@ -94,10 +107,21 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-const Value* File::find(std::string_view key) const {
-  const auto it = std::lower_bound(keys_by_name_.begin(), keys_by_name_.end(), key,
+Result<void> File::index() {
+  FATHOM_TRY(sort_names(keys_by_name_, keys.size(), "key", [this](uint32_t i) { return keys[i].name; }));
+  return sort_names(tensors_by_name_, tensors.size(), "tensor",
+                    [this](uint32_t i) -> std::string_view { return tensors[i].tensor.name; });
+}
+
+const Key* File::find_key(std::string_view name) const {
+  const auto it = std::lower_bound(keys_by_name_.begin(), keys_by_name_.end(), name,
                                    [this](uint32_t i, std::string_view k) { return keys[i].name < k; });
-  return it != keys_by_name_.end() && keys[*it].name == key ? &keys[*it].value : nullptr;
+  return it != keys_by_name_.end() && keys[*it].name == name ? &keys[*it] : nullptr;
+}
+
+const Value* File::find(std::string_view name) const {
+  const Key* const key = find_key(name);
+  return key != nullptr ? &key->value : nullptr;
 }
 
 const TensorRecord* File::tensor(std::string_view name) const {

@@ -76,7 +76,7 @@ Result<float> Metadata::number(std::string_view name, float above, float most, s
   return x;
 }
 
-Result<std::string> Metadata::text(std::string_view name, std::string_view fallback) {
+Result<std::string> Metadata::text(std::string_view name, std::string_view fallback) const {
   const gguf::Value* value = find(name);
   if (value == nullptr) return std::string(fallback);
   if (value->kind != gguf::Kind::string) {

@@ -18,8 +18,12 @@ class Metadata {
  public:
   Metadata(const gguf::File& file, std::string_view family) : file_(file), family_(family) {}
 
-  std::string key(std::string_view name) const { return family_ + "." + std::string(name); }
-  const gguf::Value* find(std::string_view name) const { return file_.find(key(name)); }
+  /// What a key is called where it comes from.
+  std::string key(std::string_view name) const {
+    const gguf::Key* const found = file_.find_key(whole(name));
+    return found != nullptr && !found->origin.empty() ? std::string(found->origin) : whole(name);
+  }
+  const gguf::Value* find(std::string_view name) const { return file_.find(whole(name)); }
 
   /// An integer in [least, most].
   ///   errors   format: missing without a fallback, not an integer, out of range
@@ -32,7 +36,7 @@ class Metadata {
   /// A finite number above `above` and at most `most`.
   Result<float> number(std::string_view name, float above, float most, std::optional<float> fallback = {});
 
-  Result<std::string> text(std::string_view name, std::string_view fallback);
+  Result<std::string> text(std::string_view name, std::string_view fallback) const;
 
   /// Records where a value came from, for `fathom info`.
   void note(std::string name, std::string value, std::string source) {
@@ -41,6 +45,7 @@ class Metadata {
   std::vector<ValueSource> take_sources() { return std::move(sources_); }
 
  private:
+  std::string whole(std::string_view name) const { return family_ + "." + std::string(name); }
   Error missing(std::string_view name) const;
   Result<int32_t> checked(std::string_view name, const gguf::Value& value, uint64_t i, int32_t least,
                           int32_t most) const;

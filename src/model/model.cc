@@ -48,11 +48,10 @@ Result<Model> Model::open(const ModelFile& file, const OpenOptions& options) {
   impl->file = file.impl_;
   impl->numerics = options.numerics;
   impl->fingerprint = file.fingerprint(options.numerics);
-  impl->tensors.reserve(read.file.tensors.size());
-  for (const gguf::TensorRecord& record : read.file.tensors) impl->tensors.push_back(record.tensor);
-  const MappedFile* mapped = read.mapped ? &*read.mapped : nullptr;
-  auto weights = load_weights(read.file, read.config,
-                              {impl->tables, options.numerics, options.threads, mapped, options.packed_folder,
+  impl->tensors.reserve(read.file().tensors.size());
+  for (const gguf::TensorRecord& record : read.file().tensors) impl->tensors.push_back(record.tensor);
+  auto weights = load_weights(read.file(), read.config,
+                              {impl->tables, options.numerics, options.threads, read.mapped, options.packed_folder,
                                read.model_hash, options.screen_head});
   if (!weights) return read.with_path(std::move(weights).error());
   impl->weights = std::move(*weights);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "src/model/config_reader.h"
 #include "src/model/model_file_impl.h"
@@ -35,12 +36,12 @@ class Hash {
   XXH3_state_t state_;
 };
 
-/// Metadata, tensor records, and the first, middle and last bytes of every tensor: a few pages of each.
-uint64_t hash_model(std::span<const std::byte> bytes, const gguf::File& file) {
+/// What stands in front of the tensors, and the first, middle and last bytes of every tensor: a few pages of each.
+uint64_t hash_model(std::span<const std::byte> front, size_t bytes, const gguf::File& file) {
   constexpr size_t kSample = 256;
   Hash hash;
-  hash.add_value(bytes.size());
-  hash.add(bytes.data(), std::min<uint64_t>(file.data_begin, bytes.size()));
+  hash.add_value(bytes);
+  hash.add(front.data(), front.size());
   for (const gguf::TensorRecord& record : file.tensors) {
     const Tensor& tensor = record.tensor;
     const size_t size = tensor.bytes(), sample = std::min(size, kSample);
@@ -63,16 +64,41 @@ uint64_t hash_tokenizer(const TokenizerTables& tables) {
   return hash.digest();
 }
 
-Result<void> fill(ModelFile::Impl& impl, std::span<const std::byte> bytes) {
-  FATHOM_TRY(impl.file, gguf::read(bytes));
-  FATHOM_TRY(impl.config, read_config(impl.file));
-  FATHOM_TRY(TokenizerTables tables, read_tokenizer_tables(impl.file, impl.config.vocab));
-  impl.bytes = bytes.size();
-  impl.model_hash = hash_model(bytes, impl.file);
+// 0 where there is none by now, which reading it would have said.
+size_t size_of(const std::string& file) {
+  std::error_code failed;
+  const uintmax_t bytes = std::filesystem::file_size(file, failed);
+  return failed ? 0 : static_cast<size_t>(bytes);
+}
+
+Result<void> take_tokenizer(ModelFile::Impl& impl, TokenizerTables tables) {
   impl.tokenizer_hash = hash_tokenizer(tables);
   FATHOM_TRY(impl.tokenizer, Tokenizer::make(std::move(tables)));
-  if (impl.mapped) impl.mapped->give_back(bytes.data(), bytes.data() + impl.file.data_begin);
   return {};
+}
+
+Result<void> fill(ModelFile::Impl& impl, std::span<const std::byte> bytes) {
+  FATHOM_TRY(impl.tables.file, gguf::read(bytes));
+  FATHOM_TRY(impl.config, read_config(impl.file()));
+  FATHOM_TRY(TokenizerTables tables, read_tokenizer_tables(impl.file(), impl.config.vocab));
+  const std::span<const std::byte> front = bytes.first(std::min<uint64_t>(impl.file().data_begin, bytes.size()));
+  impl.bytes = bytes.size();
+  impl.model_hash = hash_model(front, bytes.size(), impl.file());
+  FATHOM_TRY(take_tokenizer(impl, std::move(tables)));
+  for (const MappedFile& mapped : impl.mapped) mapped.give_back(front.data(), front.data() + front.size());
+  return {};
+}
+
+Result<void> fill_from_folder(ModelFile::Impl& impl) {
+  FATHOM_TRY(Folder folder, read_folder(impl.path));
+  impl.tables = std::move(folder.tables);
+  impl.mapped = std::move(folder.shards);
+  impl.files = std::move(folder.files);
+  for (const std::string& file : impl.files) impl.bytes += size_of(file);
+  FATHOM_TRY(impl.config, read_config(impl.file()));
+  FATHOM_TRY(TokenizerTables tables, read_folder_tokenizer(impl.path, impl.config.vocab));
+  impl.model_hash = hash_model(std::as_bytes(std::span(folder.config)), impl.bytes, impl.file());
+  return take_tokenizer(impl, std::move(tables));
 }
 
 }  // namespace
@@ -90,10 +116,17 @@ std::optional<Numerics> numerics_named(std::string_view name) noexcept {
 
 Result<ModelFile> ModelFile::open(const std::string& path) {
   auto impl = std::make_shared<Impl>();
-  FATHOM_TRY(MappedFile mapped, MappedFile::open(path));
   impl->path = path;
-  impl->mapped.emplace(std::move(mapped));
-  if (auto filled = fill(*impl, impl->mapped->bytes()); !filled) return impl->with_path(std::move(filled).error());
+  if (is_folder(path)) {
+    if (auto filled = fill_from_folder(*impl); !filled) return impl->with_path(std::move(filled).error());
+    return ModelFile(std::move(impl));
+  }
+  FATHOM_TRY(MappedFile mapped,
+             MappedFile::open(path, "a whole .gguf file, or a folder with config.json and safetensors"));
+  impl->mapped.push_back(std::move(mapped));
+  impl->files.push_back(path);
+  if (auto filled = fill(*impl, impl->mapped.front().bytes()); !filled)
+    return impl->with_path(std::move(filled).error());
   return ModelFile(std::move(impl));
 }
 
@@ -112,6 +145,7 @@ ModelFile::ModelFile(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) 
 const ModelConfig& ModelFile::config() const noexcept { return impl_->config; }
 const Tokenizer& ModelFile::tokenizer() const noexcept { return *impl_->tokenizer; }
 size_t ModelFile::bytes() const noexcept { return impl_->bytes; }
+std::span<const std::string> ModelFile::files() const noexcept { return impl_->files; }
 
 Fingerprint ModelFile::fingerprint(Numerics numerics) const {
   return {impl_->model_hash, impl_->tokenizer_hash, std::string(numeric_path(numerics))};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <unordered_set>
 
 #include "kernels/ref/dequant.h"
@@ -169,12 +170,13 @@ Result<void> copy_vectors(std::span<const VectorSlot> slots, Weights& dst) {
 
 /// Gives the pages of rows that are packed back to the system.
 struct PageReturn {
-  const MappedFile* mapped;
+  const MappedFile* mapped;  // that the tensor lies in; null: plain memory
   const Tensor* tensor;
   int64_t returned = 0;  // rows
 
   static void rows_done(void* context, int64_t rows) {
     auto& self = *static_cast<PageReturn*>(context);
+    if (self.mapped == nullptr) return;
     const size_t row = row_bytes(self.tensor->type, static_cast<size_t>(self.tensor->cols));
     // From the page that holds the first row not yet given back: its earlier rows are done too.
     const std::byte* begin = self.tensor->data + static_cast<size_t>(self.returned) * row;
@@ -183,6 +185,20 @@ struct PageReturn {
     self.returned = rows;
   }
 };
+
+Result<void> check_unchanged(std::span<const MappedFile> mapped) {
+  for (const MappedFile& file : mapped) FATHOM_TRY(file.check_unchanged());
+  return {};
+}
+
+const MappedFile* holder_of(std::span<const MappedFile> mapped, const Tensor& tensor) {
+  const auto holds = [&](const MappedFile& file) {
+    const std::span<const std::byte> bytes = file.bytes();
+    return std::less_equal<>()(bytes.data(), tensor.data) && std::less<>()(tensor.data, bytes.data() + bytes.size());
+  };
+  const auto found = std::find_if(mapped.begin(), mapped.end(), holds);
+  return found != mapped.end() ? &*found : nullptr;
+}
 
 /// Plans every matrix and gives each its place in one piece of memory.
 Result<void> place_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst) {
@@ -218,11 +234,10 @@ Result<void> place_matrices(std::span<const MatrixSlot> slots, const LoadOptions
 Result<void> pack_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst,
                            ThreadPool& pool) {
   for (const MatrixSlot& slot : slots) {
-    PageReturn pages{options.mapped, slot.tensor};
-    if (options.mapped != nullptr) FATHOM_TRY(options.mapped->check_unchanged());
+    PageReturn pages{holder_of(options.mapped, *slot.tensor), slot.tensor};
+    FATHOM_TRY(check_unchanged(options.mapped));
     std::byte* place = dst.packed.data() + (slot.dst->packed - dst.packed.data());
-    pack_linear(*slot.dst, *slot.tensor, place, pool,
-                options.mapped == nullptr ? PackProgress{} : PackProgress{&PageReturn::rows_done, &pages});
+    pack_linear(*slot.dst, *slot.tensor, place, pool, {&PageReturn::rows_done, &pages});
   }
   return {};
 }
@@ -230,18 +245,22 @@ Result<void> pack_matrices(std::span<const MatrixSlot> slots, const LoadOptions&
 /// Fills the places of all matrices from the folder of packed ones, or packs them and leaves them there.
 Result<void> fill_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst) {
   FATHOM_TRY(ThreadPool pool, ThreadPool::make(options.threads));
-  if (options.mapped == nullptr || options.packed_folder.empty()) return pack_matrices(slots, options, dst, pool);
+  if (options.mapped.empty() || options.packed_folder.empty()) return pack_matrices(slots, options, dst, pool);
   std::vector<const Linear*> matrices;
   for (const MatrixSlot& slot : slots) matrices.push_back(slot.dst);
-  const PackedFile kept(options.packed_folder, {options.model_hash, options.mapped->bytes().size(),
-                                                options.mapped->changed_ns(), hash_layout(matrices)});
+  PackedKey key{.model = options.model_hash, .file_bytes = 0, .changed_ns = 0, .layout = hash_layout(matrices)};
+  for (const MappedFile& mapped : options.mapped) {
+    key.file_bytes += mapped.bytes().size();
+    key.changed_ns = std::max(key.changed_ns, mapped.changed_ns());
+  }
+  const PackedFile kept(options.packed_folder, key);
   const std::span<std::byte> memory(dst.packed.data(), dst.packed.size());
   if (kept.read(memory, pool)) {
     dst.packed_source = PackedSource::read;
     return {};
   }
   FATHOM_TRY(pack_matrices(slots, options, dst, pool));
-  FATHOM_TRY(options.mapped->check_unchanged());
+  FATHOM_TRY(check_unchanged(options.mapped));
   const auto written = kept.write(memory, pool);
   dst.packed_source = written ? PackedSource::written : PackedSource::refused;
   if (!written) dst.packed_error = written.error().message;
@@ -257,7 +276,7 @@ Result<Weights> load_weights(const gguf::File& file, const ModelConfig& config, 
   FATHOM_TRY(copy_vectors(binder.vectors(), weights));
   FATHOM_TRY(place_matrices(binder.matrices(), options, weights));
   FATHOM_TRY(fill_matrices(binder.matrices(), options, weights));
-  if (options.mapped != nullptr) FATHOM_TRY(options.mapped->check_unchanged());
+  FATHOM_TRY(check_unchanged(options.mapped));
   return weights;
 }
 

@@ -18,10 +18,10 @@ struct LoadOptions {
   std::span<const KernelTable* const> tables;
   Numerics numerics = Numerics::fast;
   int threads = 1;
-  const MappedFile* mapped = nullptr;  // whose pages are given back while packing; null: plain memory
-  std::string packed_folder = {};      // where packed matrices are kept; empty: nowhere
-  uint64_t model_hash = 0;             // names them there
-  bool screen_head = false;            // the head in two parts, where some kernel screens it
+  std::span<const MappedFile> mapped = {};  // whose pages are given back while packing; empty: plain memory
+  std::string packed_folder = {};           // where packed matrices are kept; empty: nowhere
+  uint64_t model_hash = 0;                  // names them there
+  bool screen_head = false;                 // the head in two parts, where some kernel screens it
 };
 
 /// Checks every tensor before it copies or packs the first.

@@ -137,6 +137,13 @@ const Pretokenizer::Recipe* Pretokenizer::recipe(std::string_view name) {
   return nullptr;
 }
 
+std::string_view Pretokenizer::name_of(std::string_view pattern) {
+  for (const Recipe& recipe : recipes()) {
+    if (recipe.patterns.size() == 1 && recipe.patterns[0] == pattern) return recipe.name;
+  }
+  return {};
+}
+
 Result<Pretokenizer> Pretokenizer::make(const Recipe& recipe) {
   Pretokenizer made;
   for (const std::string_view source : recipe.patterns) {

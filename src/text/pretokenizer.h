@@ -23,6 +23,9 @@ class Pretokenizer {
   /// The recipe of a name, null where it is not known.
   static const Recipe* recipe(std::string_view name);
 
+  /// The name of the recipe that is this one pattern; empty where there is none.
+  static std::string_view name_of(std::string_view pattern);
+
   /// Compiles a recipe.
   ///   errors   unsupported: the system's PCRE2 refuses a pattern
   static Result<Pretokenizer> make(const Recipe& recipe);

@@ -33,6 +33,11 @@ struct FileSha256 {
 ///   cost     reads the file once, 1 MiB at a time, at 0.4 to 2 GB/s; from the cache nothing
 FATHOM_API Result<FileSha256> sha256_of_file(const std::string& path, const Sha256Options& options = {});
 
+/// The digest of several files: that of the lines "NAME DIGEST" in the order of their paths, the name without folders.
+/// Of a single one it is the file's own. `bytes` are those of all.
+///   errors   those of sha256_of_file()
+FATHOM_API Result<FileSha256> sha256_of_files(std::span<const std::string> paths, const Sha256Options& options = {});
+
 /// The digest of bytes, 64 hex digits.
 FATHOM_API std::string sha256_of(std::span<const std::byte> bytes);
 

@@ -34,7 +34,8 @@ struct Fingerprint {
 
 class FATHOM_API ModelFile {
  public:
-  /// Maps a GGUF file and reads its metadata and tensor records.
+  /// Maps a GGUF file, or the safetensors of a Hugging Face folder, and reads its metadata and tensor records.
+  ///   path     a .gguf file, or a folder of config.json, tokenizer.json and model.safetensors (or its shards)
   ///   errors   file, format, shape, unsupported; each names the file, the key or tensor, and the remedy
   ///   cost     linear in the metadata (the vocabulary, mostly), and a few pages of every tensor for the fingerprint
   static Result<ModelFile> open(const std::string& path);
@@ -46,7 +47,9 @@ class FATHOM_API ModelFile {
   const Tokenizer& tokenizer() const noexcept;
   /// That of a Model opened from it with these numerics.
   Fingerprint fingerprint(Numerics numerics) const;
-  size_t bytes() const noexcept;
+  size_t bytes() const noexcept;  // of all its files
+  /// What it was read from: the .gguf file, or what a folder has of it; empty: bytes in memory.
+  std::span<const std::string> files() const noexcept;
 
   struct Impl;
 

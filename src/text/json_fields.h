@@ -18,6 +18,7 @@ struct JsonLimits {
   size_t bytes = size_t{32} << 20;
   int depth = 16;        // arrays and objects inside one another
   size_t fields = 1024;  // of one object, which looks at all of them for each
+  std::string_view remedy = "give a file that fathom wrote";
 };
 
 /// Parses after counting brackets and commas, so that nothing deep or wide is ever built. Bytes that are no UTF-8
@@ -36,6 +37,8 @@ class JsonField {
   /// Whether there is anything: null is as good as missing.
   bool given() const { return value_ != nullptr && !value_->is_null(); }
   explicit operator bool() const { return given(); }
+  bool is_object() const { return given() && value_->is_object(); }
+  bool is_text() const { return given() && value_->is_string(); }
 
   /// A field of an object; of a missing value, a missing one.
   JsonField operator[](const char* name) const;

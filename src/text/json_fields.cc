@@ -1,5 +1,5 @@
 // Fields with their paths, and the count of brackets and commas before a document is built.
-#include "src/calibrate/json_fields.h"
+#include "src/text/json_fields.h"
 
 #include <fmt/format.h>
 
@@ -30,9 +30,8 @@ std::optional<Error> fault_of_shape(std::string_view text, std::string_view name
       quoted = true;
     } else if (c == '{' || c == '[') {
       if (open.size() >= static_cast<size_t>(limits.depth)) {
-        return Error{
-            ErrorCode::format,
-            fmt::format("{}: nested deeper than {} at byte {}: give a file that fathom wrote", name, limits.depth, i)};
+        return Error{ErrorCode::format,
+                     fmt::format("{}: nested deeper than {} at byte {}: {}", name, limits.depth, i, limits.remedy)};
       }
       open.push_back({c == '{', 1});
     } else if (c == ',' && !open.empty()) {
@@ -60,10 +59,9 @@ Result<JsonValue> parse_json(std::string_view bytes, std::string_view name, cons
   try {
     return JsonValue::parse(text);
   } catch (const JsonValue::parse_error& error) {
-    return Error{ErrorCode::format,
-                 fmt::format("{}: no JSON at byte {}: give a file that fathom wrote", name, error.byte)};
+    return Error{ErrorCode::format, fmt::format("{}: no JSON at byte {}: {}", name, error.byte, limits.remedy)};
   } catch (const JsonValue::exception&) {  // a number beyond double
-    return Error{ErrorCode::format, fmt::format("{}: a number is out of range: give a file that fathom wrote", name)};
+    return Error{ErrorCode::format, fmt::format("{}: a number is out of range: {}", name, limits.remedy)};
   }
 }
 
