@@ -161,8 +161,8 @@ Result<std::vector<DrawnAgain>> draw_again(const LossPool& pool, const CertifyOp
   FATHOM_TRY(Recalibration promised, recalibrate(pool, {.certify = options}));
   std::vector<DrawnAgain> all = {{.risk = options.risks.front(), .promised = true, .outcome = std::move(promised)}};
   FATHOM_TRY(const LossTable table, table_of(pool));
-  double boldest = 0;
-  for (const double mean : means_of(table).back()) boldest = std::max(boldest, mean);
+  const std::vector<std::vector<double>> means = means_of(table);
+  const double boldest = means.back().empty() ? 0 : *std::max_element(means.back().begin(), means.back().end());
   if (boldest > 0) {
     CertifyOptions hardest = options;
     hardest.risks = {kJustBelow * boldest};

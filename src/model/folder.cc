@@ -19,11 +19,14 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kRemedy = "fetch the folder again";
+constexpr const char* kConfig = "config.json";
+constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr size_t kMaxJsonBytes = size_t{8} << 20;
 constexpr size_t kMaxShards = 512;
 
-Error in_file(const std::string& path, Error error) {
-  if (error.code != ErrorCode::file) error.message = fmt::format("{}: {}", path, error.message);
+// The folder's own path is put in front by who opened it.
+Error in_file(std::string_view name, Error error) {
+  if (error.code != ErrorCode::file) error.message = fmt::format("{}: {}", name, error.message);
   return error;
 }
 
@@ -58,13 +61,13 @@ Result<Shards> read_index(const std::string& path) {
     error = format_error(
         fmt::format("weight_map: names {} files, 1 to {} are read: {}", names.size(), kMaxShards, kRemedy));
   }
-  if (error) return in_file(path, *std::move(error));
+  if (error) return in_file(kIndex, *std::move(error));
   shards.names.assign(names.begin(), names.end());
   return shards;
 }
 
 Result<Shards> find_shards(const fs::path& folder) {
-  const fs::path index = folder / "model.safetensors.index.json";
+  const fs::path index = folder / kIndex;
   if (fs::exists(index)) return read_index(index.string());
   if (fs::exists(folder / "model.safetensors")) return Shards{{"model.safetensors"}, {}};
   const bool pickled = fs::exists(folder / "pytorch_model.bin") || fs::exists(folder / "pytorch_model.bin.index.json");
@@ -122,27 +125,25 @@ bool is_folder(const std::string& path) {
 Result<JsonValue> read_folder_json(const std::string& path, const JsonLimits& limits) {
   FATHOM_TRY(const MappedFile file, MappedFile::open(path, "the file that belongs there"));
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  return parse_json(text, path, limits);
+  return parse_json(text, fs::path(path).filename().string(), limits);
 }
 
 Result<Folder> read_folder(const std::string& path) {
   const fs::path at(path);
   Folder folder;
   {
-    FATHOM_TRY(const MappedFile config, MappedFile::open((at / "config.json").string(), "the model's configuration"));
+    FATHOM_TRY(const MappedFile config, MappedFile::open((at / kConfig).string(), "the model's configuration"));
     folder.config.assign(reinterpret_cast<const char*>(config.bytes().data()), config.bytes().size());
   }
-  const std::string config_path = (at / "config.json").string();
-  FATHOM_TRY(const JsonValue document,
-             parse_json(folder.config, config_path, {.bytes = kMaxJsonBytes, .remedy = kRemedy}));
+  FATHOM_TRY(const JsonValue document, parse_json(folder.config, kConfig, {.bytes = kMaxJsonBytes, .remedy = kRemedy}));
   std::optional<Error> error;
   const JsonField config(&document, "", &error);
   read_folder_config(config, folder.tables);
-  if (error) return in_file(config_path, *std::move(error));
+  if (error) return in_file(kConfig, *std::move(error));
   const bool tied = config["tie_word_embeddings"].given() ? config["tie_word_embeddings"].flag()
                                                           : config["model_type"].text_or("") == "gemma3_text";
 
-  for (const char* name : {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
+  for (const char* name : {kConfig, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
     if (fs::exists(at / name)) folder.files.push_back((at / name).string());
   }
   FATHOM_TRY(const Shards shards, find_shards(at));
@@ -154,14 +155,14 @@ Result<Folder> read_folder(const std::string& path) {
     folder.files.push_back(shard);
     folder.shards.push_back(std::move(mapped));
     if (auto read = read_shard(folder, shards, name, family, tied, &n_read); !read) {
-      return in_file(shard, std::move(read).error());
+      return in_file(name, std::move(read).error());
     }
   }
   if (!shards.holder.empty() && n_read != shards.holder.size()) {
-    return format_error(fmt::format("folder {}: its index names {} tensors, its files hold {}: {}", path,
-                                    shards.holder.size(), n_read, kRemedy));
+    return format_error(
+        fmt::format("{}: names {} tensors, the files hold {}: {}", kIndex, shards.holder.size(), n_read, kRemedy));
   }
-  if (auto indexed = folder.tables.file.index(); !indexed) return in_file(path, std::move(indexed).error());
+  FATHOM_TRY(folder.tables.file.index());
   return folder;
 }
 

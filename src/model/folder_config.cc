@@ -107,7 +107,8 @@ void read_windows(const JsonField& config, bool windowed, FolderTables& tables) 
     config["layer_types"].each(kMostLayers, [&](const JsonField& type) {
       const std::string name = type.text();
       if (name != "sliding_attention" && name != "full_attention") {
-        type.fault(ErrorCode::unsupported, "give sliding_attention or full_attention");
+        type.fault(ErrorCode::unsupported,
+                   fmt::format("{}: give sliding_attention or full_attention", gguf::printable(name)));
       }
       windows.push_back(name == "sliding_attention");
     });
@@ -131,9 +132,9 @@ void read_folder_config(const JsonField& config, FolderTables& tables) {
     if (config[field]) config[field].fault(ErrorCode::unsupported, "take a model without it");
   }
   const char* const activation = config["hidden_activation"] ? "hidden_activation" : "hidden_act";
-  if (config[activation].text_or(architecture->activation) != architecture->activation) {
-    config[activation].fault(ErrorCode::unsupported,
-                             fmt::format("the family's is {}: take a model with it", architecture->activation));
+  if (const std::string name = config[activation].text_or(architecture->activation); name != architecture->activation) {
+    config[activation].fault(ErrorCode::unsupported, fmt::format("{}, but the family's is {}: take a model with it",
+                                                                 gguf::printable(name), architecture->activation));
   }
   for (const Copied& c : kNeeded) tables.integer(c.key, config[c.field].whole(0, kMostWhole), c.field);
   for (const Copied& c : kMayBeThere) {

@@ -5,11 +5,13 @@
 #include <filesystem>
 #include <initializer_list>
 #include <limits>
+#include <optional>
 #include <unordered_map>
 
 #include "src/model/folder.h"
 #include "src/text/pretokenizer.h"
 #include "src/text/utf8.h"
+#include "src/text/wordpiece.h"
 
 namespace fathom {
 namespace {
@@ -26,6 +28,8 @@ struct Step {
   std::string type;
   std::string pattern = {};
   bool individual_digits = false, use_regex = true, add_prefix_space = false, prepends = false;
+  bool clean_text = true, handle_chinese_chars = true, lowercase = true;  // of BertNormalizer
+  std::optional<bool> strip_accents = {};                                 // as `lowercase` where it is null
 };
 
 struct AddedToken {
@@ -37,6 +41,8 @@ struct AddedToken {
 /// What of tokenizer.json decides.
 struct Description {
   std::string type = {}, unknown = {};
+  std::string prefix = {};       // of WordPiece: of pieces that go on
+  int64_t max_word_chars = 100;  // of WordPiece
   bool ignore_merges = false;
   std::vector<std::pair<std::string, int64_t>> vocab = {};
   std::vector<std::pair<std::string, std::string>> merges = {};
@@ -66,6 +72,10 @@ class Listener : public nlohmann::json_sax<nlohmann::json> {
       if (path_.back() == "individual_digits") step->individual_digits = x;
       if (path_.back() == "use_regex") step->use_regex = x;
       if (path_.back() == "add_prefix_space") step->add_prefix_space = x;
+      if (path_.back() == "clean_text") step->clean_text = x;
+      if (path_.back() == "handle_chinese_chars") step->handle_chinese_chars = x;
+      if (path_.back() == "lowercase") step->lowercase = x;
+      if (path_.back() == "strip_accents") step->strip_accents = x;
     }
     return true;
   }
@@ -73,6 +83,7 @@ class Listener : public nlohmann::json_sax<nlohmann::json> {
   bool string(string_t& x) override {
     if (is({"model", "type"})) out_.type = x;
     if (is({"model", "unk_token"})) out_.unknown = x;
+    if (is({"model", "continuing_subword_prefix"})) out_.prefix = x;
     if (is({"model", "merges", "[]"})) split_merge(x);
     if (is({"model", "merges", "[]", "[]"})) join_merge(x);
     if (in("added_tokens") && path_.back() == "content") out_.added.back().content = x;
@@ -122,6 +133,7 @@ class Listener : public nlohmann::json_sax<nlohmann::json> {
   bool number(int64_t x) {
     if (path_.size() == 3 && path_[0] == "model" && path_[1] == "vocab") out_.vocab.emplace_back(path_[2], x);
     if (in("added_tokens") && path_.back() == "id") out_.added.back().id = x;
+    if (is({"model", "max_input_chars_per_word"})) out_.max_word_chars = x;
     return true;
   }
   void split_merge(const std::string& both) {
@@ -148,16 +160,16 @@ Result<Description> read_description(const std::string& path) {
   FATHOM_TRY(const MappedFile mapped, MappedFile::open(path, "the model's tokenizer"));
   const std::span<const std::byte> bytes = mapped.bytes();
   if (bytes.size() > kMaxTokenizerBytes) {
-    return Error{ErrorCode::capacity,
-                 fmt::format("{}: {} bytes of at most {}: give a tokenizer", path, bytes.size(), kMaxTokenizerBytes)};
+    return Error{ErrorCode::capacity, fmt::format("tokenizer.json: {} bytes of at most {}: give a tokenizer",
+                                                  bytes.size(), kMaxTokenizerBytes)};
   }
   Description description;
   Listener listener(description);
   std::string storage;
   const std::string_view text = text::valid_text({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, storage);
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &listener)) {
-    return Error{ErrorCode::format,
-                 fmt::format("{}: no JSON at byte {}, or nested too deep: {}", path, listener.failed_at(), kRemedy)};
+    return Error{ErrorCode::format, fmt::format("tokenizer.json: no JSON at byte {}, or nested too deep: {}",
+                                                listener.failed_at(), kRemedy)};
   }
   return description;
 }
@@ -279,6 +291,31 @@ Result<void> fill_sentencepiece(const Description& from, TokenizerTables& tables
   return {};
 }
 
+/// GGUF names pieces as SentencePiece does: what begins a word is marked, what goes on is not.
+Result<void> fill_wordpiece(const Description& from, TokenizerTables& tables) {
+  constexpr std::string_view kGoesOn = "##";
+  const bool known =
+      from.normalizer.size() == 1 && from.normalizer[0].type == "BertNormalizer" && from.normalizer[0].clean_text &&
+      from.normalizer[0].handle_chinese_chars &&
+      from.normalizer[0].strip_accents.value_or(from.normalizer[0].lowercase) == from.normalizer[0].lowercase &&
+      from.pre.size() == 1 && from.pre[0].type == "BertPreTokenizer" &&
+      (from.prefix.empty() || from.prefix == kGoesOn) && from.max_word_chars == 100;
+  if (!known) {
+    return unsupported(
+        fmt::format("tokenizer.json: WordPiece behind normalizer {} and pre_tokenizer {}, or with other "
+                    "settings than BERT's: take another model",
+                    types_of(from.normalizer), types_of(from.pre)));
+  }
+  tables.model = "bert";
+  tables.pre = from.normalizer[0].lowercase ? "uncased" : std::string(text::kCased);
+  for (size_t i = 0; i < tables.tokens.size(); ++i) {
+    if (tables.kinds[i] != TokenKind::normal) continue;
+    std::string& token = tables.tokens[i];
+    token = token.starts_with(kGoesOn) ? token.substr(kGoesOn.size()) : std::string(text::kSpaceMark) + token;
+  }
+  return {};
+}
+
 /// "eos_token": "</s>" or {"content": "</s>"}.
 std::string special_text(const JsonField& field) {
   if (!field) return {};
@@ -291,11 +328,14 @@ Result<void> read_tokenizer_config(const fs::path& folder, TokenizerTables& tabl
   FATHOM_TRY(const JsonValue document, read_folder_json(path, {.fields = 4096, .remedy = kRemedy}));
   std::optional<Error> error;
   const JsonField config(&document, "", &error);
-  tables.bos = id_of(tables, special_text(config["bos_token"]));
-  tables.eos = id_of(tables, special_text(config["eos_token"]));
+  const auto named = [&](const char* usual, const char* of_encoders) {
+    return id_of(tables, special_text(config[usual] ? config[usual] : config[of_encoders]));
+  };
+  tables.bos = named("bos_token", "cls_token");
+  tables.eos = named("eos_token", "sep_token");
   tables.padding = id_of(tables, special_text(config["pad_token"]));
   if (config["chat_template"].is_text()) tables.chat_template = config["chat_template"].text();
-  if (error) return Error{error->code, fmt::format("{}: {}", path, error->message)};
+  if (error) return Error{error->code, fmt::format("tokenizer_config.json: {}", error->message)};
   return {};
 }
 
@@ -313,17 +353,20 @@ Result<void> read_chat_template(const fs::path& folder, TokenizerTables& tables)
 Result<TokenizerTables> read_folder_tokenizer(const std::string& path, int32_t vocab) {
   const fs::path folder(path);
   FATHOM_TRY(const Description from, read_description((folder / "tokenizer.json").string()));
-  if (from.type != "BPE") {
-    return unsupported(fmt::format("tokenizer.json: a model of type \"{}\" is not BPE: take a model with BPE",
-                                   gguf::printable(from.type)));
+  const bool wordpiece = from.type == "WordPiece";
+  if (from.type != "BPE" && !wordpiece) {
+    return unsupported(
+        fmt::format("tokenizer.json: a model of type \"{}\" is none of BPE, WordPiece: take a model "
+                    "with one of these",
+                    gguf::printable(from.type)));
   }
   TokenizerTables tables;
   FATHOM_TRY(place_tokens(from, vocab, tables));
   const bool on_bytes =
       std::any_of(from.pre.begin(), from.pre.end(), [](const Step& step) { return step.type == "ByteLevel"; });
-  if (auto filled = on_bytes ? fill_byte_bpe(from, tables) : fill_sentencepiece(from, tables); !filled) {
-    return std::move(filled).error();
-  }
+  FATHOM_TRY(wordpiece  ? fill_wordpiece(from, tables)
+             : on_bytes ? fill_byte_bpe(from, tables)
+                        : fill_sentencepiece(from, tables));
   FATHOM_TRY(read_tokenizer_config(folder, tables));
   FATHOM_TRY(read_chat_template(folder, tables));
   for (const std::string& token : from.in_front)

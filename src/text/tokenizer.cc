@@ -11,6 +11,7 @@
 #include "src/text/special_matcher.h"
 #include "src/text/tokenizer_impl.h"
 #include "src/text/utf8.h"
+#include "src/text/wordpiece.h"
 
 namespace fathom {
 namespace {
@@ -113,7 +114,7 @@ void Tokenizer::Impl::fill_pieces() {
       pieces.push_back(kind == TokenKind::control ? std::string_view(token) : kUnknownText);
       continue;
     }
-    if (!sentencepiece) {
+    if (!marks_spaces) {
       const auto plain = kind == TokenKind::normal ? text::alphabet_bytes(token) : std::nullopt;
       if (plain) pool.append(*plain);
       pieces.push_back(plain ? std::string_view(pool).substr(begin) : std::string_view(token));
@@ -169,10 +170,11 @@ Result<Tokenizer> Tokenizer::make(TokenizerTables tables) {
     impl->tables = std::move(tables);
     return Tokenizer(std::move(impl));
   }
-  impl->sentencepiece = tables.model == "llama";
-  if (!impl->sentencepiece && tables.model != "gpt2") {
+  const bool wordpiece = tables.model == "bert";
+  impl->marks_spaces = tables.model == "llama" || wordpiece;
+  if (!impl->marks_spaces && tables.model != "gpt2") {
     return Error{ErrorCode::unsupported,
-                 fmt::format("tokenizer.ggml.model \"{}\" is not known: models with llama, gpt2 or no_vocab work",
+                 fmt::format("tokenizer.ggml.model \"{}\" is not known: models with llama, gpt2, bert or no_vocab work",
                              printable(tables.model))};
   }
   FATHOM_TRY(check_lengths(tables));
@@ -184,7 +186,10 @@ Result<Tokenizer> Tokenizer::make(TokenizerTables tables) {
   impl->fill_pieces();
   impl->fill_specials();
   for (const std::string& token : impl->tables.tokens) impl->longest = std::max(impl->longest, token.size());
-  if (impl->sentencepiece) {
+  if (wordpiece) {
+    FATHOM_TRY(auto encoder, text::WordPiece::make(impl->tables, *impl->index));
+    impl->encoder.emplace<text::WordPiece>(std::move(encoder));
+  } else if (impl->marks_spaces) {
     FATHOM_TRY(auto encoder, text::SentencePieceBpe::make(impl->tables, *impl->index));
     impl->encoder.emplace<text::SentencePieceBpe>(std::move(encoder));
   } else {
@@ -200,6 +205,7 @@ Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) 
 Result<void> Tokenizer::Impl::encode_run(std::string_view run, std::vector<int32_t>& ids) const {
   if (const auto* bpe = std::get_if<text::SentencePieceBpe>(&encoder)) return bpe->encode(run, ids);
   if (const auto* bpe = std::get_if<text::ByteBpe>(&encoder)) return bpe->encode(run, ids);
+  if (const auto* pieces_of = std::get_if<text::WordPiece>(&encoder)) return pieces_of->encode(run, ids);
   return Error{ErrorCode::unsupported,
                "the model file has no vocabulary: give token ids, or a file with tokenizer tables"};
 }
@@ -283,7 +289,7 @@ const TokenizerTables& Tokenizer::tables() const noexcept { return impl_->tables
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool special, bool continues)
     : tokenizer_(tokenizer),
       special_(special),
-      first_(!continues && tokenizer.impl_->sentencepiece && tokenizer.impl_->tables.add_space_prefix) {}
+      first_(!continues && tokenizer.impl_->marks_spaces && tokenizer.impl_->tables.add_space_prefix) {}
 
 std::string StreamDecoder::push(int32_t id) {
   std::string_view piece = tokenizer_.piece(id, special_);

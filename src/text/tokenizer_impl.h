@@ -12,19 +12,20 @@
 #include "src/text/sentencepiece.h"
 #include "src/text/special_matcher.h"
 #include "src/text/token_index.h"
+#include "src/text/wordpiece.h"
 
 namespace fathom {
 
 struct Tokenizer::Impl {
-  TokenizerTables tables;  // kinds are filled
-  bool sentencepiece = false;
+  TokenizerTables tables;                        // kinds are filled
+  bool marks_spaces = false;                     // tokens show them, and have other bytes than their names
   size_t longest = 1;                            // bytes of the longest token's name
   std::string pool;                              // bytes of tokens that differ from their names
   std::vector<std::string_view> pieces;          // [vocab]
   std::vector<bool> ends;                        // [vocab]
   std::optional<text::TokenIndex> index;         // all tokens, while an encoder needs it
   std::optional<text::SpecialMatcher> specials;  // control and user-defined tokens as the file spells them
-  std::variant<std::monostate, text::SentencePieceBpe, text::ByteBpe> encoder;
+  std::variant<std::monostate, text::SentencePieceBpe, text::ByteBpe, text::WordPiece> encoder;
 
   void fill_pieces();
   void fill_specials();
