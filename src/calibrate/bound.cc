@@ -89,6 +89,36 @@ double log_capital(const Losses& losses, double m) {
   return most + std::log(sum);
 }
 
+// The capital's logarithm where n losses are all the same.
+double log_capital_of_equal(double loss, double n, double m) {
+  double most = -INFINITY, sum = 0;
+  std::array<double, kShares.size()> logs;
+  for (size_t i = 0; i < kShares.size(); ++i) {
+    logs[i] = std::log(kWeights[i]) + n * std::log1p(kShares[i] * (m - loss) / (1 - m));
+    most = std::max(most, logs[i]);
+  }
+  for (const double log : logs) sum += std::exp(log - most);
+  return most + std::log(sum);
+}
+
+// The fewest equal losses below m with which the capital reaches 1 / delta: it grows with their number.
+int64_t pieces_to_win(double m, double delta, double loss) {
+  const auto wins = [&](int64_t n) {
+    return log_capital_of_equal(loss, static_cast<double>(n), m) >= -std::log(delta);
+  };
+  int64_t enough = 1;
+  while (!wins(enough)) {
+    if (enough > int64_t{1} << 60) return kNoPiecesSuffice;
+    enough *= 2;
+  }
+  int64_t too_few = enough / 2;
+  while (enough - too_few > 1) {
+    const int64_t middle = too_few + (enough - too_few) / 2;
+    (wins(middle) ? enough : too_few) = middle;
+  }
+  return enough;
+}
+
 double betting_p_value(const Losses& losses, double m) { return std::exp(-std::max(log_capital(losses, m), 0.0)); }
 
 // The smaller of two bounds of P(mean of n losses <= the observed one | true mean m): both are monotone in the same
@@ -154,8 +184,9 @@ Result<double> mean_upper(std::span<const float> losses, double delta, Bound bou
   return rejected;
 }
 
-int64_t pieces_needed(double risk, double delta, double mean) {
+int64_t pieces_needed(double risk, double delta, double mean, Bound bound) {
   if (!inside(risk) || !inside(delta) || !(mean >= 0 && mean < risk)) return kNoPiecesSuffice;
+  if (bound == Bound::betting) return pieces_to_win(risk, delta, mean);
   const double unseen = std::log1p(-risk) - std::log1p(-mean);  // log of the chance that one piece shows nothing
   const double pieces = std::ceil(std::log(delta) / unseen);
   return pieces < 9e18 ? static_cast<int64_t>(pieces) : kNoPiecesSuffice;

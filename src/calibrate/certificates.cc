@@ -96,6 +96,11 @@ Result<void> certify(PieceRunner& runner, std::span<const PieceText* const> text
   return Certifier(runner, texts, findings, calibration, progress).run(heads);
 }
 
+double delta_for_all(const CalibrateOptions& options, size_t n_groups) {
+  const double share = options.own_settings && n_groups > 1 ? kShareOfAll : 1;
+  return share * (1 - options.confidence) / double(1 + options.more_risks.size());
+}
+
 std::vector<double> risks_of(const CalibrateOptions& options) {
   std::vector<double> risks = {options.risk};
   risks.insert(risks.end(), options.more_risks.begin(), options.more_risks.end());

@@ -101,9 +101,10 @@ Result<std::array<PiecePool, kSplits>> split_documents(std::span<const Document>
   const uint64_t usable = usable_bytes(options.piece_tokens);
   int64_t n_usable = 0;
   for (size_t i = begin; i < end; ++i) n_usable += documents[i].prompt || documents[i].bytes >= usable;
-  group.spaced = n_usable < kFewestDocuments;
+  group.spaced = n_usable < options.fewest_documents;
 
-  std::array<PiecePool, kSplits> pools = {PiecePool(least_bytes), PiecePool(least_bytes), PiecePool(least_bytes)};
+  const PiecePool empty(least_bytes, group.spaced ? Draw::text : Draw::documents);
+  std::array<PiecePool, kSplits> pools = {empty, empty, empty};
   Turns turns(options);
   for (size_t i = begin; i < end; ++i) {
     const Document& document = documents[i];

@@ -1,15 +1,10 @@
-// Free text as a tree of sums. Next: pieces.cc.
+// Free text by document. Next: pieces.cc.
 #include "src/calibrate/piece_pool.h"
 
 #include <algorithm>
-#include <bit>
+#include <utility>
 
 namespace fathom {
-namespace {
-
-constexpr size_t lowest_bit(size_t i) { return i & (~i + 1); }
-
-}  // namespace
 
 uint64_t PiecePool::starts(const Stretch& stretch) const {
   if (stretch.limit < stretch.begin + least_bytes_) return 0;
@@ -20,30 +15,47 @@ uint64_t PiecePool::starts(const Stretch& stretch) const {
 void PiecePool::add(const Stretch& stretch) {
   const uint64_t n = starts(stretch);
   if (n == 0) return;
+  const auto [at, added] = room_of_.emplace(stretch.document, rooms_.size());
+  if (added) rooms_.push_back({.document = stretch.document, .free = 0, .stretches = {}});
+  Room& room = rooms_[at->second];
+  room.stretches.push_back(stretches_.size());
   stretches_.push_back(stretch);
+  room.free += n;
   free_ += n;
-  const size_t i = stretches_.size();
-  sums_.push_back(n);
-  for (size_t j = 1; j < lowest_bit(i); j *= 2) sums_[i] += sums_[i - j];
 }
 
 void PiecePool::replace(size_t i, const Stretch& stretch) {
   const uint64_t lost = starts(stretches_[i]) - starts(stretch);
   stretches_[i] = stretch;
   free_ -= lost;
-  for (size_t j = i + 1; j < sums_.size(); j += lowest_bit(j)) sums_[j] -= lost;
+  const size_t r = room_of_.at(stretch.document);
+  rooms_[r].free -= lost;
+  if (rooms_[r].free > 0) return;
+  room_of_.erase(stretch.document);
+  if (r + 1 < rooms_.size()) {
+    rooms_[r] = std::move(rooms_.back());
+    room_of_[rooms_[r].document] = r;
+  }
+  rooms_.pop_back();
 }
 
 std::optional<PiecePool::Place> PiecePool::draw(Random& random) const {
   if (free_ == 0) return std::nullopt;
-  uint64_t rest = random.below(free_);
-  size_t i = 0;
-  for (size_t step = std::bit_floor(stretches_.size()); step > 0; step /= 2) {
-    if (i + step >= sums_.size() || sums_[i + step] > rest) continue;
-    i += step;
-    rest -= sums_[i];
+  const Room* room = nullptr;
+  uint64_t rest = 0;
+  if (draw_ == Draw::text) {
+    rest = random.below(free_);
+    for (room = rooms_.data(); rest >= room->free; ++room) rest -= room->free;
+  } else {
+    room = &rooms_[random.below(rooms_.size())];
+    rest = random.below(room->free);
   }
-  return Place{i, stretches_[i].begin + rest};
+  for (const size_t i : room->stretches) {
+    const uint64_t n = starts(stretches_[i]);
+    if (rest < n) return Place{i, stretches_[i].begin + rest};
+    rest -= n;
+  }
+  return std::nullopt;  // not reached: a room's sum is its stretches'
 }
 
 void PiecePool::take(const Place& place, uint64_t begin, uint64_t end) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "src/calibrate/random.h"
@@ -17,6 +18,12 @@ struct Stretch {
   uint64_t starts_end = 0;  // no piece begins here or behind
 };
 
+/// Which document a piece is of, by chance.
+enum class Draw : uint8_t {
+  documents,  ///< each that has room is as likely as any other
+  text,       ///< each byte is: a document by the length of its text that is left
+};
+
 class PiecePool {
  public:
   /// A place where a piece may begin.
@@ -26,12 +33,12 @@ class PiecePool {
   };
 
   /// Stretches shorter than `least_bytes` are never drawn.
-  explicit PiecePool(uint64_t least_bytes) : least_bytes_(least_bytes) {}
+  PiecePool(uint64_t least_bytes, Draw draw) : least_bytes_(least_bytes), draw_(draw) {}
 
   void add(const Stretch& stretch);
 
-  /// A uniformly random byte of all that is free.
-  ///   cost     the logarithm of the number of stretches
+  /// A random document, and a uniformly random byte of what is free of it.
+  ///   cost     linear in the stretches of the document; under Draw::text in the documents too
   std::optional<Place> draw(Random& random) const;
 
   /// Text from `begin`, at the place or behind it, to `end` is used up.
@@ -43,15 +50,22 @@ class PiecePool {
   const Stretch& operator[](size_t stretch) const { return stretches_[stretch]; }
 
  private:
+  /// A document with room.
+  struct Room {
+    size_t document = 0;
+    uint64_t free = 0;              // sum of starts()
+    std::vector<size_t> stretches;  // of stretches_
+  };
+
   uint64_t starts(const Stretch& stretch) const;
   void replace(size_t i, const Stretch& stretch);
 
   uint64_t least_bytes_;
-  uint64_t free_ = 0;  // sum of starts()
+  Draw draw_;
+  uint64_t free_ = 0;  // of all rooms
   std::vector<Stretch> stretches_;
-  // Sums of starts().
-  //   source   Fenwick 1994; sums_[i] is of the stretches (i - lowest bit of i, i], from 1
-  std::vector<uint64_t> sums_ = {0};
+  std::vector<Room> rooms_;
+  std::unordered_map<size_t, size_t> room_of_;  // by document
 };
 
 }  // namespace fathom

@@ -31,6 +31,7 @@ Result<void> check(const PieceOptions& options) {
   FATHOM_TRY(check_range("n_choose", options.n_choose, 0, kMostPieces));
   FATHOM_TRY(check_range("n_report", options.n_report, 0, kMostPieces));
   FATHOM_TRY(check_range("most_prompt_tokens", options.most_prompt_tokens, 1, 1 << 20));
+  FATHOM_TRY(check_range("fewest_documents", options.fewest_documents, 1, int64_t{1} << 40));
   if (options.n_fit + options.n_choose + options.n_report == 0) {
     return Error{ErrorCode::argument, "PieceOptions: no pieces are asked for: set n_fit, n_choose or n_report"};
   }

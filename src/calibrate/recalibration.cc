@@ -10,11 +10,11 @@
 namespace fathom {
 namespace {
 
-using Row = std::vector<float>;   // [candidates] what one unit lost
-using Draw = std::vector<Row>;    // the units that come with one document
-using Draws = std::vector<Draw>;  // of a group
+using Row = std::vector<float>;    // [candidates] what one unit lost
+using Units = std::vector<Row>;    // that come with one document
+using Draws = std::vector<Units>;  // of a group
 
-Row mean_of(const Draw& pieces) {
+Row mean_of(const Units& pieces) {
   Row mean(pieces.front().size());
   for (size_t c = 0; c < mean.size(); ++c) {
     double sum = 0;
@@ -25,7 +25,7 @@ Row mean_of(const Draw& pieces) {
 }
 
 Result<std::vector<Draws>> draws_of(const LossPool& pool, Unit unit) {
-  std::vector<std::map<int32_t, Draw>> documents(pool.groups.size());
+  std::vector<std::map<int32_t, Units>> documents(pool.groups.size());
   for (size_t i = 0; i < pool.pieces.size(); ++i) {
     const PoolPiece& piece = pool.pieces[i];
     if (piece.group < 0 || static_cast<size_t>(piece.group) >= pool.groups.size()) {
@@ -42,11 +42,7 @@ Result<std::vector<Draws>> draws_of(const LossPool& pool, Unit unit) {
   std::vector<Draws> draws(pool.groups.size());
   for (size_t g = 0; g < draws.size(); ++g) {
     for (auto& [number, pieces] : documents[g]) {
-      if (documents[g].size() == 1) {
-        for (Row& piece : pieces) draws[g].push_back({std::move(piece)});
-      } else {
-        draws[g].push_back(unit == Unit::document ? Draw{mean_of(pieces)} : std::move(pieces));
-      }
+      draws[g].push_back(unit == Unit::document ? Units{mean_of(pieces)} : std::move(pieces));
     }
   }
   return draws;
@@ -58,7 +54,7 @@ LossTable empty_table(const LossPool& pool) {
                            n_candidates, std::vector<std::vector<float>>(pool.groups.size()))};
 }
 
-void append(LossTable& table, size_t group, const Draw& draw) {
+void append(LossTable& table, size_t group, const Units& draw) {
   for (const Row& unit : draw) {
     for (size_t c = 0; c < unit.size(); ++c) table.losses[c][group].push_back(unit[c]);
   }
@@ -67,7 +63,7 @@ void append(LossTable& table, size_t group, const Draw& draw) {
 LossTable all_of(const LossPool& pool, const std::vector<Draws>& draws) {
   LossTable table = empty_table(pool);
   for (size_t g = 0; g < draws.size(); ++g) {
-    for (const Draw& draw : draws[g]) append(table, g, draw);
+    for (const Units& draw : draws[g]) append(table, g, draw);
   }
   return table;
 }

@@ -60,7 +60,7 @@ Result<std::vector<GroupBound>> bounds_of(const LossTable& table, int32_t candid
     of.upper = *upper;
     of.p_value = *p_value;
     if (of.n > 0) of.mean = std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(of.n);
-    of.needed = pieces_needed(choice.risk, choice.delta, of.mean);
+    of.needed = pieces_needed(choice.risk, choice.delta, of.mean, bound);
     bounds.push_back(of);
   }
   return bounds;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "fathom/calibrate/bound.h"
 #include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/sidecar_file.h"
 #include "src/calibrate/whole_file.h"
@@ -54,13 +55,23 @@ std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
+// With fewer documents than a certificate needs of them, places of their text are what is counted.
 Result<Pieces> sample(const Args& args, const Model& model, std::span<const GroupData> groups) {
-  return sample_pieces(model.tokenizer(), groups,
-                       {.piece_tokens = args.piece_tokens,
-                        .n_fit = std::max(6, args.pieces / 2),
-                        .n_choose = args.pieces,
-                        .n_report = std::max(1, args.pieces / 2),
-                        .seed = args.seed});
+  const CalibrateOptions options{.confidence = args.confidence,
+                                 .own_settings = !args.one_setting,
+                                 .more_risks = {args.risks.begin() + 1, args.risks.end()}};
+  const int64_t needed = pieces_needed(args.risks.front(), delta_for_all(options, groups.size()));
+  const PieceOptions usual;
+  const bool possible = needed != kNoPiecesSuffice;
+  return sample_pieces(
+      model.tokenizer(), groups,
+      {.piece_tokens = args.piece_tokens,
+       .n_fit = std::max(6, args.pieces / 2),
+       .n_choose = args.pieces,
+       .n_report = std::max(1, args.pieces / 2),
+       .fewest_documents = possible ? std::max(kFewestDocuments, int64_t(std::ceil(double(needed) / usual.shares[1])))
+                                    : kFewestDocuments,
+       .seed = args.seed});
 }
 
 // What a run that was stopped says: how to go on.

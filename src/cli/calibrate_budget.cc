@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "fathom/calibrate/bound.h"
 #include "src/calibrate/rehearsal.h"
@@ -20,15 +21,18 @@ namespace {
 constexpr std::string_view kNote = "pieces ";
 
 // The smallest risk that so many pieces can certify, none of which loses anything.
-double least_risk(int32_t pieces, double confidence) { return 1 - std::pow(1 - confidence, 1.0 / pieces); }
+double least_risk(int32_t pieces, double delta) {
+  const auto limit = mean_upper(std::vector<float>(static_cast<size_t>(pieces), 0.0f), delta);
+  return limit ? *limit : 1;
+}
 
-void tell(int32_t pieces, int32_t asked, double minutes, const CalibrateOptions& options) {
+void tell(int32_t pieces, int32_t asked, double minutes, const CalibrateOptions& options, size_t n_groups) {
+  const double delta = delta_for_all(options, n_groups);
   spdlog::warn(
       "--budget-minutes {:g}: time for {} of {} pieces of each kind of text: the smallest risk that they can "
       "certify is {:.2f} %, and not {:.2f} %",
-      minutes, pieces, asked, 100 * least_risk(pieces, options.confidence),
-      100 * least_risk(asked, options.confidence));
-  const int64_t needed = pieces_needed(options.risk, 1 - options.confidence);
+      minutes, pieces, asked, 100 * least_risk(pieces, delta), 100 * least_risk(asked, delta));
+  const int64_t needed = pieces_needed(options.risk, delta);
   if (pieces < needed) {
     spdlog::warn(
         "{:g} % needs {} pieces or more: only what changes no token can come of this run: give more minutes, "
@@ -55,7 +59,7 @@ Result<int32_t> pieces_in_budget(const Model& model, const Pieces& pieces, Calib
                       minutes, least, std::ceil(rehearsal.minutes_for(least)))};
     }
   }
-  if (*n < asked) tell(*n, asked, minutes, options);
+  if (*n < asked) tell(*n, asked, minutes, options, pieces.groups.size());
   options.journal.note = fmt::format("{}{}", kNote, *n);
   return *n;
 }

@@ -72,31 +72,33 @@ TEST(BinomialBound, WhatProvesNothingIsOne) {
 }
 
 TEST(PiecesNeeded, AreThoseOfTheExactTail) {
-  EXPECT_EQ(pieces_needed(0.02, 0.05), 149);
-  EXPECT_EQ(pieces_needed(0.02, 0.05 / 4), 217);
+  EXPECT_EQ(pieces_needed(0.02, 0.05, 0, Bound::binomial), 149);
+  EXPECT_EQ(pieces_needed(0.02, 0.05 / 4, 0, Bound::binomial), 217);
+  EXPECT_EQ(pieces_needed(0.02, 0.05 / 4, 0.015, Bound::binomial), 862);
   for (const double risk : {0.001, 0.01, 0.05, 0.3}) {
     for (const double delta : {0.001, 0.0125, 0.1}) {
-      const int64_t n = pieces_needed(risk, delta);
+      const int64_t n = pieces_needed(risk, delta, 0, Bound::binomial);
       EXPECT_LE(binomial_p_value(0, n, risk), delta);
       EXPECT_GT(binomial_p_value(0, n - 1, risk), delta);
     }
   }
 }
 
-TEST(PiecesNeeded, AreMoreWhereSomethingIsLostAlready) {
-  EXPECT_EQ(pieces_needed(0.02, 0.05 / 4, 0.015), 862);
+TEST(PiecesNeeded, AreNoneWhereNoneSuffice) {
   EXPECT_EQ(pieces_needed(0.02, 0.05, 0.02), kNoPiecesSuffice);
   EXPECT_EQ(pieces_needed(0.02, 0.05, std::nan("")), kNoPiecesSuffice);
   EXPECT_EQ(pieces_needed(0, 0.05), kNoPiecesSuffice);
 }
 
-// Losses that do not spread are the easiest that betting can meet.
-TEST(PiecesNeeded, AreNeverMoreThanBettingNeeds) {
-  for (const float mean : {0.0f, 0.005f, 0.01f, 0.015f}) {
-    const int64_t needed = pieces_needed(0.02, 0.05, mean);
-    EXPECT_GT(mean_p_value(std::vector<float>(static_cast<size_t>(needed - 1), mean), 0.02).value(), 0.05) << mean;
-    const auto plenty = static_cast<size_t>(1.4 * static_cast<double>(needed));
-    EXPECT_LE(mean_p_value(std::vector<float>(plenty, mean), 0.02).value(), 0.05) << mean;
+// Losses that do not spread are the easiest that betting can meet: with one piece fewer it certifies nothing.
+TEST(PiecesNeeded, AreThoseWithWhichBettingCertifies) {
+  EXPECT_EQ(pieces_needed(0.02, 0.05), 172);
+  for (const double delta : {0.05, 0.0125}) {
+    for (const float mean : {0.0f, 0.005f, 0.01f, 0.015f}) {
+      const auto needed = static_cast<size_t>(pieces_needed(0.02, delta, mean));
+      EXPECT_GT(mean_p_value(std::vector<float>(needed - 1, mean), 0.02).value(), delta) << mean;
+      EXPECT_LE(mean_p_value(std::vector<float>(needed + 1, mean), 0.02).value(), delta) << mean;
+    }
   }
 }
 

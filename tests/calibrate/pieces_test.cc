@@ -226,30 +226,49 @@ TEST(Pieces, AreOfSplitsThatHaveTheirSharesOfTheDocuments) {
   }
 }
 
-TEST(Pieces, ComeFromDocumentsByTheirLength) {
+TEST(Pieces, ComeFromEveryDocumentAlike) {
   const TextFiles files;
   Random random(5);
-  const PieceOptions options = options_of(200, 2);
+  const PieceOptions options = options_of(60, 2);
   std::string all;  // 20 long documents and 180 of a tenth of their length
-  std::array<double, kSplits> n_long = {}, bytes = {}, bytes_long = {};
+  std::array<double, kSplits> n_long = {}, documents = {}, long_documents = {};
   for (int i = 0; i < 200; ++i) {
-    const std::string text = random_text(i % 10 == 0 ? 1500 : 150, random);
+    const std::string text = random_text(i % 10 == 0 ? 3000 : 300, random);
     ContentHash hash;
     hash.add(text);
     const auto s = static_cast<size_t>(split_of(hash.collapsed(), options));
-    bytes[s] += static_cast<double>(text.size());
-    if (i % 10 == 0) bytes_long[s] += static_cast<double>(text.size());
+    documents[s] += 1;
+    if (i % 10 == 0) long_documents[s] += 1;
     all += text + "\f";
   }
   const Pieces pieces = sample({{"prose", {files.write("a.txt", all)}}}, options);
   for (const Piece& piece : pieces.pieces) {
     const std::string text = text_of(pieces.documents[static_cast<size_t>(piece.document)]);
-    if (text.size() > 5000) n_long[static_cast<size_t>(piece.split)] += 1;
+    if (text.size() > 10000) n_long[static_cast<size_t>(piece.split)] += 1;
   }
   for (size_t s = 0; s < kSplits; ++s) {
-    const double share = bytes_long[s] / bytes[s];
-    EXPECT_GT(share, 0.1) << "split " << s << " shows nothing";
-    EXPECT_NEAR(n_long[s], 200 * share, 4 * std::sqrt(200 * share * (1 - share))) << "split " << s;
+    const double share = long_documents[s] / documents[s];
+    ASSERT_LT(share, 0.3) << "split " << s << " shows nothing";
+    EXPECT_NEAR(n_long[s], 60 * share, 4 * std::sqrt(60 * share * (1 - share))) << "split " << s;
+  }
+}
+
+TEST(Pieces, OfFewDocumentsComeFromTheirTextByItsLength) {
+  const TextFiles files;
+  Random random(5);
+  const std::string text = random_text(20000, random) + "\f" + random_text(2000, random);
+  PieceOptions options = options_of(200, 2);
+  for (const int64_t fewest : {2, 3}) {
+    options.fewest_documents = fewest;
+    const Pieces pieces = sample({{"prose", {files.write("a.txt", text)}}}, options);
+    EXPECT_EQ(pieces.groups[0].spaced, fewest == 3);
+    if (fewest == 2) continue;
+    int64_t n_short = 0;
+    for (const Piece& piece : pieces.pieces) {
+      n_short += text_of(pieces.documents[static_cast<size_t>(piece.document)]).size() < 30000;
+    }
+    EXPECT_LT(n_short, std::ssize(pieces.pieces) / 5);
+    EXPECT_GT(n_short, 0);
   }
 }
 

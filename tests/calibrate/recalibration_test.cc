@@ -183,9 +183,10 @@ TEST(TableOf, ADocumentCountsOnceWithTheMeanOfItsPieces) {
   EXPECT_EQ(table_of(pool, Unit::piece).value().losses[0][0], (std::vector<float>{0.0f, 0.5f, 1.0f}));
 }
 
-TEST(TableOf, ThePiecesOfASingleDocumentAreItsUnits) {
+TEST(TableOf, ASingleDocumentIsASingleUnit) {
   const LossPool pool = {{"a"}, {{0, 7, {0.0f}}, {0, 7, {1.0f}}, {0, 7, {0.5f}}}};
-  EXPECT_EQ(table_of(pool).value().losses[0][0], (std::vector<float>{0.0f, 1.0f, 0.5f}));
+  EXPECT_EQ(table_of(pool).value().losses[0][0], (std::vector<float>{0.5f}));
+  EXPECT_EQ(table_of(pool, Unit::piece).value().losses[0][0], (std::vector<float>{0.0f, 1.0f, 0.5f}));
 }
 
 TEST(Recalibration, RefusesWhatItCannotRun) {

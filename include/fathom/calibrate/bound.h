@@ -48,11 +48,11 @@ FATHOM_API Result<double> mean_upper(std::span<const float> losses, double delta
 /// What pieces_needed() says where no number of pieces is enough.
 inline constexpr int64_t kNoPiecesSuffice = std::numeric_limits<int64_t>::max();
 
-/// The least number of pieces from which `risk` can be certified at delta, if their mean loss is `mean`. With mean 0 it
-/// is also enough for Bound::binomial and hoeffding_bentkus: ceil(log(delta) / log(1 - risk)). Above 0 it is what
-/// betting needs if the losses do not spread at all: a share (risk - mean) / (1 - mean) of pieces with loss 1 would
-/// break the promise, and so many pieces have to be seen before one such piece would have shown.
+/// The least number of pieces from which `risk` can be certified at delta, if their mean loss is `mean` and all lose
+/// the same; any spread asks for more. With mean 0 and Bound::binomial or hoeffding_bentkus it is ceil(log(delta) /
+/// log(1 - risk)). With a mean above 0 a share (risk - mean) / (1 - mean) of pieces with loss 1 would break the
+/// promise, and so many pieces have to be seen before one such piece would have shown.
 ///   returns  kNoPiecesSuffice where mean >= risk, or an argument is out of range
-FATHOM_API int64_t pieces_needed(double risk, double delta, double mean = 0);
+FATHOM_API int64_t pieces_needed(double risk, double delta, double mean = 0, Bound bound = Bound::betting);
 
 }  // namespace fathom

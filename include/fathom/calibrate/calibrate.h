@@ -138,6 +138,9 @@ FATHOM_API std::string promise_of(const Pieces& pieces, const CalibrateOptions& 
 /// The levels of risk, `risk` first.
 FATHOM_API std::vector<double> risks_of(const CalibrateOptions& options);
 
+/// The share of 1 - confidence at which the setting for all groups is tested, at each level of risk.
+FATHOM_API double delta_for_all(const CalibrateOptions& options, size_t n_groups);
+
 /// Fits, chooses, certifies and measures. Timings decide `policy` and `chosen`, and nothing else.
 ///   pieces   groups with at least one piece in each split
 ///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context, the

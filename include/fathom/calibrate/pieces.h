@@ -32,6 +32,9 @@ struct GroupData {
   std::vector<std::string> paths;
 };
 
+/// The least of PieceOptions::fewest_documents that gives each split one with some certainty.
+inline constexpr int64_t kFewestDocuments = 8;
+
 struct PieceOptions {
   int32_t piece_tokens = 64;  // 2 to 4096; certificates speak of 64 to 256
   int32_t n_fit = 200;        // pieces of each group, here and below
@@ -39,6 +42,7 @@ struct PieceOptions {
   int32_t n_report = 200;
   std::array<double, kSplits> shares = {0.25, 0.5, 0.25};  // of the documents, by Split; together 1
   int32_t most_prompt_tokens = 512;
+  int64_t fewest_documents = kFewestDocuments;  // that can hold a piece, from which on each is in one split alone
   uint64_t seed = 1;
 };
 
@@ -83,13 +87,12 @@ struct Pieces {
   std::array<std::string, kSplits> fingerprints;  // XXH3-128 of the pieces of each split, 32 hex digits
 };
 
-/// Documents that can hold a piece, from which on a group keeps each of them in one split.
-inline constexpr int64_t kFewestDocuments = 8;
-
 /// Reads the files and draws the pieces. A document's split is a hash of its content and the seed, so that adding files
-/// moves no document to another split. A group with fewer than kFewestDocuments is cut into stretches that take turns,
-/// and the text of at least one piece lies between pieces of different splits. Within a split a document is drawn by
-/// the length of the text it has left, and the place uniformly, moved on to the next word. Pieces do not overlap.
+/// moves no document to another split. Within a split every document is as likely as any other while it has room for a
+/// piece, and the place in it is uniform, moved on to the next word. A group with fewer documents than
+/// PieceOptions::fewest_documents is `spaced`: its text is cut into stretches that take turns, the text of at least one
+/// piece lies between pieces of different splits, and every place of the text is as likely as any other. Pieces do not
+/// overlap.
 ///   groups   in any order: the same pieces come of the same content, names, options and seed
 ///   returns  as many pieces as there are; what is missing is counted
 ///   errors   argument: no groups, names or files, names given twice, options out of range;

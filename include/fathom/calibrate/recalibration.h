@@ -29,8 +29,7 @@ struct LossPool {
   std::vector<PoolPiece> pieces;
 };
 
-/// What the selection sees of a pool. A group with a single document has its pieces as units, whatever `unit` says: the
-/// claim is then about that document's text and no other.
+/// What the selection sees of a pool.
 ///   errors   argument: a group that is not one; shape: pieces with unequal numbers of candidates
 FATHOM_API Result<LossTable> table_of(const LossPool& pool, Unit unit = Unit::document);
 
