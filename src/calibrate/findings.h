@@ -49,7 +49,7 @@ struct Findings {
     }
     return true;
   }
-  int32_t piece_tokens() const { return reported.empty() ? 0 : static_cast<int32_t>(reported.front()->tokens.size()); }
+  int32_t piece_tokens() const { return pieces.piece_tokens; }
 };
 
 /// Per exit and group, on the report's pieces.

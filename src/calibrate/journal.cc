@@ -66,11 +66,12 @@ Result<void> Journal::write() const {
 std::string identity_of(const Model& model, const Pieces& pieces, const CalibrateOptions& options) {
   const Fingerprint& print = model.fingerprint();
   return fmt::format(
-      "library {}\nmodel {} {:016x} {:016x}\nnumeric path {}\nkernels {}\npieces {}\nrisk {} {}\nconfidence {}\nown "
-      "settings {}\nexits {}\nsettings {}\nseed {}\n",
+      "library {}\nmodel {} {:016x} {:016x}\nnumeric path {}\nkernels {}\npieces {}\ntokens of a piece {}\nrisk {} "
+      "{}\nconfidence {}\nown settings {}\nexits {}\nsettings {}\nseed {}\n",
       options.origin.library, options.origin.sha256, print.model, print.tokenizer, print.numeric_path,
-      model.tables()[0]->name, fmt::join(pieces.fingerprints, " "), options.risk, fmt::join(options.more_risks, " "),
-      options.confidence, options.own_settings, options.n_exits, options.n_settings, options.seed);
+      model.tables()[0]->name, fmt::join(pieces.fingerprints, " "), pieces.piece_tokens, options.risk,
+      fmt::join(options.more_risks, " "), options.confidence, options.own_settings, options.n_exits, options.n_settings,
+      options.seed);
 }
 
 std::string journal_note(const std::string& path) {

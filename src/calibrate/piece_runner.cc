@@ -14,14 +14,15 @@ namespace fathom {
 Result<PieceRunner> PieceRunner::make(const Model& model, const Pieces& pieces, int threads) {
   int32_t tokens = 2, prompt = 1;
   for (const Piece& piece : pieces.pieces) {
-    int32_t& longest = piece.prompt ? prompt : tokens;
-    longest = std::max(longest, static_cast<int32_t>(piece.tokens.size()));
+    const auto n = static_cast<int32_t>(piece.tokens.size());
+    if (piece.prompt) prompt = std::max(prompt, n);
+    tokens = std::max(tokens, piece.prompt ? pieces.piece_tokens : n);
   }
   FATHOM_TRY(Session session, Session::make(model, {.max_tokens = prompt + 1 + tokens,
                                                     .max_rows = kRunnerRows,
                                                     .max_logit_rows = kRunnerRows,
                                                     .threads = threads}));
-  return PieceRunner(std::move(session), tokens);
+  return PieceRunner(std::move(session), pieces.piece_tokens);
 }
 
 Result<PieceText> PieceRunner::text_of(const Piece& piece) {

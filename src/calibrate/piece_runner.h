@@ -62,8 +62,8 @@ class PieceRunner {
   ///   errors   those of Session::make
   static Result<PieceRunner> make(const Model& model, const Pieces& pieces, int threads);
 
-  /// A piece as it is run. Behind a prompt the model writes as many tokens as other pieces have, or until it ends the
-  /// text; fewer than two are none.
+  /// A piece as it is run. Behind a prompt the model writes Pieces::piece_tokens, or until it ends the text; fewer than
+  /// two are none.
   Result<PieceText> text_of(const Piece& piece);
 
   /// Runs one piece from its beginning under a policy; each(PieceStep) sees its steps.

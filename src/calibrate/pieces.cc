@@ -206,6 +206,7 @@ Result<Pieces> sample_pieces(const Tokenizer& tokenizer, std::span<const GroupDa
   FATHOM_TRY(check(options));
   FATHOM_TRY(const std::vector<GroupData> sorted, by_name(groups));
   Pieces pieces;
+  pieces.piece_tokens = options.piece_tokens;
   DocumentFiles files;
   std::vector<Document> documents;
   for (const GroupData& group : sorted) {

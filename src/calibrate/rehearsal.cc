@@ -16,7 +16,11 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 // The first pieces of each group: n to certify on, and as many of the others as go with them.
 Pieces first_of(const Pieces& all, int32_t n) {
   const std::array<int64_t, kSplits> most = {std::max(6, n / 2), n, std::max(1, n / 2)};
-  Pieces few{.groups = all.groups, .documents = all.documents, .pieces = {}, .fingerprints = {}};
+  Pieces few{.piece_tokens = all.piece_tokens,
+             .groups = all.groups,
+             .documents = all.documents,
+             .pieces = {},
+             .fingerprints = {}};
   for (PieceGroup& group : few.groups) group.n_pieces = {};
   for (const Piece& piece : all.pieces) {
     int64_t& have = few.groups[size_t(piece.group)].n_pieces[size_t(piece.split)];

@@ -81,6 +81,7 @@ struct PieceGroup {
 };
 
 struct Pieces {
+  int32_t piece_tokens = 64;                      // as PieceOptions said; of what is written behind a prompt too
   std::vector<PieceGroup> groups;                 // by name
   std::vector<PieceDocument> documents;           // that have pieces
   std::vector<Piece> pieces;                      // by group, then split, then in the order in which they were drawn
