@@ -10,6 +10,7 @@
 #include <memory>
 #include <system_error>
 
+#include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/sha256.h"
 #include "fathom/policy/policy.h"
 #include "src/calibrate/activation_log.h"
@@ -71,13 +72,27 @@ Result<std::vector<std::string>> names_in(const std::string& folder) {
 }
 
 /// What is run must be readable by this build and fit the model it is bound to.
-Result<void> check_runnable(const SidecarFile& sidecar) {
-  FATHOM_TRY(const Manifest manifest, read_manifest(sidecar));
+Result<void> check_runnable(const SidecarFile& sidecar, const Manifest& manifest) {
+  const auto wrong = [&](const char* what, const Error& error) {
+    return Error{ErrorCode::unsupported, fmt::format("sidecar {}: its {}: {}", sidecar.path(), what, error.message)};
+  };
   const auto policy = Policy::parse(manifest.policy);
   const Result<void> checked = policy ? policy->check(manifest.model.n_layers) : Result<void>(policy.error());
-  if (checked) return {};
-  return Error{ErrorCode::unsupported,
-               fmt::format("sidecar {}: its policy: {}", sidecar.path(), checked.error().message)};
+  if (!checked) return wrong("policy", checked.error());
+  if (sidecar.find(section::kParts) != nullptr) {
+    FATHOM_TRY(const auto bytes, sidecar.section(section::kParts));
+    if (const auto read = read_parts(bytes); !read) return wrong("exits", read.error());
+  }
+  if (sidecar.find(section::kRouters) != nullptr) {
+    FATHOM_TRY(const auto bytes, sidecar.section(section::kRouters));
+    if (const auto read = read_routers(bytes); !read) return wrong("routers", read.error());
+  }
+  return {};
+}
+
+Result<void> check_runnable(const SidecarFile& sidecar) {
+  FATHOM_TRY(const Manifest manifest, read_manifest(sidecar));
+  return check_runnable(sidecar, manifest);
 }
 
 /// The error of a sidecar that should be the one that was activated; nothing: it is.
@@ -117,6 +132,8 @@ Result<std::vector<StoredPolicy>> PolicyStore::list() const {
       stored.fault = file.error().message;
     } else if (auto manifest = read_manifest(*file)) {
       stored.manifest = *std::move(manifest);
+      if (const auto checked = check_runnable(*file, *stored.manifest); !checked)
+        stored.fault = checked.error().message;
     } else {
       stored.fault = manifest.error().message;
     }

@@ -87,13 +87,14 @@ Json to_json(const ActivePolicy& a) {
 std::string to_text(const StoredPolicy& p) {
   const char mark = !p.fault.empty() ? '!' : p.active ? '*' : ' ';
   std::string text = fmt::format("{} {}  {}", mark, shown(p.name), p.time);
-  if (!p.manifest) return text + fmt::format("\n    {}\n", shown(p.fault));
+  const std::string fault = p.fault.empty() ? "" : fmt::format("    {}\n", shown(p.fault));
+  if (!p.manifest) return text + "\n" + fault;
   const Manifest& m = *p.manifest;
   text += "  " + model_text(m.model);
   if (!m.groups.empty()) text += shown(fmt::format("  groups: {}", fmt::join(names_of(m.groups), ", ")));
   text += fmt::format("\n    {}\n", shown(m.policy));
   if (!m.promise.empty()) text += fmt::format("    {}\n", shown(m.promise));
-  return text;
+  return text + fault;
 }
 
 Result<int> list(const Args& args) {

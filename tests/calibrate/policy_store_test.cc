@@ -7,11 +7,13 @@
 #include <thread>
 
 #include "fathom/calibrate/sha256.h"
+#include "fathom/calibrate/sidecar_file.h"
 #include "tests/support/sidecars.h"
 
 namespace fathom {
 namespace {
 
+using testing::as_bytes;
 using testing::put_sidecar;
 using testing::read_bytes;
 using testing::small_manifest;
@@ -110,6 +112,21 @@ TEST_F(PolicyStoreTest, NothingIsActivatedThatCannotBeRun) {
     EXPECT_NE(fault_of(store_.activate(name)).find("no name of a sidecar"), std::string::npos) << name;
   }
   EXPECT_EQ(read_bytes(folder_ / "active"), before);
+}
+
+// The manifest can be read, and what the policy asks for cannot.
+TEST_F(PolicyStoreTest, ASidecarWhosePartsCannotBeReadIsListedWithItsFaultAndNotActivated) {
+  for (const std::string_view name : {section::kParts, section::kRouters}) {
+    const std::string manifest = manifest_json(small_manifest());
+    const SidecarSection sections[] = {{std::string(section::kManifest), as_bytes(manifest)},
+                                       {std::string(name), as_bytes("no parts")}};
+    ASSERT_TRUE(write_sidecar(path("c"), sections).has_value());
+    const std::vector<StoredPolicy> list = store_.list().value();
+    EXPECT_TRUE(list[0].fault.empty());
+    EXPECT_TRUE(list[2].manifest.has_value());
+    EXPECT_NE(list[2].fault.find(name), std::string::npos) << list[2].fault;
+    EXPECT_NE(fault_of(store_.activate("c")).find(name), std::string::npos);
+  }
 }
 
 TEST_F(PolicyStoreTest, ALineThatWasCutOffIsInNobodysWay) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "fathom/calibrate/parts.h"
 #include "tests/cli/cli_fixture.h"
 #include "tests/cli/schema.h"
 #include "tests/cli/spawn.h"
@@ -72,7 +73,7 @@ TEST_F(CliPolicy, ShowsWhatASidecarSays) {
   expect_says(text, "numerics faithful: q12\n");
   const json shown = run_json({"show", "old"}, "policy_show");
   EXPECT_EQ(shown["manifest"], json::parse(manifest_json(small_manifest())));
-  EXPECT_EQ(shown["sections"][1], json({{"name", "parts"}, {"bytes", 100}}));
+  EXPECT_EQ(shown["sections"][1], json({{"name", "parts"}, {"bytes", parts_bytes({}).size()}}));
 }
 
 TEST_F(CliPolicy, TellsTwoSidecarsApart) {

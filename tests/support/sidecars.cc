@@ -1,4 +1,4 @@
-// Sidecars with a manifest and a few bytes of parts.
+// Sidecars with a manifest, and parts that hold nothing.
 #include "tests/support/sidecars.h"
 
 #include <gtest/gtest.h>
@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+
+#include "fathom/calibrate/parts.h"
 
 namespace fathom::testing {
 
@@ -66,9 +68,10 @@ Manifest small_manifest(const std::string& policy) {
 }
 
 void put_sidecar(const std::string& folder, const std::string& name, const Manifest& manifest) {
-  const std::string json = manifest_json(manifest), parts(100, 'p');
+  const std::string json = manifest_json(manifest);
+  const std::vector<std::byte> parts = parts_bytes({});
   const SidecarSection sections[] = {{std::string(section::kManifest), as_bytes(json)},
-                                     {std::string(section::kParts), as_bytes(parts)}};
+                                     {std::string(section::kParts), parts}};
   const auto written = write_sidecar(folder + "/" + name + ".fathom", sections);
   EXPECT_TRUE(written.has_value()) << (written ? "" : written.error().message);
 }

@@ -29,7 +29,7 @@ struct StoredPolicy {
   uint64_t bytes = 0;                     // of the file
   std::string time = {};                  // of its last change, UTC
   std::optional<Manifest> manifest = {};  // nothing: see fault
-  std::string fault = {};                 // why it cannot be used; empty: nothing is wrong
+  std::string fault = {};                 // why it cannot be used here; empty: nothing is wrong
   bool active = false;
 };
 
