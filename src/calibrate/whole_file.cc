@@ -117,8 +117,10 @@ void sync_folder_of(const std::string& place) {
 }  // namespace
 
 Result<void> check_place(const std::string& path, const OutputKind& kind) {
-  const auto place = place_of(path, kind);
-  return place ? Result<void>() : Result<void>(place.error());
+  FATHOM_TRY(const std::string place, place_of(path, kind));
+  const Unfinished probe(place);
+  if (!probe.open()) return system_error(kind.name, path, "cannot be made", "give a path that can be written");
+  return {};
 }
 
 bool begins_with(const std::string& path, std::string_view first) {

@@ -43,7 +43,8 @@ Result<void> write_whole_file(const std::string& path, const OutputKind& kind,
                               std::span<const std::span<const std::byte>> pieces);
 Result<void> write_whole_file(const std::string& path, const OutputKind& kind, std::string_view text);
 
-/// Whether write_whole_file() may replace what is at `path`, as far as that can be told before.
+/// Whether write_whole_file() may replace what is at `path`, as far as that can be told before: a file is made beside
+/// it and taken away.
 ///   errors   its own
 Result<void> check_place(const std::string& path, const OutputKind& kind);
 

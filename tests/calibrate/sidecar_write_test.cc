@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "fathom/calibrate/sidecar_file.h"
+#include "src/calibrate/whole_file.h"
 #include "tests/support/sidecars.h"
 
 namespace fathom {
@@ -38,6 +39,16 @@ TEST(WriteSidecar, WritesTheBytesOfSidecarBytesAndNothingBesideThem) {
     EXPECT_EQ(folder.names(), Names{"a.fathom"});
   }
   EXPECT_EQ(SidecarFile::open(path).value().path(), path);
+}
+
+// Before hours of work, and not behind them.
+TEST(CheckPlace, KnowsBeforehandWhereNothingCanBeWrittenAndLeavesNothing) {
+  const TemporaryFolder folder;
+  const OutputKind kind = {.name = "-o", .first = kSidecarStart, .foreign = "exists and is no sidecar"};
+  EXPECT_EQ(fault_of(check_place(folder / "new.fathom", kind)), "");
+  EXPECT_EQ(folder.names(), Names{});
+  EXPECT_NE(fault_of(check_place(folder / "none/new.fathom", kind)).find("none/new.fathom: cannot be made"),
+            std::string::npos);
 }
 
 // The system says that a file may not grow as it says that a disk is full: by a write that fails, or is short.
