@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "fathom/calibrate/calibrate.h"
 #include "fathom/calibrate/manifest.h"
@@ -88,7 +89,8 @@ Result<void> read_policies(const SidecarFile& file, const Manifest& manifest, in
   for (const ManifestGroup& group : manifest.groups) out.groups.push_back(group.name);
   if (!manifest.certificate) return {};
   const ManifestCertificate& certificate = *manifest.certificate;
-  FATHOM_TRY(add(out.certified, certificate.risk, manifest.policy, certificate.own, n_layers));
+  const bool holds = certificate.certified || certificate.lossless;
+  FATHOM_TRY(add(out.certified, certificate.risk, holds ? manifest.policy : "", certificate.own, n_layers));
   for (const ManifestLevel& level : certificate.levels) {
     FATHOM_TRY(add(out.certified, level.risk, level.policy, level.own, n_layers));
   }
@@ -123,12 +125,17 @@ Result<Adaptation> opened(const std::string& path, const std::string& model_path
   return out;
 }
 
+std::atomic<uint64_t> n_refused{0};
+
 }  // namespace
+
+uint64_t refused_sidecars() { return n_refused; }
 
 Adaptation adapt(const std::string& sidecar, const std::string& model_path, const ModelFile& model, Numerics numerics,
                  const Sha256Options& options) {
   Result<Adaptation> made = opened(sidecar, model_path, model, numerics, options);
   if (made) return std::move(*made);
+  ++n_refused;
   Adaptation refused;
   refused.refused = made.error().message;
   return refused;

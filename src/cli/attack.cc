@@ -13,6 +13,7 @@
 #include "src/cli/command.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/options.h"
+#include "src/cli/policy_choice.h"
 
 namespace fathom::cli {
 namespace {
@@ -34,7 +35,7 @@ struct Args {
 
 // What is attacked: of a sidecar what it certifies, whatever is in use here.
 Result<Adaptation> attacked(const Args& args, const ModelFile& file) {
-  if (!args.policy.ends_with(".fathom")) {
+  if (!is_sidecar(args.policy)) {
     FATHOM_TRY(Policy policy, read_policy(args.policy));
     return Adaptation{.policy = std::move(policy)};
   }

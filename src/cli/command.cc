@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "src/cli/options.h"
+#include "src/cli/policy_choice.h"
 
 namespace fathom::cli {
 namespace {
@@ -158,7 +159,7 @@ Result<Policy> read_policy(const std::optional<std::string>& text) {
     return Error{ErrorCode::argument,
                  "--policy is empty: write one such as 'exit_at(layer=12)', or leave it out for full depth"};
   }
-  if (text->ends_with(".fathom")) {
+  if (is_sidecar(*text)) {
     return Error{ErrorCode::argument,
                  fmt::format("--policy {}: a trace is replayed with a policy, not a sidecar: write it, such as "
                              "'exit_at(layer=12)'",

@@ -89,6 +89,7 @@ Json result_of(const Perplexity& p, int32_t ctx, const Policy& policy, const Mod
           {"n_layers", model.config().n_layers},
           {"ctx", ctx},
           {"policy", policy.text()},
+          {"refused_sidecars", refused_sidecars()},
           {"numeric_path", model.fingerprint().numeric_path},
           {"kernels", model.tables()[0]->name}};
 }

@@ -5,12 +5,12 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "fathom/calibrate/sidecar_file.h"
+#include "src/calibrate/whole_file.h"
+
 namespace fathom::cli {
-namespace {
 
-bool is_sidecar(const std::string& text) { return text.ends_with(".fathom"); }
-
-}  // namespace
+bool is_sidecar(const std::string& policy) { return policy.ends_with(".fathom") || begins_with(policy, kSidecarStart); }
 
 CLI::Option* add_policy_options(CLI::App& verb, PolicyArgs& args) {
   verb.add_flag("--strict", args.strict, "Fail where a sidecar does not fit, in place of running at full depth");
@@ -20,8 +20,7 @@ CLI::Option* add_policy_options(CLI::App& verb, PolicyArgs& args) {
                   "The certified level of a sidecar whose policy is used; default: its first");
   return verb.add_option(
       "--policy", args.text,
-      "What decides each token's depth: a text, docs/policies.md, or a sidecar, NAME.fathom; default: "
-      "full_depth");
+      "What decides each token's depth: a text, docs/policies.md, or the path of a sidecar; default: full_depth");
 }
 
 Result<PolicyChoice> PolicyChoice::read(const PolicyArgs& args) {

@@ -15,6 +15,9 @@ struct PolicyArgs {
   std::string group = {};                // whose own policy of the sidecar is used; empty: the one for all
   std::optional<double> risk = {};       // the level of the sidecar that is used
 };
+/// Whether what --policy says is a sidecar: by its name's end, or by what a file of this name begins with.
+bool is_sidecar(const std::string& policy);
+
 /// `--policy`, `--strict`, `--group` and `--risk-level`.
 CLI::Option* add_policy_options(CLI::App& verb, PolicyArgs& args);
 

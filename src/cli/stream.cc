@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "fathom/calibrate/adaptation.h"
 #include "src/cli/options.h"
 
 namespace fathom::cli {
@@ -52,6 +53,7 @@ Json result_of(const Generation& g, const Model& model, const Policy& policy) {
           {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
           {"kv_bytes", g.kv_bytes},
           {"policy", policy.text()},
+          {"refused_sidecars", refused_sidecars()},
           {"numeric_path", model.fingerprint().numeric_path},
           {"kernels", model.tables()[0]->name},
           {"stop_reason", reason_of(g)},

@@ -156,6 +156,27 @@ TEST(Adaptation, ALevelOfRiskIsOneOfThoseThatAreCertified) {
   EXPECT_EQ(got.choose("poetry").error().message, "group 'poetry': the sidecar knows prose, code: name one of them");
 }
 
+TEST(Adaptation, ALevelAtWhichNothingIsCertifiedIsRefused) {
+  Place place;
+  for (const bool certified : {true, false}) {
+    const std::string path = place.put(
+        {.policy = "exit_at(layer=3)", .certificate = ManifestCertificate{.risk = 0.02, .certified = certified}},
+        Numerics::faithful, "{}");
+    Adaptation got = adapt(path, place.model, place.file, Numerics::faithful);
+    EXPECT_EQ(got.refused, "");
+    EXPECT_EQ(got.choose("", 0.02).has_value(), certified);
+  }
+}
+
+TEST(Adaptation, SidecarsThatAreRefusedAreCounted) {
+  Place place;
+  const uint64_t before = refused_sidecars();
+  adapt(place.put_sidecar("exit_at(layer=2)"), place.model, place.file, Numerics::faithful);
+  EXPECT_EQ(refused_sidecars(), before);
+  adapt(place.put_sidecar("exit_at(layer=99)"), place.model, place.file, Numerics::faithful);
+  EXPECT_EQ(refused_sidecars(), before + 1);
+}
+
 // Answers of the group differ from those of all together in what the policy may read of them, and in nothing else.
 TEST(Adaptation, ATextIsWrittenForOneGroupAndTheSessionIsAsItWas) {
   Place place;

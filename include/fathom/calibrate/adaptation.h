@@ -2,6 +2,7 @@
 // Next in the flow: engine/session.h, whose use() takes the exits.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -59,5 +60,8 @@ struct Adaptation {
 ///   cost     that of sha256_of_file(), and reading the sidecar
 FATHOM_API Adaptation adapt(const std::string& sidecar, const std::string& model_path, const ModelFile& model,
                             Numerics numerics, const Sha256Options& options = {});
+
+/// Sidecars that adapt() refused since the program began, in whose place full depth runs.
+FATHOM_API uint64_t refused_sidecars();
 
 }  // namespace fathom
