@@ -8,6 +8,7 @@
 #include <atomic>
 
 #include "fathom/calibrate/calibrate.h"
+#include "fathom/calibrate/limits.h"
 #include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/parts.h"
 #include "fathom/engine/session.h"
@@ -15,8 +16,6 @@
 
 namespace fathom {
 namespace {
-
-constexpr size_t kMostGroups = 1024;
 
 struct InUse {
   std::string policy;

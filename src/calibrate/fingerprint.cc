@@ -8,6 +8,22 @@
 #include "src/text/utf8.h"
 
 namespace fathom {
+namespace {
+
+constexpr size_t kMostName = 256;  // bytes of a model's name
+
+// The name's beginning, cut between characters, with U+FFFD for what is no UTF-8.
+std::string short_name(std::string_view name) {
+  std::string storage;
+  const std::string_view valid = text::valid_text(name, storage);
+  size_t n = 0;
+  while (n < valid.size() && n + text::char_bytes(static_cast<unsigned char>(valid[n])) <= kMostName) {
+    n += text::char_bytes(static_cast<unsigned char>(valid[n]));
+  }
+  return std::string(valid.substr(0, n));
+}
+
+}  // namespace
 
 Result<BoundModel> binding_of(const std::string& path, const ModelFile& file, Numerics numerics,
                               const Sha256Options& options) {
@@ -19,7 +35,7 @@ Result<BoundModel> binding_of(const std::string& path, const ModelFile& file, Nu
   }
   const ModelConfig& config = file.config();
   const Fingerprint print = file.fingerprint(numerics);
-  return BoundModel{.binding = {.name = config.name,
+  return BoundModel{.binding = {.name = short_name(config.name),
                                 .sha256 = digest.hex,
                                 .tokenizer = print.tokenizer,
                                 .numeric_path = print.numeric_path,

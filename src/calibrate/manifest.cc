@@ -7,6 +7,7 @@
 #include <limits>
 #include <string_view>
 
+#include "fathom/calibrate/limits.h"
 #include "src/calibrate/hex.h"
 #include "src/text/json_fields.h"
 #include "src/text/utf8.h"
@@ -16,10 +17,8 @@ namespace {
 
 constexpr int32_t kMaxLayers = 4096;
 constexpr int32_t kMaxWidth = 1 << 24;  // of rows and of vocabularies
-constexpr size_t kMaxGroups = 1024;
-constexpr size_t kMaxLevels = 64;
-constexpr size_t kMaxNumbers = 65536;  // thresholds or temperatures of a group
-constexpr size_t kMaxText = 4096;      // bytes, as Policy::parse() has it
+constexpr size_t kMaxNumbers = 65536;   // thresholds or temperatures of a group
+constexpr size_t kMaxText = 4096;       // bytes, as Policy::parse() has it
 
 std::string short_words(const JsonField& field, std::string text) {
   if (text.size() > kMaxText) {
@@ -69,13 +68,13 @@ ManifestBound read_bound(const JsonField& in) {
 
 std::vector<ManifestBound> read_bounds(const JsonField& in) {
   std::vector<ManifestBound> bounds;
-  in.each(kMaxGroups, [&](const JsonField& bound) { bounds.push_back(read_bound(bound)); });
+  in.each(kMostGroups, [&](const JsonField& bound) { bounds.push_back(read_bound(bound)); });
   return bounds;
 }
 
 std::vector<ManifestOwn> read_own(const JsonField& in) {
   std::vector<ManifestOwn> own;
-  in.each(kMaxGroups, [&](const JsonField& one) { own.push_back({words(one["policy"]), read_bound(one)}); });
+  in.each(kMostGroups, [&](const JsonField& one) { own.push_back({words(one["policy"]), read_bound(one)}); });
   return own;
 }
 
@@ -89,7 +88,7 @@ ManifestCertificate read_certificate(const JsonField& in) {
   certificate.confidence = share("confidence");
   certificate.groups = read_bounds(in["groups"]);
   certificate.own = read_own(in["own"]);
-  in["levels"].each(kMaxLevels, [&](const JsonField& level) {
+  in["levels"].each(kMostLevels, [&](const JsonField& level) {
     certificate.levels.push_back({.risk = level["risk"].number(0, 1),
                                   .policy = maybe_words(level["policy"]),
                                   .groups = read_bounds(level["groups"]),
@@ -105,7 +104,7 @@ Manifest read_fields(const JsonField& in) {
                     .promise = maybe_words(in["promise"]),
                     .seed = in["seed"].maybe_seed(),
                     .splits = in["splits"].dump()};
-  in["groups"].each(kMaxGroups, [&](const JsonField& group) {
+  in["groups"].each(kMostGroups, [&](const JsonField& group) {
     manifest.groups.push_back({.name = words(group["name"]),
                                .thresholds = numbers(group["thresholds"]),
                                .temperatures = numbers(group["temperatures"])});

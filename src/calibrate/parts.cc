@@ -9,13 +9,14 @@
 #include <array>
 #include <string>
 
+#include "fathom/calibrate/limits.h"
 #include "src/calibrate/part_bytes.h"
 
 namespace fathom {
 namespace {
 
 constexpr uint32_t kPartsFormat = 4, kOldestFormat = 1, kShortlistSince = 2, kKindsSince = 3, kFillsSince = 4;
-constexpr uint32_t kMostGroups = 32, kMostExits = 512, kMostWidth = 1 << 16, kMostName = 256;
+constexpr uint32_t kMostExits = 512, kMostWidth = 1 << 16;
 constexpr uint32_t kMostListed = 1 << 20;
 
 // A translator: d, then the matrix and bias that every format has, then what makes it another kind.
@@ -125,7 +126,7 @@ Result<FittedExits> read_parts(std::span<const std::byte> bytes) {
   FittedExits out;
   FATHOM_TRY(const uint32_t n_groups, in.u32("groups", kMostGroups));
   for (uint32_t g = 0; g < n_groups; ++g) {
-    FATHOM_TRY(std::string name, in.name("bytes of a group's name", kMostName));
+    FATHOM_TRY(std::string name, in.name("bytes of a group's name", kMostGroupName));
     out.groups.push_back(std::move(name));
   }
   FATHOM_TRY(const uint32_t n_exits, in.u32("exits", kMostExits));

@@ -5,15 +5,18 @@
 
 #include <algorithm>
 
+#include "fathom/calibrate/limits.h"
 #include "src/text/json_fields.h"
 
 namespace fathom::report {
 namespace {
 
 constexpr int64_t kMost = int64_t{1} << 53;  // whole numbers that a double holds
-constexpr int64_t kMostLayers = 512;
-constexpr size_t kMostGroups = 32, kMostCandidates = 256, kMostRows = 1024, kMostHeads = 256, kMostBins = 100;
-constexpr size_t kMostPassages = 16, kMostTokens = 2048, kMostNames = 64, kMostParts = 8;
+constexpr int64_t kMostLayers = kMostLayersSeen;
+constexpr size_t kMostHeads = kMostHeadsSeen, kMostBins = 100, kMostTokens = 2048, kMostNames = 64, kMostParts = 8;
+constexpr size_t kMostCandidates = kMostSettings + 16;  // lossless ones among them
+constexpr size_t kMostCertified = kMostLevels * (1 + kMostGroups), kMostRows = 1024;
+static_assert(kMostNames >= kMostStretches);
 constexpr double kLarge = 1e12;
 
 Share share(const JsonField& field) { return field.maybe_number(0, 1); }
@@ -288,21 +291,26 @@ void read_depths(const JsonField& root, Report& report) {
                                  .median_first_difference = positive(s["median_first_difference"]),
                                  .mean_depth = s["mean_depth"].maybe_number(0, 2 * kMostLayers)});
   });
-  root["passages"].each(kMostPassages, [&](const JsonField& p) { report.passages.push_back(read_passage(p)); });
+  root["passages"].each(kMostGroups, [&](const JsonField& p) { report.passages.push_back(read_passage(p)); });
 }
 
 void read_settings(const JsonField& root, Report& report) {
   root["groups"].each(kMostGroups, [&](const JsonField& g) {
-    const JsonField pieces = g["pieces"];
+    const JsonField pieces = g["pieces"], left_out = g["left_out"];
     report.groups.push_back({.name = g["name"].text(),
                              .documents = count(g["documents"]),
                              .fit = count(pieces["fit"]),
                              .choose = count(pieces["choose"]),
                              .report = count(pieces["report"]),
-                             .missing = count(g["missing"])});
+                             .missing = count(g["missing"]),
+                             .duplicates = count(left_out["duplicates"]),
+                             .in_other_groups = count(left_out["in_other_groups"]),
+                             .too_short = count(left_out["short"]),
+                             .long_prompts = count(left_out["long_prompts"]),
+                             .unanswered = count(left_out["unanswered"])});
   });
   root["candidates"].each(kMostCandidates, [&](const JsonField& c) { report.candidates.push_back(read_candidate(c)); });
-  root["certified"].each(kMostCandidates, [&](const JsonField& c) { report.certified.push_back(read_certified(c)); });
+  root["certified"].each(kMostCertified, [&](const JsonField& c) { report.certified.push_back(read_certified(c)); });
   root["drawn_again"].each(kMostParts, [&](const JsonField& d) { report.drawn_again.push_back(read_drawn_again(d)); });
   root["ceilings"].each(kMostNames, [&](const JsonField& c) {
     report.ceilings.push_back({c["what"].text(), c["note"].text_or(""), read_group_values(c["groups"], "work", 100)});

@@ -37,6 +37,7 @@ struct Promise {
 struct Group {
   std::string name;
   Count documents, fit, choose, report, missing;
+  Count duplicates, in_other_groups, too_short, long_prompts, unanswered;  // that were left out
 };
 
 struct Ratio {

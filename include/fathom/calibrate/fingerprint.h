@@ -13,7 +13,7 @@ namespace fathom {
 
 /// The fingerprints of a model and how it is run.
 struct SidecarBinding {
-  std::string name = {};          // of the model, for people; may be empty, and binds to nothing
+  std::string name = {};          // of the model, at most 256 bytes, for people; may be empty, and binds to nothing
   std::string sha256 = {};        // of the model file, 64 hex digits
   uint64_t tokenizer = 0;         // Fingerprint::tokenizer
   std::string numeric_path = {};  // Fingerprint::numeric_path
