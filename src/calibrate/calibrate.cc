@@ -2,10 +2,10 @@
 #include "fathom/calibrate/calibrate.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
+#include "src/calibrate/calibrate_check.h"
 #include "src/calibrate/certificates.h"
 #include "src/calibrate/findings.h"
 #include "src/calibrate/place_sample.h"
@@ -17,31 +17,6 @@ namespace {
 constexpr float kDraft = 0.8f;             // agreement from which an exit's answer is worth verifying
 constexpr int64_t kReportedPlaces = 8192;  // at which every exit is asked
 
-Result<void> check(const Pieces& pieces, const CalibrateOptions& options, int32_t n_layers) {
-  const auto wrong = [](std::string what) { return Error{ErrorCode::argument, std::move(what)}; };
-  for (const double risk : risks_of(options)) {
-    if (!(risk > 0 && risk < 1)) return wrong(fmt::format("risk {}: write a share above 0 and below 1", risk));
-  }
-  if (!(options.confidence > 0 && options.confidence < 1)) {
-    return wrong(fmt::format("confidence {}: write a share above 0 and below 1", options.confidence));
-  }
-  if (options.n_exits < 1 || options.n_exits > 8) return wrong(fmt::format("n_exits {}: 1 to 8", options.n_exits));
-  if (options.n_settings < 1) return wrong(fmt::format("n_settings {}: at least 1", options.n_settings));
-  if (options.measured_tokens < 8) return wrong(fmt::format("measured_tokens {}: at least 8", options.measured_tokens));
-  if (n_layers < 2) return wrong("a model of one layer has no exit: run it as it is");
-  if (pieces.groups.empty()) return wrong("no group of texts: give at least one");
-  for (const PieceGroup& group : pieces.groups) {
-    // Two halves of the pieces that no translator saw, for maps.
-    if (group.n_pieces[0] < 6 || group.n_pieces[1] < 1 || group.n_pieces[2] < 1) {
-      return wrong(
-          fmt::format("group {}: {} pieces to fit, {} to choose and {} to report on: give more text, for at least "
-                      "6, 1 and 1",
-                      group.name, group.n_pieces[0], group.n_pieces[1], group.n_pieces[2]));
-    }
-  }
-  return {};
-}
-
 // The exits of a set of bits alone.
 FittedExits selected(const FittedExits& all, uint32_t bits) {
   FittedExits out{.groups = all.groups, .exits = {}, .shortlist = all.shortlist};
@@ -49,21 +24,6 @@ FittedExits selected(const FittedExits& all, uint32_t bits) {
     if (bits >> i & 1) out.exits.push_back(all.exits[i]);
   }
   return out;
-}
-
-// The fastest of what changes no token: lossless decoding, unless another is surely faster. Null where none was timed.
-const MeasuredSpeed* best_lossless(std::span<const MeasuredSpeed> speeds) {
-  const MeasuredSpeed* best = nullptr;
-  for (const MeasuredSpeed& speed : speeds) {
-    if (speed.policy == kLosslessPolicy || (speed.lossless && speed.over_lossless.low > 1)) best = &speed;
-  }
-  return best;
-}
-
-// A policy that may change tokens has to be surely faster than one that does not.
-bool certified_pays(std::span<const MeasuredSpeed> speeds) {
-  return !speeds.empty() && !speeds.back().lossless && speeds.back().over_full.low > 1 &&
-         speeds.back().over_lossless.low > best_lossless(speeds)->over_lossless.ratio;
 }
 
 constexpr double kOwnSeconds = 30;  // for measuring one group's own setting
@@ -99,6 +59,9 @@ class Run {
 
   Result<Calibration> run() {
     FATHOM_TRY(read_texts());
+    if (!std::all_of(out_.texts.begin(), out_.texts.end(), [](const GroupText& t) { return t.suffices(); })) {
+      return lossless_only();
+    }
     FATHOM_TRY(fit());
     FATHOM_TRY(profile());
     FATHOM_TRY(translate_cells());
@@ -124,14 +87,34 @@ class Run {
     const auto fits = [&](const std::vector<PieceText>& kept) { return kept.size() == pieces.size(); };
     FATHOM_TRY(std::vector<PieceText> all, runner_.journal().part<std::vector<PieceText>>(
                                                "texts", [&] { return written_texts(); }, fits));
+    out_.texts.resize(found_.groups.size());
     for (size_t i = 0; i < all.size(); ++i) {
       const bool shared = found_.pieces.groups[size_t(pieces[i].group)].spaced;
       all[i].group = pieces[i].group, all[i].split = pieces[i].split;
       all[i].unit = shared ? -1 - int64_t(i) : pieces[i].document;
-      if (all[i].tokens.size() >= 2) texts_[size_t(pieces[i].split)].push_back(std::move(all[i]));
+      all[i].prompt = pieces[i].prompt;
+      GroupText& of = out_.texts[size_t(pieces[i].group)];
+      const bool whole = all[i].tokens.size() >= 2;
+      ++(whole ? of.n_pieces[size_t(pieces[i].split)] : of.n_unanswered);
+      if (whole) texts_[size_t(pieces[i].split)].push_back(std::move(all[i]));
     }
     found_.reported = pointers(Split::report);
     return {};
+  }
+
+  // Too little text to fit on: what changes no token is measured behind what there is.
+  Result<Calibration> lossless_only() {
+    FATHOM_TRY(out_.choices, uncertified(pointers(Split::choose), found_));
+    const Split all[] = {Split::report, Split::choose, Split::fit};
+    for (size_t i = 0; found_.reported.empty() && i < std::size(all); ++i) found_.reported = pointers(all[i]);
+    const std::string policies[] = {"full_depth", std::string(kLosslessPolicy)};
+    const SpeedTrial trial{.texts = found_.reported, .n_groups = found_.groups.size(), .policies = policies};
+    progress_.begin("measuring speed", 0.9);
+    FATHOM_TRY(found_.speeds, measure_speeds(found_.model, trial, found_.options, progress_));
+    out_.speeds = found_.speeds.speeds;
+    choose();
+    out_.report = report_json(found_, out_);
+    return std::move(out_);
   }
 
   Result<std::vector<PieceText>> written_texts() {
@@ -340,11 +323,22 @@ class Run {
     }
     out_.lossless = true;
     const MeasuredSpeed* const lossless = best_lossless(out_.speeds);
-    const bool pays = lossless != nullptr && lossless->over_full.ratio >= 1;
-    out_.policy = pays ? lossless->policy : "full_depth";
-    out_.promise =
-        pays ? "Every token is that of full depth: beyond lossless decoding nothing pays on this model and machine."
-             : "Every token is that of full depth: nothing that saves work pays on this model and machine.";
+    const bool pays = lossless == nullptr || lossless->over_full.ratio >= 1;
+    out_.policy = !pays ? "full_depth" : lossless == nullptr ? std::string(kLosslessPolicy) : lossless->policy;
+    out_.promise = "Every token is that of full depth: ";
+    if (out_.settings.empty()) {
+      out_.promise += "there is too little text for any other promise.";
+    } else if (lossless == nullptr) {
+      out_.promise += "nothing could be timed, for the model ends its answers at once.";
+    } else {
+      out_.promise += pays ? "beyond lossless decoding nothing pays on this model and machine."
+                           : "nothing that saves work pays on this model and machine.";
+    }
+    std::vector<std::string> own;
+    for (size_t g = 0; g < out_.own.size(); ++g) {
+      if (out_.own[g].pays) own.push_back(found_.groups[g]);
+    }
+    if (!own.empty()) out_.promise += " " + own_promise_of(own, found_.options);
   }
 
   PieceRunner runner_;
@@ -358,18 +352,8 @@ class Run {
 
 }  // namespace
 
-bool is_lossless(const Policy& policy) { return policy.is_full_depth() || policy.settings().kv == KvMode::verify; }
-
-std::string promise_of(const Pieces& pieces, const CalibrateOptions& options) {
-  std::vector<std::string> groups;
-  for (const PieceGroup& group : pieces.groups) groups.push_back(group.name);
-  return fmt::format(
-      "With confidence {:g} %, at most {:g} % of tokens differ from this model's own full depth, in each of {}.",
-      100 * options.confidence, 100 * options.risk, fmt::join(groups, ", "));
-}
-
 Result<Calibration> calibrate(const Model& model, const Pieces& pieces, const CalibrateOptions& options) {
-  FATHOM_TRY(check(pieces, options, model.config().n_layers));
+  FATHOM_TRY(check(pieces, options, model.config()));
   FATHOM_TRY(PieceRunner runner, PieceRunner::make(model, pieces, options.threads));
   if (!options.journal.path.empty()) {
     FATHOM_TRY(Journal journal, Journal::open(options.journal, identity_of(model, pieces, options)));

@@ -96,6 +96,24 @@ Result<void> certify(PieceRunner& runner, std::span<const PieceText* const> text
   return Certifier(runner, texts, findings, calibration, progress).run(heads);
 }
 
+Result<std::vector<Choice>> uncertified(std::span<const PieceText* const> texts, const Findings& findings) {
+  LossPool pool{.groups = findings.groups, .pieces = {}};
+  for (const PieceText* text : texts) {
+    pool.pieces.push_back({.group = text->group, .document = static_cast<int32_t>(text->unit), .losses = {0}});
+  }
+  FATHOM_TRY(LossTable table, table_of(pool));
+  table.losses.resize(1, std::vector<std::vector<float>>(pool.groups.size()));  // no piece: no candidate
+  const std::vector<double> risks = risks_of(findings.options);
+  const double spent = delta_for_all(findings.options, findings.groups.size()) * double(risks.size());
+  FATHOM_TRY(std::vector<Choice> choices, certify_for_all(table, {.risks = risks, .confidence = 1 - spent}));
+  for (Choice& choice : choices) {
+    if (choice.certified()) choice.refused = std::move(choice.passed);
+    choice.passed.clear();
+    choice.candidate = -1;
+  }
+  return choices;
+}
+
 double delta_for_all(const CalibrateOptions& options, size_t n_groups) {
   const double share = options.own_settings && n_groups > 1 ? kShareOfAll : 1;
   return share * (1 - options.confidence) / double(1 + options.more_risks.size());

@@ -19,4 +19,10 @@ namespace fathom {
 Result<void> certify(PieceRunner& runner, std::span<const PieceText* const> texts, const Findings& findings,
                      const std::shared_ptr<const ExitHeads>& heads, Calibration& calibration, Progress& progress);
 
+/// What is missing where there is too little text to fit and certify on: no choice is certified, and each says how many
+/// units it would take if nothing were lost.
+///   texts    of Split::choose
+///   returns  [risks]
+Result<std::vector<Choice>> uncertified(std::span<const PieceText* const> texts, const Findings& findings);
+
 }  // namespace fathom

@@ -2,6 +2,7 @@
 #include "src/calibrate/findings.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -41,7 +42,21 @@ class Report {
     j["groups"] = groups();
     j["candidates"] = candidates();
     j["certified"] = certified();
+    if (!c_.settings.empty()) add_trials(j);
+    j["nogo"] = nogo();
     j["drawn_again"] = drawn_again();
+    j["reproduce"] = {{"command", o.command},
+                      {"splits",
+                       {{"fit", f_.pieces.fingerprints[0]},
+                        {"choose", f_.pieces.fingerprints[1]},
+                        {"report", f_.pieces.fingerprints[2]}}},
+                      {"fingerprints", {{"model", o.sha256}, {"numerics", f_.model.fingerprint().numeric_path}}}};
+    return j.dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+
+ private:
+  // What was fitted and tried.
+  void add_trials(Json& j) const {
     j["ceilings"] = Json::array({ceiling(), skip_ceiling(f_), route_ceiling(f_)});
     j["signals"] = exit_signals(f_, c_);
     for (Json& one : route_signals(f_)) j["signals"].push_back(std::move(one));
@@ -53,17 +68,8 @@ class Report {
     j["exit_depth"] = exit_depths(f_);
     if (!c_.speeds.empty() && !c_.speeds.back().lossless) j["continuations"] = continuations();
     j["passages"] = exit_passages(f_, c_);
-    j["nogo"] = nogo();
-    j["reproduce"] = {{"command", o.command},
-                      {"splits",
-                       {{"fit", f_.pieces.fingerprints[0]},
-                        {"choose", f_.pieces.fingerprints[1]},
-                        {"report", f_.pieces.fingerprints[2]}}},
-                      {"fingerprints", {{"model", o.sha256}, {"numerics", f_.model.fingerprint().numeric_path}}}};
-    return j.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
 
- private:
   size_t n_groups() const { return f_.groups.size(); }
   const CalibratedSetting& shown() const { return c_.settings[size_t(f_.shown)]; }
 
@@ -71,15 +77,22 @@ class Report {
     Json out = Json::array();
     for (size_t g = 0; g < n_groups(); ++g) {
       const PieceGroup& group = f_.pieces.groups[g];
+      const GroupText& text = c_.texts[g];
       int64_t missing = 0;
-      if (!c_.settings.empty() && c_.settings.front().run && g < c_.settings.front().bounds.size()) {
-        missing = c_.settings.front().certified ? 0 : c_.settings.front().bounds[g].missing();
+      for (const GroupBound& bound : c_.choices.front().refused) {
+        if (!c_.choices.front().certified() && bound.group == int32_t(g)) missing = bound.missing();
       }
       out.push_back(
           {{"name", group.name},
            {"documents", group.n_documents},
-           {"pieces", {{"fit", group.n_pieces[0]}, {"choose", group.n_pieces[1]}, {"report", group.n_pieces[2]}}},
-           {"missing", missing}});
+           {"pieces", {{"fit", text.n_pieces[0]}, {"choose", text.n_pieces[1]}, {"report", text.n_pieces[2]}}},
+           {"missing", missing},
+           {"left_out",
+            {{"duplicates", group.n_duplicates},
+             {"in_other_groups", group.n_in_other_groups},
+             {"short", group.n_short},
+             {"long_prompts", group.n_long_prompts},
+             {"unanswered", text.n_unanswered}}}});
     }
     return out;
   }
@@ -224,11 +237,27 @@ class Report {
   }
 
   Json nogo() const {
+    if (c_.settings.empty()) return Json::array({too_little_text()});
     Json out = Json::array();
     for (Json one : {exit_nogo(), skip_nogo(f_, c_), route_nogo(f_, c_), fill_nogo(f_)}) {
       if (!one.is_null()) out.push_back(std::move(one));
     }
     return out;
+  }
+
+  Json too_little_text() const {
+    std::string decided;
+    for (size_t g = 0; g < n_groups(); ++g) {
+      const auto& n = c_.texts[g].n_pieces;
+      if (c_.texts[g].suffices()) continue;
+      decided +=
+          fmt::format("{}{}: {} pieces to fit, {} to choose and {} to report on, of at least {}",
+                      decided.empty() ? "" : "; ", f_.groups[g], n[0], n[1], n[2], fmt::join(kFewestPieces, ", "));
+    }
+    return {{"mechanism", "exits, skips and routers"},
+            {"tried", "nothing"},
+            {"decided_by", decided},
+            {"reason", "there is too little text"}};
   }
 
   Json exit_nogo() const {
@@ -252,12 +281,7 @@ class Report {
                             100 * worst, 100 * f_.options.risk);
       reason = "no threshold keeps the promise on this much text";
     } else {
-      const MeasuredSpeed& speed = c_.speeds.back();
-      decided = fmt::format(
-          "certified at {:g}, and {:.3f} times the speed of lossless decoding ({:.3f} to {:.3f}), {:.3f} of full "
-          "depth",
-          s.threshold, speed.over_lossless.ratio, speed.over_lossless.low, speed.over_lossless.high,
-          speed.over_full.ratio);
+      decided = fmt::format("certified at {:g}, and {}", s.threshold, comparison(c_.speeds));
       reason =
           "what leaves early within the risk saves less than its checks cost, or less than lossless decoding saves";
     }

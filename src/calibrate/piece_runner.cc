@@ -27,7 +27,7 @@ Result<PieceRunner> PieceRunner::make(const Model& model, const Pieces& pieces, 
 
 Result<PieceText> PieceRunner::text_of(const Piece& piece) {
   const Tokenizer& tokenizer = session_.model().tokenizer();
-  PieceText text{.group = piece.group, .split = piece.split, .lead = {}, .tokens = {}};
+  PieceText text{.group = piece.group, .split = piece.split, .prompt = piece.prompt, .lead = {}, .tokens = {}};
   if (tokenizer.adds_bos()) text.lead.push_back(tokenizer.bos());
   if (!piece.prompt) {
     text.tokens = piece.tokens;

@@ -22,6 +22,7 @@ struct PieceText {
   Split split = Split::fit;
   int64_t unit = 0;             // pieces of one unit depend on one another: a document's, or a piece by itself where
                                 // the splits share the documents
+  bool prompt = false;          // the model wrote the tokens behind the lead
   std::vector<int32_t> lead;    // what begins a text, or the prompt: run at full depth, and no place
   std::vector<int32_t> tokens;  // 2 and more
 

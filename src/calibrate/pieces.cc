@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "fathom/calibrate/limits.h"
 #include "src/calibrate/document_splits.h"
 #include "src/calibrate/documents.h"
 #include "src/calibrate/piece_cutter.h"
@@ -43,11 +44,15 @@ Result<void> check(const PieceOptions& options) {
 
 Result<std::vector<GroupData>> by_name(std::span<const GroupData> groups) {
   if (groups.empty()) return Error{ErrorCode::argument, "no groups of text: give one, such as prose=a.txt"};
+  if (groups.size() > kMostGroups) {
+    return Error{ErrorCode::argument, fmt::format("{} groups of text: give at most {}, several kinds under one name",
+                                                  groups.size(), kMostGroups)};
+  }
   std::vector<GroupData> sorted(groups.begin(), groups.end());
   std::sort(sorted.begin(), sorted.end(), [](const GroupData& a, const GroupData& b) { return a.name < b.name; });
   for (size_t i = 0; i < sorted.size(); ++i) {
     const GroupData& group = sorted[i];
-    if (group.name.empty()) return Error{ErrorCode::argument, "a group has no name: give one, such as prose=a.txt"};
+    FATHOM_TRY(check_group_name(group.name));
     if (group.paths.empty()) {
       return Error{ErrorCode::argument, fmt::format("group {} has no files: give one, or leave it out", group.name)};
     }
@@ -154,23 +159,6 @@ class Sampler {
   std::unordered_map<size_t, int64_t> listed_;  // by index of the document
 };
 
-Error no_piece(const PieceGroup& group, int32_t piece_tokens) {
-  if (group.n_documents == 0) {
-    return {ErrorCode::format, fmt::format("group {}: all its text is in groups before it: give it text of its own, or "
-                                           "leave it out",
-                                           group.name)};
-  }
-  if (group.n_long_prompts > 0) {
-    return {ErrorCode::format, fmt::format("group {}: its {} prompts are too long: raise "
-                                           "PieceOptions::most_prompt_tokens",
-                                           group.name, group.n_long_prompts)};
-  }
-  return {ErrorCode::format,
-          fmt::format("group {}: no piece of {} tokens in {} bytes of text ({} documents): give more "
-                      "text, or leave the group out",
-                      group.name, piece_tokens, group.bytes, group.n_documents)};
-}
-
 std::string fingerprint(const Pieces& pieces, Split split) {
   Hash hash;
   for (const Piece& piece : pieces.pieces) {
@@ -201,6 +189,23 @@ std::string_view name(Split split) {
   return "unknown";
 }
 
+std::string why_no_piece(const PieceGroup& group, int32_t piece_tokens) {
+  if (group.n_documents == 0) {
+    return fmt::format("group {}: all its text is in groups before it: give it text of its own, or leave it out",
+                       group.name);
+  }
+  if (group.n_long_prompts > 0) {
+    return fmt::format(
+        "group {}: its {} prompts are too long: give shorter ones, or raise the tokens that a prompt "
+        "may have (--prompt-tokens, PieceOptions::most_prompt_tokens)",
+        group.name, group.n_long_prompts);
+  }
+  return fmt::format(
+      "group {}: no piece of {} tokens in {} bytes of text ({} documents): give more text, or leave the "
+      "group out",
+      group.name, piece_tokens, group.bytes, group.n_documents);
+}
+
 Result<Pieces> sample_pieces(const Tokenizer& tokenizer, std::span<const GroupData> groups,
                              const PieceOptions& options) {
   FATHOM_TRY(check(options));
@@ -223,14 +228,13 @@ Result<Pieces> sample_pieces(const Tokenizer& tokenizer, std::span<const GroupDa
   for (PieceGroup& group : pieces.groups) {
     const size_t end = begin + static_cast<size_t>(group.n_documents);
     FATHOM_TRY(auto pools, split_documents(documents, begin, end, options, cutter, group));
-    const size_t before = pieces.pieces.size();
     for (size_t s = 0; s < kSplits; ++s) {
       const auto index = static_cast<int32_t>(&group - pieces.groups.data());
       FATHOM_TRY(sampler.draw(pools[s], index, static_cast<Split>(s), wanted[s], pieces));
     }
-    if (pieces.pieces.size() == before) return no_piece(group, options.piece_tokens);
     begin = end;
   }
+  if (pieces.pieces.empty()) return Error{ErrorCode::format, why_no_piece(pieces.groups[0], options.piece_tokens)};
   for (size_t s = 0; s < kSplits; ++s) pieces.fingerprints[s] = fingerprint(pieces, static_cast<Split>(s));
   return pieces;
 }

@@ -24,9 +24,7 @@ std::pair<std::string, std::string> turned_down(const Findings& f, const Calibra
     return {fmt::format("{}: the bound is {:.2f} %, above {:g} %", safest.policy, 100 * worst, 100 * f.options.risk),
             "no threshold keeps the promise on this much text"};
   }
-  const MeasuredSpeed& speed = c.speeds.back();
-  return {fmt::format("certified, and {:.3f} times the speed of lossless decoding ({:.3f} to {:.3f})",
-                      speed.over_lossless.ratio, speed.over_lossless.low, speed.over_lossless.high),
+  return {"certified, and " + comparison(c.speeds),
           "it is not surely faster than lossless decoding, which changes no token"};
 }
 

@@ -23,6 +23,12 @@ struct Outcome {
 
 Outcome outcome_of(const Report& report) {
   const Promise& promise = report.promise;
+  const bool tried = std::any_of(report.candidates.begin(), report.candidates.end(),
+                                 [](const Candidate& c) { return c.mechanism != "lossless"; });
+  if (promise.lossless && !tried) {
+    return {"no", "M5 9h14M5 15h14", "Lossless savings only",
+            "Nothing else was tried. These change no token: the text is the one of full depth."};
+  }
   if (promise.lossless) {
     return {"no", "M5 9h14M5 15h14", "No-go beyond lossless savings",
             "Nothing beyond the lossless savings pays on this model and machine. Those change no token: the text is "
@@ -82,6 +88,20 @@ std::string names_table(const std::string& caption, const std::vector<std::pair<
   return table.html();
 }
 
+// What of a group's text became no piece.
+std::string left_out(const Group& g) {
+  const std::pair<const Count&, const char*> kinds[] = {{g.duplicates, "said before"},
+                                                        {g.in_other_groups, "in another group"},
+                                                        {g.too_short, "too short"},
+                                                        {g.long_prompts, "prompts too long"},
+                                                        {g.unanswered, "prompts not answered"}};
+  std::string text;
+  for (const auto& [n, what] : kinds) {
+    if (n.value_or(0) > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count(n), what);
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string verdict(const Report& report) {
@@ -114,12 +134,13 @@ Section groups_section(const Report& report) {
                                {"pieces to fit", true},
                                {"to choose", true},
                                {"held out", true},
-                               {"more needed", true}});
+                               {"more needed", true},
+                               {"left out"}});
   int64_t missing = 0;
   for (const Group& g : report.groups) {
     missing += g.missing.value_or(0);
-    table.row(
-        {html::isolated(g.name), count(g.documents), count(g.fit), count(g.choose), count(g.report), count(g.missing)});
+    table.row({html::isolated(g.name), count(g.documents), count(g.fit), count(g.choose), count(g.report),
+               count(g.missing), left_out(g)});
   }
   section.body += table.html();
   if (missing > 0) {

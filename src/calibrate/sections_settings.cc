@@ -286,8 +286,8 @@ Section nogo_section(const Report& report) {
   section.unmeasured = "No-go: no mechanism was turned down.";
   if (report.nogo.empty()) return section;
   section.body = html::paragraph(
-      "Each of these was tried on this model and machine, and is left out of the policy. That is a result and not a "
-      "fault: another model, another text or another machine may give another one.");
+      "Each of these is left out of the policy on this model and machine, for the reason that it names. That is a "
+      "result and not a fault: another model, another text or another machine may give another one.");
   section.body += "<div class=\"nogo\">\n";
   for (const NoGo& n : report.nogo) {
     std::string facts;

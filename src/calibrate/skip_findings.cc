@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "fathom/calibrate/limits.h"
+
 namespace fathom {
 namespace {
 
-constexpr int32_t kStretch = 16;                         // places of one column
+constexpr int32_t kStretch = 16;                         // places of one column, at least
 constexpr int32_t kLeads[] = {0, 16, 64, 256, 1 << 20};  // bounds of prompt lengths, tokens
 
 Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(); }
@@ -46,10 +48,11 @@ Json layer_utility(const Findings& f) {
     longest = std::max(longest, text->places());
     prompts |= text->lead.size() > 1;
   }
-  for (int32_t from = 0; from < longest; from += kStretch) {
+  const int32_t stretch = std::max(kStretch, (longest + kMostStretches - 1) / kMostStretches);
+  for (int32_t from = 0; from < longest; from += stretch) {
     out["positions"].push_back({{"from", from},
-                                {"to", std::min(from + kStretch, longest) - 1},
-                                {"disagreement", matrix(profile, {.from = from, .to = from + kStretch})}});
+                                {"to", std::min(from + stretch, longest) - 1},
+                                {"disagreement", matrix(profile, {.from = from, .to = from + stretch})}});
   }
   for (size_t i = 1; prompts && i < std::size(kLeads); ++i) {
     const PlaceFilter filter{.lead_from = kLeads[i - 1] + 1, .lead_to = kLeads[i] + 1};
@@ -111,9 +114,7 @@ Json skip_nogo(const Findings& f, const Calibration& c) {
                           100 * f.options.risk);
     reason = "no set keeps the promise on this much text";
   } else {
-    const MeasuredSpeed& speed = c.speeds.back();
-    decided = fmt::format("certified, and {:.3f} times the speed of lossless decoding ({:.3f} to {:.3f})",
-                          speed.over_lossless.ratio, speed.over_lossless.low, speed.over_lossless.high);
+    decided = "certified, and " + comparison(c.speeds);
     reason = "it is not surely faster than lossless decoding, which changes no token";
   }
   return {

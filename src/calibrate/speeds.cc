@@ -1,6 +1,8 @@
 // Speeds: ratios of one prompt are pairs, and prompts are what the interval is over.
 #include "src/calibrate/speeds.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -13,6 +15,7 @@ namespace {
 constexpr size_t kPrompts = 64;       // at most, evenly over groups,
 constexpr size_t kFewestPrompts = 8;  // and as many as are written in the time
 constexpr size_t kPromptTokens = 32;  // of a piece, in front of what is written
+constexpr int32_t kFewestTokens = 4;  // that are written, for a time
 
 // Ratio of sums with its 95 % interval over prompts (the delta method): what a user waits for is the sum.
 SpeedRatio ratio_of(const std::vector<double>& base, const std::vector<double>& tested) {
@@ -52,8 +55,37 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
+const MeasuredSpeed* best_lossless(std::span<const MeasuredSpeed> speeds) {
+  const MeasuredSpeed* best = nullptr;
+  for (const MeasuredSpeed& speed : speeds) {
+    if (speed.policy == kLosslessPolicy || (speed.lossless && speed.over_lossless.low > 1)) best = &speed;
+  }
+  return best;
+}
+
+const MeasuredSpeed* certified_speed(std::span<const MeasuredSpeed> speeds) {
+  return speeds.empty() || speeds.back().lossless ? nullptr : &speeds.back();
+}
+
+bool certified_pays(std::span<const MeasuredSpeed> speeds) {
+  const MeasuredSpeed* const speed = certified_speed(speeds);
+  return speed != nullptr && speed->over_full.low > 1 &&
+         speed->over_lossless.low > best_lossless(speeds)->over_lossless.ratio;
+}
+
+std::string comparison(std::span<const MeasuredSpeed> speeds) {
+  const MeasuredSpeed* const speed = certified_speed(speeds);
+  if (speed == nullptr) {
+    return fmt::format("not timed: behind no prompt did every policy write {} tokens", kFewestTokens);
+  }
+  return fmt::format("{:.3f} times the speed of lossless decoding ({:.3f} to {:.3f}), {:.3f} of full depth",
+                     speed->over_lossless.ratio, speed->over_lossless.low, speed->over_lossless.high,
+                     speed->over_full.ratio);
+}
+
 std::vector<int32_t> prompt_of(const PieceText& text) {
   std::vector<int32_t> prompt = text.lead;
+  if (text.prompt) return prompt;  // what is behind it is the answer
   const size_t n = std::min(kPromptTokens, text.tokens.size());
   prompt.insert(prompt.end(), text.tokens.begin(), text.tokens.begin() + std::ptrdiff_t(n));
   return prompt;
@@ -95,7 +127,7 @@ Result<Speeds> measure_speeds(const Model& model, const SpeedTrial& trial, const
       FATHOM_TRY(Generation text,
                  generate(session, prompt, {.max_new_tokens = options.measured_tokens, .policy = policy}));
       seconds[i] = text.decoded > 0 ? text.decode_seconds / text.decoded : 0;
-      whole &= text.decoded >= 4;
+      whole &= text.decoded >= kFewestTokens;
       written[i] = std::move(text.tokens);
     }
     const auto& full = written.front();

@@ -34,7 +34,19 @@ struct SpeedTrial {
   double seconds = 60;     // after which no further prompt is begun, once there are a few
 };
 
-/// The beginning of a piece, behind which policies write.
+/// The fastest of what changes no token: lossless decoding, unless another is surely faster. Null where none was timed.
+const MeasuredSpeed* best_lossless(std::span<const MeasuredSpeed> speeds);
+
+/// The policy that may change tokens, which stands last. Null: there was none, or none was timed.
+const MeasuredSpeed* certified_speed(std::span<const MeasuredSpeed> speeds);
+
+/// Whether that one is surely faster than what changes no token.
+bool certified_pays(std::span<const MeasuredSpeed> speeds);
+
+/// How it compares, in words; where it was not timed, that.
+std::string comparison(std::span<const MeasuredSpeed> speeds);
+
+/// What policies write behind: a prompt, or the beginning of a piece of text.
 std::vector<int32_t> prompt_of(const PieceText& text);
 
 /// Tokens before the first that differs; of equal texts, all.

@@ -35,20 +35,24 @@ struct Args {
   std::vector<double> risks = {0.02};
   double confidence = 0.95;
   bool one_setting = false;
-  int32_t pieces = 600, piece_tokens = 64;
+  int32_t pieces = 600, piece_tokens = 64, prompt_tokens = 512;
   uint64_t seed = 1;
   int32_t budget_minutes = 0;  // 0: no budget
   bool restart = false;
   bool json = false;
 };
 
+// What gives the same fits and certificate: numbers as they are, and words as a shell reads them back.
 std::string command_of(const Args& args) {
-  std::string text = fmt::format("fathom calibrate -m {}", args.model.model);
-  for (const std::string& one : args.data) text += " --data " + one;
-  for (const double risk : args.risks) text += fmt::format(" --risk {:g}", risk);
+  std::string text = fmt::format("fathom calibrate -m {} --numerics {}", shell_word(args.model.model),
+                                 name_of(numerics_of(args.model)));
+  if (!args.model.target.empty()) text += " --target " + shell_word(args.model.target);
+  for (const std::string& one : args.data) text += " --data " + shell_word(one);
+  for (const double risk : args.risks) text += fmt::format(" --risk {}", risk);
   if (args.one_setting) text += " --one-setting";
-  return text + fmt::format(" --confidence {:g} --pieces {} --piece-tokens {} --seed {} -o {}", args.confidence,
-                            args.pieces, args.piece_tokens, args.seed, args.output);
+  return text + fmt::format(" --confidence {} --pieces {} --piece-tokens {} --prompt-tokens {} --seed {} -o {}",
+                            args.confidence, args.pieces, args.piece_tokens, args.prompt_tokens, args.seed,
+                            shell_word(args.output));
 }
 
 std::span<const std::byte> bytes_of(const std::string& text) {
@@ -69,6 +73,7 @@ Result<Pieces> sample(const Args& args, const Model& model, std::span<const Grou
        .n_fit = std::max(6, args.pieces / 2),
        .n_choose = args.pieces,
        .n_report = std::max(1, args.pieces / 2),
+       .most_prompt_tokens = args.prompt_tokens,
        .fewest_documents = possible ? std::max(kFewestDocuments, int64_t(std::ceil(double(needed) / usual.shares[1])))
                                     : kFewestDocuments,
        .seed = args.seed});
@@ -134,6 +139,7 @@ Result<int> run(Args args) {
   } else {
     tell(*found, pieces, options);
   }
+  warn_of_missing(*found, pieces);
   return kOk;
 }
 
@@ -157,6 +163,8 @@ Command add_calibrate(CLI::App& app) {
   add_whole_number(*verb, "--pieces", args->pieces, "Pieces of each kind of text that thresholds are certified on", 6,
                    100000);
   add_whole_number(*verb, "--piece-tokens", args->piece_tokens, "Tokens of a piece", 8, 4096);
+  add_whole_number(*verb, "--prompt-tokens", args->prompt_tokens,
+                   "Tokens of a prompt, at most; longer ones are left out", 1, 1 << 20);
   verb->add_option("--seed", args->seed, "Of everything that is drawn")->capture_default_str();
   add_whole_number(*verb, "--budget-minutes", args->budget_minutes,
                    "End in so many minutes, with fewer pieces where there is no time for all", 1, 100000);

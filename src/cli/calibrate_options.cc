@@ -2,11 +2,14 @@
 #include "src/cli/calibrate_options.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 
+#include "fathom/calibrate/limits.h"
+#include "src/cli/depth_picture.h"
 #include "src/cli/interrupt.h"
 
 namespace fathom::cli {
@@ -31,15 +34,24 @@ Result<std::vector<GroupData>> groups_of(const std::vector<std::string>& data) {
   for (const std::string& one : data) {
     const size_t at = one.find('=');
     if (at == std::string::npos || at == 0 || at + 1 == one.size()) {
-      return Error{ErrorCode::argument, fmt::format("--data {}: write NAME=FILE, such as prose=a.txt", one)};
+      return Error{ErrorCode::argument, fmt::format("--data {}: write NAME=FILE, such as prose=a.txt", harmless(one))};
     }
     const std::string name = one.substr(0, at), path = one.substr(at + 1);
+    FATHOM_TRY(check_group_name(name));
     size_t g = 0;
     while (g < groups.size() && groups[g].name != name) ++g;
     if (g == groups.size()) groups.push_back({name, {}});
     groups[g].paths.push_back(path);
   }
-  return groups;
+  if (groups.size() <= kMostGroups) return groups;
+  return Error{ErrorCode::argument, fmt::format("--data: {} groups: give at most {}, several files under one name",
+                                                groups.size(), kMostGroups)};
+}
+
+void warn_of_empty(const Pieces& pieces) {
+  for (const PieceGroup& group : pieces.groups) {
+    if (group.n_pieces == decltype(group.n_pieces){}) spdlog::warn(why_no_piece(group, pieces.piece_tokens));
+  }
 }
 
 void Bar::end() {

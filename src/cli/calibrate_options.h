@@ -11,8 +11,11 @@
 namespace fathom::cli {
 
 /// NAME=FILE, NAME=FILE: files of one name are one group.
-///   errors   argument: one that is not so
+///   errors   argument: one that is not so, a name that check_group_name() refuses, more than kMostGroups names
 Result<std::vector<GroupData>> groups_of(const std::vector<std::string>& data);
+
+/// Warns of each group that has no piece.
+void warn_of_empty(const Pieces& pieces);
 
 /// A line on a terminal that is overwritten; in a log, one line a minute.
 struct Bar {

@@ -2,10 +2,15 @@
 #include "src/cli/calibrate_result.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
+
+#include "src/cli/calibrate_options.h"
+#include "src/cli/depth_picture.h"
 
 namespace fathom::cli {
 namespace {
@@ -18,6 +23,17 @@ std::vector<ManifestBound> bounds_of(const Choice& choice, const Pieces& pieces)
   std::vector<ManifestBound> bounds;
   for (const GroupBound& bound : choice.passed) bounds.push_back(bound_of(bound, pieces));
   return bounds;
+}
+
+// Whether no policy of the sidecar can change a token.
+bool is_lossless(const Calibration& found) {
+  for (size_t level = 0; level < found.choices.size(); ++level) {
+    if (found.choices[level].certified()) return false;
+    for (size_t g = 0; g < found.own.size(); ++g) {
+      if (found.own_setting(int32_t(g), level) != nullptr) return false;
+    }
+  }
+  return true;
 }
 
 std::vector<ManifestOwn> own_of(const Calibration& found, const Pieces& pieces, size_t level) {
@@ -33,8 +49,8 @@ std::vector<ManifestOwn> own_of(const Calibration& found, const Pieces& pieces, 
 ManifestCertificate certificate_of(const Calibration& found, const Pieces& pieces, const CalibrateOptions& options) {
   ManifestCertificate certificate{.risk = options.risk,
                                   .confidence = options.confidence,
-                                  .certified = true,
-                                  .lossless = found.passed < 0,
+                                  .certified = true,  // what loses nothing keeps every promise
+                                  .lossless = is_lossless(found),
                                   .groups = bounds_of(found.choices.front(), pieces),
                                   .own = own_of(found, pieces, 0)};
   for (size_t level = 1; level < found.choices.size(); ++level) {
@@ -46,6 +62,23 @@ ManifestCertificate certificate_of(const Calibration& found, const Pieces& piece
          .own = own_of(found, pieces, level)});
   }
   return certificate;
+}
+
+// Of the policy for all; where that changes no token, of those that are used only when they are asked for.
+std::string promise_text(const Calibration& found, const Pieces& pieces, const CalibrateOptions& options) {
+  if (found.passed >= 0) return promise_of(pieces, options);
+  std::string text = "Every token is that of full depth.";
+  std::vector<std::string> groups;
+  for (size_t g = 0; g < found.own.size(); ++g) {
+    if (found.own_setting(int32_t(g)) != nullptr) groups.push_back(pieces.groups[g].name);
+  }
+  if (!groups.empty()) text += " " + own_promise_of(groups, options);
+  for (size_t level = 1; level < found.choices.size(); ++level) {
+    if (!found.choices[level].certified()) continue;
+    const double risk = found.choices[level].risk;
+    text += fmt::format(" With --risk-level {}, at most {:.12g} % of tokens differ.", risk, 100 * risk);
+  }
+  return text;
 }
 
 void tell_setting(const CalibratedSetting& s, const std::string& whose) {
@@ -60,6 +93,19 @@ void tell_setting(const CalibratedSetting& s, const std::string& whose) {
              s.policy, 100 * mean, 100 * worst, s.mean_depth, s.work, s.certified ? "certified" : "not certified");
 }
 
+void tell_left_out(const GroupText& text, const PieceGroup& group) {
+  const std::pair<int64_t, const char*> kinds[] = {{group.n_duplicates, "documents said before"},
+                                                   {group.n_in_other_groups, "documents of another group"},
+                                                   {group.n_short, "documents too short for a piece"},
+                                                   {group.n_long_prompts, "prompts too long"},
+                                                   {text.n_unanswered, "prompts that the model does not answer"}};
+  std::string said;
+  for (const auto& [n, what] : kinds) {
+    if (n > 0) said += fmt::format("{}{} {}", said.empty() ? "" : ", ", n, what);
+  }
+  if (!said.empty()) fmt::print(stderr, "{}: left out: {}\n", harmless(group.name), said);
+}
+
 }  // namespace
 
 Manifest manifest_of(const Calibration& found, const Pieces& pieces, const CalibrateOptions& options,
@@ -68,7 +114,7 @@ Manifest manifest_of(const Calibration& found, const Pieces& pieces, const Calib
   Manifest m{.library = FATHOM_VERSION,
              .policy = certified ? found.settings[size_t(found.passed)].policy : std::string(kLosslessPolicy),
              .model = model,
-             .promise = certified ? promise_of(pieces, options) : "Every token is that of full depth.",
+             .promise = promise_text(found, pieces, options),
              .seed = options.seed};
   for (size_t g = 0; g < pieces.groups.size(); ++g) {
     ManifestGroup group{.name = pieces.groups[g].name};
@@ -108,7 +154,7 @@ Json measured_of(const Calibration& found, const Pieces& pieces) {
 }
 
 void tell(const Calibration& found, const Pieces& pieces, const CalibrateOptions& options) {
-  fmt::print(stderr, "{}\npolicy: {}\n", found.promise, found.policy);
+  fmt::print(stderr, "{}\npolicy: {}\n", harmless(found.promise), found.policy);
   for (const MeasuredSpeed& s : found.speeds) {
     fmt::print(stderr, "{:8.3f} ms a token, {:.2f} of full depth ({:.2f} to {:.2f}): {}\n", s.ms_per_token,
                s.over_full.ratio, s.over_full.low, s.over_full.high, s.policy);
@@ -116,20 +162,42 @@ void tell(const Calibration& found, const Pieces& pieces, const CalibrateOptions
   for (const CalibratedSetting& s : found.settings) tell_setting(s, "");
   for (size_t g = 0; g < found.own.size(); ++g) {
     for (const CalibratedSetting& s : found.own[g].settings) {
-      if (s.run) tell_setting(s, pieces.groups[g].name + ": ");
+      if (s.run) tell_setting(s, harmless(pieces.groups[g].name) + ": ");
     }
   }
   const std::vector<double> risks = risks_of(options);
   for (size_t level = 1; level < risks.size(); ++level) {
     const int32_t passed = found.choices[level].candidate;
-    fmt::print(stderr, "at risk {:g} %: {}\n", 100 * risks[level],
+    fmt::print(stderr, "at risk {:.12g} %: {}\n", 100 * risks[level],
                passed >= 0 ? found.settings[size_t(passed)].policy : "nothing is certified");
   }
+  for (size_t g = 0; g < pieces.groups.size(); ++g) tell_left_out(found.texts[g], pieces.groups[g]);
+}
+
+void warn_of_missing(const Calibration& found, const Pieces& pieces) {
+  warn_of_empty(pieces);
   for (size_t g = 0; g < pieces.groups.size(); ++g) {
     const PieceGroup& group = pieces.groups[g];
+    const std::string name = harmless(group.name);
+    const auto& n = found.texts[g].n_pieces;
+    if (!found.texts[g].suffices()) {
+      spdlog::warn(
+          "group {}: {} pieces to fit, {} to choose and {} to report on: give more text, for at least {}: "
+          "until then nothing but lossless decoding can be had",
+          name, n[0], n[1], n[2], fmt::join(kFewestPieces, ", "));
+    }
     const int64_t missing = group.n_missing[0] + group.n_missing[1] + group.n_missing[2];
-    if (missing > 0)
-      spdlog::warn("group {}: {} pieces of those asked for are missing: give more text", group.name, missing);
+    if (missing > 0) spdlog::warn("group {}: {} pieces of those asked for are missing: give more text", name, missing);
+  }
+  for (const Choice& choice : found.choices) {
+    for (const GroupBound& bound : choice.refused) {
+      if (choice.certified() || bound.missing() == 0) continue;
+      const PieceGroup& group = pieces.groups[size_t(bound.group)];
+      spdlog::warn(
+          "group {}: a risk of {:.12g} % needs {} {} more at least than the {} that there are to choose on: "
+          "give more text, or a larger --risk",
+          harmless(group.name), 100 * choice.risk, bound.missing(), group.spaced ? "pieces" : "documents", bound.n);
+    }
   }
 }
 

@@ -14,7 +14,10 @@ Manifest manifest_of(const Calibration& found, const Pieces& pieces, const Calib
 /// The section "measured": timings, and what they chose.
 Json measured_of(const Calibration& found, const Pieces& pieces);
 
-/// The same in words on stderr, with a warning for each group that lacks pieces.
+/// The same in words on stderr, and what of the text was left out.
 void tell(const Calibration& found, const Pieces& pieces, const CalibrateOptions& options);
+
+/// Warns, group by group, of pieces that are missing: to fit on, of those that were asked for, and for each risk.
+void warn_of_missing(const Calibration& found, const Pieces& pieces);
 
 }  // namespace fathom::cli

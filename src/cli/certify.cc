@@ -13,6 +13,7 @@
 #include "fathom/calibrate/recheck.h"
 #include "src/cli/calibrate_options.h"
 #include "src/cli/command.h"
+#include "src/cli/depth_picture.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/options.h"
 
@@ -25,7 +26,7 @@ struct Args {
   std::string group;
   std::optional<double> risk;     // of the levels
   std::vector<std::string> data;  // NAME=FILE
-  int32_t pieces = 600, piece_tokens = 64;
+  int32_t pieces = 600, piece_tokens = 64, prompt_tokens = 512;
   uint64_t seed = 2;
   bool json = false;
 };
@@ -88,7 +89,9 @@ Result<int> run(const Args& args) {
                                                  .n_choose = args.pieces,
                                                  .n_report = 0,
                                                  .shares = {0, 1, 0},
+                                                 .most_prompt_tokens = args.prompt_tokens,
                                                  .seed = args.seed}));
+  warn_of_empty(pieces);
   if (is_lossless(promised.policy)) {
     FATHOM_TRY(print(
         args.json ? to_line(json_of({.groups = {}, .proven = true}, promised, pieces)) + "\n"
@@ -113,8 +116,8 @@ Result<int> run(const Args& args) {
     std::string text;
     for (const RecheckedGroup& group : found->groups) {
       text += fmt::format("{:12} {:6.2f} % differ, surely between {:.2f} % and {:.2f} %, in {} units: {}\n",
-                          pieces.groups[size_t(group.bound.group)].name, 100 * group.bound.mean, 100 * group.lower,
-                          100 * group.bound.upper, group.bound.n,
+                          harmless(pieces.groups[size_t(group.bound.group)].name), 100 * group.bound.mean,
+                          100 * group.lower, 100 * group.bound.upper, group.bound.n,
                           group.broken                        ? "BROKEN"
                           : group.bound.upper < promised.risk ? "proven anew"
                                                               : "holds");
@@ -137,6 +140,8 @@ Command add_certify(CLI::App& app) {
   verb->add_option("--risk-level", args->risk, "The level of risk that is checked; default: the first");
   add_whole_number(*verb, "--pieces", args->pieces, "Pieces of each kind of text", 1, 100000);
   add_whole_number(*verb, "--piece-tokens", args->piece_tokens, "Tokens of a piece", 8, 4096);
+  add_whole_number(*verb, "--prompt-tokens", args->prompt_tokens,
+                   "Tokens of a prompt, at most; longer ones are left out", 1, 1 << 20);
   verb->add_option("--seed", args->seed, "Of the pieces that are drawn")->capture_default_str();
   verb->add_flag("--json", args->json, "One line of JSON, docs/schema/certify.json");
   return {verb, [args] { return run(*args); }};

@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
+#include <cstring>
 
 namespace fathom::cli {
 namespace {
@@ -60,6 +62,14 @@ std::string complaint(const CLI::App& verb, const CLI::ParseError& error) {
 }
 
 }  // namespace
+
+std::string shell_word(const std::string& word) {
+  const auto plain = [](unsigned char c) { return std::isalnum(c) != 0 || std::strchr("_@%+=:,./-", c) != nullptr; };
+  if (!word.empty() && std::all_of(word.begin(), word.end(), plain)) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
 
 void let_be_one_of(CLI::Option& option, const std::vector<std::string>& words) {
   const auto check = [words](const std::string& text) {

@@ -39,6 +39,9 @@ CLI::Option* add_whole_number(CLI::App& verb, const std::string& names, T& value
       ->default_str(fmt::format("{}", value));
 }
 
+/// A word as a POSIX shell reads it back: as it is, or in single quotes.
+std::string shell_word(const std::string& word);
+
 /// Lets an option be one of some words.
 void let_be_one_of(CLI::Option& option, const std::vector<std::string>& words);
 

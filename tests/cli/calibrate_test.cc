@@ -106,6 +106,24 @@ TEST_F(CliCalibrate, ASidecarIsAPolicyOfItsModelAndOfNoOther) {
   expect_failure(with({"--policy", at("none.fathom")}), 1, "no such file: fathom calibrate writes one");
 }
 
+// Nothing is certified at the first level, and something at the second: that is no sidecar in which no token can
+// differ.
+TEST_F(CliCalibrate, ASidecarWithALossyLevelIsNotCalledLossless) {
+  const std::string out = at("levels.fathom");
+  const Ran ran = fathom_command({"calibrate", "-m", at("spare.gguf"), "--data", "prose=" + at("prose.txt"), "--pieces",
+                                  "40", "--piece-tokens", "24", "--risk", "0.0001", "--risk", "0.35", "-o", out});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const json manifest = json::parse(SidecarFile::open(out).value().json(section::kManifest).value());
+  ASSERT_NE(manifest["certificate"]["levels"][0]["policy"], "") << "nothing is certified at 35 %";
+  ASSERT_NE(manifest["policy"].get<std::string>().find("kv(verify"), std::string::npos);
+  EXPECT_FALSE(manifest["certificate"]["lossless"].get<bool>());
+  const std::string promise = manifest["promise"];
+  EXPECT_NE(promise.find("With --risk-level 0.35, at most 35 % of tokens differ"), std::string::npos) << promise;
+  const Ran shown = fathom_command({"policy", "show", "levels", "-d", folder_->path()});
+  EXPECT_EQ(shown.out.find("no token can differ"), std::string::npos) << shown.out;
+  unlink(out.c_str());
+}
+
 TEST_F(CliCalibrate, AGroupOrALevelOfTheSidecarMayBeNamed) {
   const json manifest = json::parse(SidecarFile::open(sidecar()).value().json(section::kManifest).value());
   const json levels = manifest["certificate"]["levels"];
@@ -237,6 +255,8 @@ TEST_F(CliCalibrate, BadInputIsNamedAndNothingIsWritten) {
   testing::write_bytes(at("short.txt"), "baba");
   expect_failure(run("prose=" + at("short.txt")), 1, "no piece of 64 tokens");
   expect_failure(calibrate({"-o", out, "--confidence", "1"}), 2, "confidence 1");
+  expect_failure(calibrate({"-o", at("none/new.fathom"), "--budget-minutes", "60"}), 1,
+                 "none/new.fathom: cannot be made");
   EXPECT_NE(access(out.c_str(), F_OK), 0);
 }
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -101,10 +102,25 @@ struct ExitQuality {
   double temperature = 1;
 };
 
+/// Pieces of a group, by Split, below which nothing is fitted: maps need two halves of those that no translator saw.
+inline constexpr std::array<int64_t, kSplits> kFewestPieces = {6, 1, 1};
+
+/// What was run of one group's text.
+struct GroupText {
+  std::array<int64_t, kSplits> n_pieces = {};  // by Split
+  int64_t n_unanswered = 0;  // prompts behind which the model wrote fewer than two tokens: they are no pieces
+
+  /// Whether that is enough to fit on, if not to certify.
+  FATHOM_API bool suffices() const;
+};
+
 struct Calibration {
   std::string policy;   // what is to be used here: of what is certified or lossless, the fastest
   std::string promise;  // one sentence
   bool certified = false, lossless = false;
+  std::vector<GroupText>
+      texts;  // [groups]; where one does not suffice, nothing is fitted or tried: there are no exits
+              // and no settings, and each of `choices` says what would be needed if nothing were lost
   FittedExits exits;
   std::vector<FittedRouter> routers;        // empty: the settings ask none
   std::vector<CalibratedSetting> settings;  // safest first, of the mechanism that is forecast to read least
@@ -135,6 +151,9 @@ FATHOM_API bool is_lossless(const Policy& policy);
 /// What a setting that passed promises, in one sentence.
 FATHOM_API std::string promise_of(const Pieces& pieces, const CalibrateOptions& options);
 
+/// The same of groups' own settings, at the first level of risk.
+FATHOM_API std::string own_promise_of(std::span<const std::string> groups, const CalibrateOptions& options);
+
 /// The levels of risk, `risk` first.
 FATHOM_API std::vector<double> risks_of(const CalibrateOptions& options);
 
@@ -142,9 +161,11 @@ FATHOM_API std::vector<double> risks_of(const CalibrateOptions& options);
 FATHOM_API double delta_for_all(const CalibrateOptions& options, size_t n_groups);
 
 /// Fits, chooses, certifies and measures. Timings decide `policy` and `chosen`, and nothing else.
-///   pieces   groups with at least one piece in each split
-///   errors   argument: options out of range, a group without pieces, pieces longer than the model's context, the
-///            journal of another run; format: states or logits that are not finite, a damaged journal; file: a journal
+///   pieces   of at most kMostGroups groups. Where one has fewer than kFewestPieces, full depth and lossless decoding
+///   are
+///            measured, and that is all
+///   errors   argument: options out of range, pieces longer than the model's context, the journal of another run;
+///   format: states or logits that are not finite, a damaged journal; file: a journal
 ///            that cannot be written, the disk being full for instance; cancelled; those of Session::make()
 ///   cost     four passes over the pieces of fit without a head, more for KV translators of wide states; a head at each
 ///            exit for at most 36,864 of all places, and at each router's layer for at most 12,000; routes on a dozen

@@ -48,10 +48,10 @@ struct ManifestLevel {
 };
 
 struct ManifestCertificate {
-  double risk = 0;        // the most that was asked for
-  double confidence = 0;  // of all bounds together: of every group, own setting and level
-  bool certified = false;
-  bool lossless = false;                   // the policy cannot change a token
+  double risk = 0;                         // the most that was asked for
+  double confidence = 0;                   // of all bounds together: of every group, own setting and level
+  bool certified = false;                  // the manifest's policy, at `risk`
+  bool lossless = false;                   // no policy of the sidecar can change a token
   std::vector<ManifestBound> groups = {};  // of the manifest's policy
   std::vector<ManifestOwn> own = {};       // at `risk`, of the groups that have one
   std::vector<ManifestLevel> levels = {};  // beside `risk`

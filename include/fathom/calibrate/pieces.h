@@ -24,6 +24,7 @@ inline constexpr size_t kSplits = 3;
 FATHOM_API std::string_view name(Split split);
 
 /// Files of one kind of text, such as prose=a.txt: a domain, a language.
+///   name   as check_group_name() has it
 ///   paths  NAME.jsonl: one object a line, with `text`, or with `prompt` where the model is to write on, and maybe
 ///   `id`.
 ///          Any other: UTF-8 text, in documents between form feeds; without a form feed it is one document.
@@ -95,15 +96,19 @@ struct Pieces {
 /// piece lies between pieces of different splits, and every place of the text is as likely as any other. Pieces do not
 /// overlap.
 ///   groups   in any order: the same pieces come of the same content, names, options and seed
-///   returns  as many pieces as there are; what is missing is counted
-///   errors   argument: no groups, names or files, names given twice, options out of range;
+///   returns  as many pieces as there are, of some groups maybe none; what is missing is counted
+///   errors   argument: no groups or more than kMostGroups, no files, names given twice or refused by
+///            check_group_name(), options out of range;
 ///            file: a file that cannot be read, or changes meanwhile;
-///            format: what is no text, a line that is no document (file and line or byte are named), a group without a
-///            piece;
+///            format: what is no text, a line that is no document (file and line or byte are named), no piece in any
+///            group;
 ///            capacity: a line of more than 16 MiB; those of Tokenizer::encode()
 ///   memory   about 100 bytes for each document, one line, and the pieces
 ///   cost     one pass over the files; then a few reads and encodings for each piece
 FATHOM_API Result<Pieces> sample_pieces(const Tokenizer& tokenizer, std::span<const GroupData> groups,
                                         const PieceOptions& options = {});
+
+/// Why a group has no piece, and what to do, in one line.
+FATHOM_API std::string why_no_piece(const PieceGroup& group, int32_t piece_tokens);
 
 }  // namespace fathom

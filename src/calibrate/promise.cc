@@ -1,0 +1,33 @@
+// What is promised, in sentences. Next: certificates.cc.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "fathom/calibrate/calibrate.h"
+
+namespace fathom {
+
+bool GroupText::suffices() const {
+  return std::equal(n_pieces.begin(), n_pieces.end(), kFewestPieces.begin(), std::greater_equal<>());
+}
+
+bool is_lossless(const Policy& policy) { return policy.is_full_depth() || policy.settings().kv == KvMode::verify; }
+
+std::string promise_of(const Pieces& pieces, const CalibrateOptions& options) {
+  std::vector<std::string> groups;
+  for (const PieceGroup& group : pieces.groups) groups.push_back(group.name);
+  return fmt::format(
+      "With confidence {:.12g} %, at most {:.12g} % of tokens differ from this model's own full depth, in each of {}.",
+      100 * options.confidence, 100 * options.risk, fmt::join(groups, ", "));
+}
+
+std::string own_promise_of(std::span<const std::string> groups, const CalibrateOptions& options) {
+  return fmt::format(
+      "With --group, by own settings: with confidence {:.12g} %, at most {:.12g} % of tokens differ in "
+      "each of {}.",
+      100 * options.confidence, 100 * options.risk, fmt::join(groups, ", "));
+}
+
+}  // namespace fathom
