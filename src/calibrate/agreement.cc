@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "src/calibrate/newton.h"
 
@@ -11,10 +12,10 @@ namespace fathom {
 
 namespace {
 
-Result<void> check_scored(std::span<const float> scores, std::span<const uint8_t> agreed) {
+Result<void> check_scored(std::span<const float> scores, std::span<const float> agreed) {
   if (scores.empty()) return Error{ErrorCode::argument, "scores: no rows: pass some"};
   FATHOM_TRY(check_rows("scores", scores, 1));
-  return check_labels("agreed", agreed, scores.size());
+  return check_shares("agreed", agreed, scores.size());
 }
 
 }  // namespace
@@ -73,12 +74,13 @@ Result<AgreementMap> AgreementMap::from_floats(std::span<const float> values) {
   return map;
 }
 
-Result<AgreementMap> fit_platt(std::span<const float> scores, std::span<const uint8_t> agreed) {
+Result<AgreementMap> fit_platt(std::span<const float> scores, std::span<const float> agreed) {
   FATHOM_TRY(check_scored(scores, agreed));
   const double n = static_cast<double>(agreed.size());
-  const double ones = static_cast<double>(std::count(agreed.begin(), agreed.end(), uint8_t{1})), zeros = n - ones;
+  const double ones = std::accumulate(agreed.begin(), agreed.end(), 0.0), zeros = n - ones;
+  const double high = (ones + 1) / (ones + 2), low = 1 / (zeros + 2);
   std::vector<double> targets(agreed.size());
-  for (size_t i = 0; i < targets.size(); ++i) targets[i] = agreed[i] == 1 ? (ones + 1) / (ones + 2) : 1 / (zeros + 2);
+  for (size_t i = 0; i < targets.size(); ++i) targets[i] = agreed[i] * high + (1.0 - agreed[i]) * low;
   const LogisticProblem problem = standardised(scores, 1, targets, 0);
   const LogisticSolution solution = minimise(problem);
   if (!solution.converged) {
@@ -92,7 +94,7 @@ Result<AgreementMap> fit_platt(std::span<const float> scores, std::span<const ui
     return map;
   }
   // The loss is convex, so the best slope that does not fall is 0; its offset gives the mean target.
-  const double share = (ones * (ones + 1) / (ones + 2) + zeros / (zeros + 2)) / n;
+  const double share = (ones * high + zeros * low) / n;
   map.slope = 0;
   map.offset = static_cast<float>(std::log(share / (1 - share)));
   return map;
@@ -102,8 +104,9 @@ double log_loss(const AgreementMap& map, const ScoredRows& rows) {
   FATHOM_ASSERT(!rows.scores.empty() && rows.scores.size() == rows.agreed.size());
   double sum = 0;
   for (size_t i = 0; i < rows.scores.size(); ++i) {
-    const double p = map(rows.scores[i]);
-    sum -= std::log(rows.agreed[i] == 1 ? p : 1 - p);
+    const double p = map(rows.scores[i]), agreed = rows.agreed[i];
+    if (agreed > 0) sum -= agreed * std::log(p);
+    if (agreed < 1) sum -= (1 - agreed) * std::log(1 - p);
   }
   return sum / static_cast<double>(rows.scores.size());
 }
@@ -116,10 +119,10 @@ Result<AgreementMap> fit_agreement(const ScoredRows& training, const ScoredRows&
   return log_loss(isotonic, held_out) < log_loss(platt, held_out) ? isotonic : platt;
 }
 
-Result<Reliability> reliability(std::span<const float> p, std::span<const uint8_t> agreed, int32_t bins) {
+Result<Reliability> reliability(std::span<const float> p, std::span<const float> agreed, int32_t bins) {
   if (p.empty()) return Error{ErrorCode::argument, "p: no rows: pass some"};
   if (bins < 1) return Error{ErrorCode::argument, fmt::format("bins {}: pass 1 or more", bins)};
-  FATHOM_TRY(check_labels("agreed", agreed, p.size()));
+  FATHOM_TRY(check_shares("agreed", agreed, p.size()));
   Reliability result;
   result.bins.resize(static_cast<size_t>(bins));
   for (ReliabilityBin& bin : result.bins) bin = {.probability = 0, .agreed = 0, .n = 0};

@@ -169,7 +169,7 @@ class Run {
       for (TextTrial text : found_.fitted.trials.texts) {
         if (text.group != int32_t(g)) continue;
         text.group = 0;
-        for (ExitAnswer& answer : text.answers) answer.score = answer.own_score;
+        for (ExitAnswer& answer : text.answers) answer.score = answer.own_score, answer.loss = answer.own_loss;
         trials.texts.push_back(std::move(text));
       }
       std::vector<AgreementMap> maps;
@@ -238,7 +238,7 @@ class Run {
     FATHOM_TRY(record_signals());
     FATHOM_TRY(out_.exit_quality, exit_quality(found_));
     const RowCost cost = row_cost(found_.model, found_.fitted.exits, false);
-    out_.oracle_work = oracle_time(found_.trials, found_.groups.size(), cost);
+    out_.oracle_work = oracle_time(found_.trials, found_.groups.size(), found_.options.risk, cost);
     progress_.begin("judging routers", 0.02);
     FATHOM_TRY(found_.judged,
                judge_routers(runner_, found_.reported, found_.groups.size(), found_.routing.routers, cost, progress_));
@@ -355,6 +355,7 @@ class Run {
 Result<Calibration> calibrate(const Model& model, const Pieces& pieces, const CalibrateOptions& options) {
   FATHOM_TRY(check(pieces, options, model.config()));
   FATHOM_TRY(PieceRunner runner, PieceRunner::make(model, pieces, options.threads));
+  runner.compare_by(Loss(options.temperature));
   if (!options.journal.path.empty()) {
     FATHOM_TRY(Journal journal, Journal::open(options.journal, identity_of(model, pieces, options)));
     runner.keep(std::move(journal));

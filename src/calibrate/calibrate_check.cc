@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "fathom/calibrate/limits.h"
+#include "src/calibrate/loss.h"
 
 namespace fathom {
 namespace {
@@ -33,6 +34,7 @@ Result<void> check(const Pieces& pieces, const CalibrateOptions& options, const 
   if (!(options.confidence > 0 && options.confidence < 1)) {
     return wrong(fmt::format("confidence {}: write a share above 0 and below 1", options.confidence));
   }
+  FATHOM_TRY(Loss(options.temperature).check());
   if (options.n_exits < 1 || options.n_exits > kMostFittedExits) {
     return wrong(fmt::format("n_exits {}: 1 to {}", options.n_exits, kMostFittedExits));
   }

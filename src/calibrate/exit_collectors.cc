@@ -65,6 +65,7 @@ void AgreementCounter::seen(LayerLoop&, size_t exit, std::span<const int32_t>,
 }
 
 Result<std::vector<TemperatureFit>> LogitCollector::fit() const {
+  FATHOM_TRY(error_);
   return fit_temperatures({.target = target_, .lse = lse_, .cell = cell_},
                           static_cast<int32_t>(layers().size()) * cells_);
 }
@@ -72,23 +73,30 @@ Result<std::vector<TemperatureFit>> LogitCollector::fit() const {
 void LogitCollector::seen(LayerLoop& loop, size_t exit, std::span<const int32_t>,
                           std::span<const LogitStats> stats) noexcept {
   constexpr size_t k = kTemperatureBetas.size();
-  const int64_t vocab = loop.buffers.vocab;
+  const int64_t vocab = loop.buffers.vocab, n = std::ssize(stats);
+  if (!error_) return;
+  const auto targets = reference_.targets(asked_.subspan(done_, stats.size()), stats,
+                                          View<const float, 2>(loop.buffers.logits, {n, vocab}));
+  if (!targets) {
+    error_ = targets.error();
+    return;
+  }
   scaled_.resize(stats.size() * size_t(vocab));
   sums_.resize(stats.size() * k);
-  loop.pool.run(std::ssize(stats), [&](int64_t r) {
+  loop.pool.run(n, [&](int64_t r) {
     const float* logits = loop.buffers.logits + r * vocab;
     float* scaled = scaled_.data() + r * vocab;
     for (size_t b = 0; b < k; ++b) {
-      for (int64_t i = 0; i < vocab; ++i) scaled[i] = kTemperatureBetas[b] * logits[i];
+      const float scale = kTemperatureBetas[b] / static_cast<float>(loss_.divisor());
+      for (int64_t i = 0; i < vocab; ++i) scaled[i] = scale * logits[i];
       LogitStats of{};
       loop.kernels.logit_stats.run({.logits = scaled, .vocab = vocab, .dst = &of}, 0, 1);
       sums_[size_t(r) * k + b] = of.log_sum;
     }
   });
   for (size_t r = 0; r < stats.size(); ++r) {
-    const float target = loop.buffers.logits[int64_t(r) * vocab + truth_[done_ + r]];
     for (const int32_t group : {group_, cells_ - 1}) {
-      target_.push_back(target);
+      target_.push_back((*targets)[r]);
       lse_.insert(lse_.end(), sums_.begin() + std::ptrdiff_t(r * k), sums_.begin() + std::ptrdiff_t((r + 1) * k));
       cell_.push_back(int32_t(exit) * cells_ + group);
     }

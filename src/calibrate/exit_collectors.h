@@ -11,6 +11,7 @@
 #include "fathom/calibrate/temperature.h"
 #include "fathom/head/exit_heads.h"
 #include "src/calibrate/exit_watcher.h"
+#include "src/calibrate/reference.h"
 
 namespace fathom {
 
@@ -64,18 +65,24 @@ class AgreementCounter final : public ExitWatcher {
   int64_t rows_ = 0;
 };
 
-/// What temperatures need of the logits at exits.
+/// What temperatures need of the logits at exits: they are fitted to full depth's tokens, or where the runner's loss
+/// compares logits to what its tokens are drawn from.
 class LogitCollector final : public ExitWatcher {
  public:
-  LogitCollector(std::span<const int32_t> layers, size_t n_groups)
-      : ExitWatcher(layers), cells_(static_cast<int32_t>(n_groups + 1)) {}
+  LogitCollector(std::span<const int32_t> layers, size_t n_groups, PieceRunner& runner)
+      : ExitWatcher(layers), loss_(runner.loss()), reference_(runner), cells_(static_cast<int32_t>(n_groups + 1)) {}
 
   /// The coming steps are of one piece.
-  ///   truth    [places that predict] full depth's tokens
-  void begin(std::span<const int32_t> truth, int32_t group) { truth_ = truth, group_ = group, done_ = 0; }
+  ///   asked    places that predict
+  ///   truth    [asked] full depth's tokens
+  void begin(const PieceText& text, std::span<const int32_t> asked, std::span<const int32_t> truth) {
+    asked_ = asked, group_ = text.group, done_ = 0;
+    if (error_) error_ = reference_.begin(text, truth, &asked_);
+  }
   void step_done(size_t predicted) { done_ += predicted; }
 
   /// [exits, groups + 1]; the last of each exit holds for all groups together.
+  ///   errors   those of a step at full depth, of fit_temperatures()
   Result<std::vector<TemperatureFit>> fit() const;
 
  protected:
@@ -83,9 +90,12 @@ class LogitCollector final : public ExitWatcher {
             std::span<const LogitStats> stats) noexcept override;
 
  private:
-  std::span<const int32_t> truth_;
+  Loss loss_;
+  Reference reference_;
+  Result<void> error_;  // the first
+  std::span<const int32_t> asked_;
   int32_t group_ = 0, cells_;
-  size_t done_ = 0;  // of truth_, those of earlier steps
+  size_t done_ = 0;  // of asked_, those of earlier steps
   std::vector<float> target_, lse_, scaled_, sums_;
   std::vector<int32_t> cell_;
 };

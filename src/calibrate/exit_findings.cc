@@ -25,7 +25,8 @@ constexpr float kSurer[kSignals] = {1, 1, -1, 1, 1, 1, 1, -1, 1, -1, -1, 1, 1, 1
 // One exit in one group: what every signal said at each place, NaN where it was missing, and who was right.
 struct Column {
   std::array<std::vector<float>, kSignals> values;
-  std::vector<uint8_t> agreed;
+  std::vector<uint8_t> agreed;  // by token
+  std::vector<float> kept;      // one less the loss
 
   std::vector<float>& of(Signal s) { return values[size_t(s)]; }
   const std::vector<float>& of(Signal s) const { return values[size_t(s)]; }
@@ -56,6 +57,7 @@ Column column(const Findings& f, size_t exit, int32_t group) {
       const SignalRecord::Values& state = f.signals.at(t, p, exit);
       for (size_t s = 0; s < kStateSignals.size(); ++s) c.of(kStateSignals[s]).push_back(state[s]);
       c.agreed.push_back(answer.token == text.truth[p]);
+      c.kept.push_back(1 - answer.loss);
     }
   }
   return c;
@@ -212,8 +214,8 @@ Json exit_reliabilities(const Findings& f) {
   for (size_t e = 0; e < f.trials.layers.size(); ++e) {
     for (size_t g = 0; g < f.groups.size(); ++g) {
       const Column of = column(f, e, int32_t(g));
-      const auto before = reliability(of.of(Signal::exit_confidence), of.agreed),
-                 after = reliability(of.of(Signal::agreement), of.agreed);
+      const auto before = reliability(of.of(Signal::exit_confidence), of.kept),
+                 after = reliability(of.of(Signal::agreement), of.kept);
       if (!before || !after) continue;
       out.push_back({{"layer", f.trials.layers[e]},
                      {"group", f.groups[g]},

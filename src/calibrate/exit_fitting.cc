@@ -18,10 +18,9 @@ constexpr int64_t kTemperaturePlaces = 2048, kProbePlaces = 8192, kMapPlaces = 1
 constexpr int32_t kListed = 8192;  // tokens that a shortlist of exit checks may have
 constexpr size_t kMapsEvery = 3;   // one piece of so many is kept from the translators
 
-// Scores of one exit and whether its answer was full depth's, in two halves of the pieces.
+// Scores of one exit and how little its answers lose, in two halves of the pieces.
 struct ScoreRows {
-  std::vector<float> scores[2];
-  std::vector<uint8_t> agreed[2];
+  std::vector<float> scores[2], agreed[2];
 
   // Of one group at its own temperature, or of all where `group` is -1.
   void add(const ExitTrials& trials, size_t exit, int32_t group) {
@@ -31,7 +30,7 @@ struct ScoreRows {
       for (size_t p = 0; p < text.truth.size(); ++p) {
         const ExitAnswer& answer = trials.answer(text, p, exit);
         scores[half].push_back(group >= 0 ? answer.own_score : answer.score);
-        agreed[half].push_back(answer.token == text.truth[p]);
+        agreed[half].push_back(1 - (group >= 0 ? answer.own_loss : answer.loss));
       }
       half = 1 - half;
     }
@@ -145,11 +144,11 @@ class Fitting {
 
   Result<void> temperatures() {
     FATHOM_TRY(attach());
-    LogitCollector logits(layers_, n_groups());
+    LogitCollector logits(layers_, n_groups(), runner_);
     progress_.begin("fitting temperatures", 0.03);
     FATHOM_TRY(over(
         for_maps_, tempered_, logits, [&](size_t, const PieceStep& step) { logits.step_done(step.stats.size()); },
-        [&](size_t t) { logits.begin(truth_[t], for_maps_[t]->group); }));
+        [&](size_t t) { logits.begin(*for_maps_[t], tempered_[t], truth_[t]); }));
     FATHOM_TRY(const std::vector<TemperatureFit> fits, logits.fit());
     for (size_t i = 0; i < fits.size(); ++i) {
       const size_t exit = i / (n_groups() + 1), group = i % (n_groups() + 1);

@@ -43,7 +43,8 @@ void pack(P& p, FittedRecord& record) {
   }
 }
 
-/// Translators by ridge regression on two of three pieces, lambda by the third, which then gives temperatures and maps.
+/// Translators by ridge regression on two of three pieces, lambda by the third, which then gives temperatures and maps:
+/// what leaving keeps, 1 less the runner's loss.
 ///   texts    of Split::fit
 ///   errors   argument: a group without two pieces; those of runs and fits
 ///   cost     a pass over the texts without a head, one over two thirds of them, five over the rest; heads of full

@@ -4,19 +4,40 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <optional>
 
 namespace fathom {
 namespace {
 
 class TrialRecorder final : public ExitWatcher {
  public:
-  using ExitWatcher::ExitWatcher;
-  void begin(TextTrial& trial, size_t places) {
-    trial.answers.resize(places * layers().size());
+  TrialRecorder(std::span<const int32_t> layers, PieceRunner& runner)
+      : ExitWatcher(layers), loss_(runner.loss()), reference_(runner) {}
+
+  ///   asked    places of the text that will be asked, rising; null: all
+  Result<void> begin(TextTrial& trial, const PieceText& text, const std::span<const int32_t>* asked) {
+    places_.resize(asked != nullptr ? asked->size() : size_t(text.places()));
+    if (asked != nullptr) std::copy(asked->begin(), asked->end(), places_.begin());
+    if (asked == nullptr) std::iota(places_.begin(), places_.end(), 0);
+    trial.answers.resize(places_.size() * layers().size());
     trial_ = &trial;
     first_ = 0;
+    return loss_.compares_logits() ? reference_.begin(text, {}, asked) : Result<void>();
   }
-  void step_done(size_t rows) { first_ += rows; }
+  ///   truth    of full depth, at the places of the step
+  Result<void> step_done(std::span<const LogitStats> truth) {
+    if (!loss_.compares_logits()) {
+      for (size_t i = 0; i < truth.size(); ++i) {
+        for (size_t e = 0; e < layers().size(); ++e) {
+          ExitAnswer& a = answer(i, e);
+          a.loss = a.own_loss = loss_({.best = truth[i].argmax}, {.best = a.token});
+        }
+      }
+    }
+    first_ += truth.size();
+    return error_;
+  }
 
  protected:
   void seen(LayerLoop& loop, size_t exit, std::span<const int32_t> which,
@@ -35,15 +56,33 @@ class TrialRecorder final : public ExitWatcher {
                          .entropy = s.entropy};
     }
     look_at_list(loop, exit, which);
-    if (own == all) return;
+    compare(loop, exit, stats, &ExitAnswer::loss);
+    if (own == all) {
+      for (size_t i = 0; i < stats.size(); ++i) answer(i, exit).own_loss = answer(i, exit).loss;
+      return;
+    }
     cool(loop, all / own, stats.size());
     for (size_t i = 0; i < stats.size(); ++i) {
       answer(i, exit).own_score = fitted.probe(own_stats_[i], loop.buffers.state(which[i]));
     }
+    compare(loop, exit, own_stats_, &ExitAnswer::own_loss);
   }
 
  private:
   ExitAnswer& answer(size_t i, size_t exit) { return trial_->answers[(first_ + i) * layers().size() + exit]; }
+
+  // Against full depth's logits, which are not there yet in this session.
+  void compare(LayerLoop& loop, size_t exit, std::span<const LogitStats> stats, float ExitAnswer::*to) noexcept {
+    if (!loss_.compares_logits() || !error_) return;
+    const int64_t n = std::ssize(stats), vocab = loop.buffers.vocab;
+    const auto losses = reference_.losses(std::span(places_).subspan(first_, stats.size()), stats,
+                                          View<const float, 2>(loop.buffers.logits, {n, vocab}));
+    if (!losses) {
+      error_ = losses.error();
+      return;
+    }
+    for (size_t i = 0; i < stats.size(); ++i) answer(i, exit).*to = (*losses)[i];
+  }
 
   // What the shortlist alone would say.
   void look_at_list(LayerLoop& loop, size_t exit, std::span<const int32_t> which) noexcept {
@@ -71,8 +110,12 @@ class TrialRecorder final : public ExitWatcher {
     });
   }
 
+  Loss loss_;
+  Reference reference_;
+  Result<void> error_;  // the first
   TextTrial* trial_ = nullptr;
-  size_t first_ = 0;
+  std::vector<int32_t> places_;  // that are asked
+  size_t first_ = 0;             // of them, the first of the running step
   std::vector<LogitStats> own_stats_;
   std::vector<float> listed_;
 };
@@ -84,16 +127,18 @@ Result<ExitTrials> run_trials(PieceRunner& runner, std::span<const PieceText* co
                               std::span<const int32_t> layers, Progress& progress,
                               std::span<const std::vector<int32_t>> asked) {
   ExitTrials trials{.layers = {layers.begin(), layers.end()}, .texts = {}};
-  TrialRecorder recorder(trials.layers);
+  TrialRecorder recorder(trials.layers, runner);
   for (const PieceText* text : texts) {
     const size_t t = trials.texts.size();
     TextTrial& trial = trials.texts.emplace_back();
     trial.group = text->group;
     if (!asked.empty() && asked[t].empty()) continue;
-    recorder.begin(trial, asked.empty() ? static_cast<size_t>(text->places()) : asked[t].size());
+    std::optional<std::span<const int32_t>> places;
+    if (!asked.empty()) places = asked[t];
+    FATHOM_TRY(recorder.begin(trial, *text, places ? &*places : nullptr));
     int32_t before = -1;
     float entropy = std::numeric_limits<float>::quiet_NaN();
-    const auto record = [&](const PieceStep& step) {
+    const auto record = [&](const PieceStep& step) -> Result<void> {
       for (size_t i = 0; i < step.stats.size(); ++i) {
         const LogitStats& s = step.stats[i];
         trial.tokens.push_back(text->tokens[static_cast<size_t>(step.places[i])]);
@@ -102,11 +147,10 @@ Result<ExitTrials> run_trials(PieceRunner& runner, std::span<const PieceText* co
         trial.last_entropy.push_back(step.places[i] == before + 1 ? entropy : std::numeric_limits<float>::quiet_NaN());
         entropy = s.entropy, before = step.places[i];
       }
-      recorder.step_done(step.stats.size());
+      return recorder.step_done(step.stats);
     };
     runner.session().observe(&recorder);
-    const Result<void> run =
-        asked.empty() ? runner.run(*text, Policy(), record) : runner.run_at(*text, asked[t], record);
+    const Result<void> run = places ? runner.run_at(*text, *places, record) : runner.run(*text, Policy(), record);
     runner.session().observe(nullptr);
     FATHOM_TRY(run);
     FATHOM_TRY(progress.at(double(trials.texts.size()) / double(texts.size())));
@@ -160,7 +204,7 @@ Forecast forecast(const ExitTrials& trials, const TrialAgreement& agreement, siz
   double rows = 0;
   for (size_t t = 0; t < trials.texts.size(); ++t) {
     const TextTrial& text = trials.texts[t];
-    double wrong = 0;
+    double lost = 0;
     for (size_t p = 0; p < text.truth.size(); ++p) {
       double depth = cost.n_layers, checks = 0;
       bool left = false;
@@ -174,14 +218,14 @@ Forecast forecast(const ExitTrials& trials, const TrialAgreement& agreement, siz
         left = agreement.whole[t][p * n_exits + e] >= threshold;
         if (!left) continue;
         depth = trials.layers[e];
-        wrong += trials.answer(text, p, e).token != text.truth[p];
+        lost += trials.answer(text, p, e).loss;
       }
       out.time += cost.layers * depth / cost.n_layers + checks + (left ? 0 : cost.head);  // its last check is its head
       out.mean_depth += depth;
       ++rows;
     }
     if (text.truth.empty()) continue;
-    out.losses[size_t(text.group)] += wrong / double(text.truth.size());
+    out.losses[size_t(text.group)] += lost / double(text.truth.size());
     ++pieces[size_t(text.group)];
   }
   for (size_t g = 0; g < n_groups; ++g) {
@@ -260,13 +304,13 @@ float threshold_over(const ExitTrials& trials, const TrialAgreement& agreement, 
   return *std::rbegin(kThresholds);
 }
 
-std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, const RowCost& cost) {
+std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, double risk, const RowCost& cost) {
   std::vector<double> time(n_groups), rows(n_groups);
   for (const TextTrial& text : trials.texts) {
     for (size_t p = 0; p < text.truth.size(); ++p) {
       double depth = cost.n_layers;
       for (size_t e = 0; e < trials.layers.size(); ++e) {
-        if (trials.answer(text, p, e).token != text.truth[p]) continue;
+        if (trials.answer(text, p, e).loss > risk) continue;
         depth = trials.layers[e];
         break;
       }

@@ -11,6 +11,7 @@
 #include "src/calibrate/exit_watcher.h"
 #include "src/calibrate/piece_runner.h"
 #include "src/calibrate/progress.h"
+#include "src/calibrate/reference.h"
 #include "src/calibrate/row_cost.h"
 
 namespace fathom {
@@ -25,6 +26,8 @@ struct ExitAnswer {
   float own_score = 0;     // at the temperature of the text's group
   float listed_score = 0;  // of the shortlist's logits alone; the score where there is no list
   float confidence = 0, margin = 0, entropy = 0;
+  float loss = 1;      // of leaving here, by the runner's loss, at the temperature of all groups
+  float own_loss = 1;  // at the temperature of the text's group
 };
 
 /// One piece: what full depth says at the places that were asked, and what each exit does.
@@ -59,6 +62,7 @@ void pack(P& p, ExitTrials& trials) {
 }
 
 /// Runs pieces at full depth and asks every exit. The runner's session uses the exits, for all groups together.
+/// Where the runner's loss compares logits, a second session runs ahead by a step.
 ///   texts    to run, in this order
 ///   asked    [texts] places, rising; a text without one is not run; no list at all: every place of every text
 ///   cost     a pass over the texts, and a head at each exit for each place that is asked
@@ -68,7 +72,7 @@ Result<ExitTrials> try_exits(PieceRunner& runner, std::span<const PieceText* con
 
 /// What a threshold makes of trials: rows leave at the first of `exits` whose agreement reaches it.
 struct Forecast {
-  std::vector<double> losses;  // [groups] share of rows whose token is not full depth's, mean over pieces
+  std::vector<double> losses;  // [groups] of rows, mean over pieces
   double worst = 0;            // of them
   double time = 1;             // of a row, in passes at full depth
   double mean_depth = 0;       // layers
@@ -113,8 +117,9 @@ Proposal thresholds_for(const ExitTrials& trials, const TrialAgreement& agreemen
 float threshold_over(const ExitTrials& trials, const TrialAgreement& agreement, size_t n_groups, uint32_t exits,
                      double risk, const RowCost& cost);
 
-/// The same of an exit that knows: each row leaves at the first layer of which the answer is full depth's, unchecked.
+/// The same of an exit that knows: each row leaves at the first layer where it loses at most `risk`, unchecked; where
+/// losses are of tokens, the first of which the answer is full depth's.
 ///   returns  [groups] time of a row with one head
-std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, const RowCost& cost);
+std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, double risk, const RowCost& cost);
 
 }  // namespace fathom

@@ -53,11 +53,11 @@ Json fill_nogo(const Findings& f) {
             {"reason", "layers above exits read what tokens left with, or nothing that a map of low rank says"}};
   }
   return {{"mechanism", "KV translators"},
-          {"ceiling", fmt::format("{:.2f} % of tokens would differ if every cell were full depth's, and {:.2f} % do "
+          {"ceiling", fmt::format("{:.2f} % of {} would differ if every cell were full depth's, and {:.2f} % do "
                                   "with cells filled from the state that a token left with",
-                                  100 * r.exact, 100 * r.plain.loss)},
+                                  100 * r.exact, Loss(f.options.temperature).of_what(), 100 * r.plain.loss)},
           {"tried", fmt::format("{}: {}", r.policy, tried)},
-          {"decided_by", fmt::format("with them {:.3f} points fewer tokens differ, within {:.3f} of noise, on {} "
+          {"decided_by", fmt::format("with them {:.3f} points less differ, within {:.3f} of noise, on {} "
                                      "documents or pieces",
                                      100 * r.gain.mean, 200 * r.gain.error, r.gain.units)},
           {"reason", "cells nearer to those of full depth do not surely change fewer answers"}};

@@ -34,9 +34,13 @@ class Report {
                   {"vocab", config.vocab},
                   {"numerics", f_.model.fingerprint().numeric_path}};
     j["machine"] = o.machine;
-    j["run"] = {{"command", o.command},    {"seed", f_.options.seed},
-                {"risk", f_.options.risk}, {"confidence", f_.options.confidence},
-                {"library", o.library},    {"pieces_tokens", f_.piece_tokens()}};
+    j["run"] = {{"command", o.command},
+                {"seed", f_.options.seed},
+                {"risk", f_.options.risk},
+                {"confidence", f_.options.confidence},
+                {"temperature", f_.options.temperature},
+                {"library", o.library},
+                {"pieces_tokens", f_.piece_tokens()}};
     j["promise"] = {
         {"sentence", c_.promise}, {"policy", c_.policy}, {"certified", c_.certified}, {"lossless", c_.lossless}};
     j["groups"] = groups();
@@ -206,9 +210,9 @@ class Report {
     return {
         {"what", "an exit that knows"},
         {"groups", std::move(of)},
-        {"note",
-         "each token leaves at the first fitted layer whose answer is full depth's, and no check is paid for; time, "
-         "as the bytes of layers and head say"}};
+        {"note", fmt::format("each token leaves at the first fitted layer whose answer {}, and no check is paid for; "
+                             "time, as the bytes of layers and head say",
+                             Loss(f_.options.temperature).harmless(f_.options.risk))}};
   }
 
   Json continuations() const {

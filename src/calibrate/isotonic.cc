@@ -34,24 +34,23 @@ void join_at(std::vector<IsotonicBlock>& blocks, size_t i) {
 
 }  // namespace
 
-Result<std::vector<IsotonicBlock>> fit_isotonic(std::span<const float> scores, std::span<const uint8_t> agreed) {
+Result<std::vector<IsotonicBlock>> fit_isotonic(std::span<const float> scores, std::span<const float> agreed) {
   if (scores.empty()) return Error{ErrorCode::argument, "scores: no rows: pass some"};
   FATHOM_TRY(check_rows("scores", scores, 1));
-  FATHOM_TRY(check_labels("agreed", agreed, scores.size()));
+  FATHOM_TRY(check_shares("agreed", agreed, scores.size()));
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] < scores[b]; });
-  // Counts stay whole until the end, so that a violation is seen exactly.
+  // Sums are divided at the end, so that among labels, which are whole, a violation is seen exactly.
   struct Pool {
-    double scores;
-    int64_t ones, n;
+    double scores, ones, n;
   };
   std::vector<Pool> pools;
   for (size_t at = 0; at < order.size();) {
     const float score = scores[order[at]];
     Pool pool{0, 0, 0};
     for (; at < order.size() && scores[order[at]] == score; ++at) pool.ones += agreed[order[at]], pool.n += 1;
-    pool.scores = static_cast<double>(pool.n) * score;
+    pool.scores = pool.n * score;
     while (!pools.empty() && pools.back().ones * pool.n >= pool.ones * pools.back().n) {
       pool = {pools.back().scores + pool.scores, pools.back().ones + pool.ones, pools.back().n + pool.n};
       pools.pop_back();
@@ -60,8 +59,7 @@ Result<std::vector<IsotonicBlock>> fit_isotonic(std::span<const float> scores, s
   }
   std::vector<IsotonicBlock> blocks;
   for (const Pool& pool : pools) {
-    const double n = static_cast<double>(pool.n);
-    blocks.push_back({.score = pool.scores / n, .value = static_cast<double>(pool.ones) / n, .n = pool.n});
+    blocks.push_back({.score = pool.scores / pool.n, .value = pool.ones / pool.n, .n = static_cast<int64_t>(pool.n)});
   }
   return blocks;
 }

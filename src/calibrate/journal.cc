@@ -67,11 +67,11 @@ std::string identity_of(const Model& model, const Pieces& pieces, const Calibrat
   const Fingerprint& print = model.fingerprint();
   return fmt::format(
       "library {}\nmodel {} {:016x} {:016x}\nnumeric path {}\nkernels {}\npieces {}\ntokens of a piece {}\nrisk {} "
-      "{}\nconfidence {}\nown settings {}\nexits {}\nsettings {}\nseed {}\n",
+      "{}\ntemperature {}\nconfidence {}\nown settings {}\nexits {}\nsettings {}\nseed {}\n",
       options.origin.library, options.origin.sha256, print.model, print.tokenizer, print.numeric_path,
       model.tables()[0]->name, fmt::join(pieces.fingerprints, " "), pieces.piece_tokens, options.risk,
-      fmt::join(options.more_risks, " "), options.confidence, options.own_settings, options.n_exits, options.n_settings,
-      options.seed);
+      fmt::join(options.more_risks, " "), options.temperature, options.confidence, options.own_settings,
+      options.n_exits, options.n_settings, options.seed);
 }
 
 std::string journal_note(const std::string& path) {

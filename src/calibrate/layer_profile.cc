@@ -35,12 +35,15 @@ SkipSet part_of(int32_t part, int32_t layer) {
 
 Result<Ablation> without(PieceRunner& runner, const LayerProfile& profile, const SkipSet& set, size_t n_texts) {
   FATHOM_TRY(const Policy policy, Policy::parse(set.text()));
-  Ablation out{.set = set, .saved = saved_share(runner.session().model(), set), .changed = {}};
+  Ablation out{.set = set, .saved = saved_share(runner.session().model(), set), .losses = {}};
+  Reference reference(runner);
   for (size_t t = 0; t < std::min(n_texts, profile.texts.size()); ++t) {
-    std::vector<uint8_t>& changed = out.changed.emplace_back();
-    FATHOM_TRY(runner.run(*profile.texts[t], policy, [&](const PieceStep& step) {
-      for (const LogitStats& stats : step.stats)
-        changed.push_back(stats.argmax != profile.truth[t][changed.size()] ? 1 : 0);
+    std::vector<float>& all = out.losses.emplace_back();
+    FATHOM_TRY(reference.begin(*profile.texts[t], profile.truth[t]));
+    FATHOM_TRY(runner.run(*profile.texts[t], policy, [&](const PieceStep& step) -> Result<void> {
+      FATHOM_TRY(const std::span<const float> losses, reference.losses(step));
+      all.insert(all.end(), losses.begin(), losses.end());
+      return {};
     }));
   }
   return out;
@@ -88,8 +91,9 @@ Result<LayerProfile> profile_layers(PieceRunner& runner, std::span<const PieceTe
 double changed_share(const LayerProfile& profile, std::span<const Ablation* const> ablations,
                      const PlaceFilter& filter) {
   size_t n_texts = profile.texts.size();
-  for (const Ablation* a : ablations) n_texts = std::min(n_texts, a->changed.size());
-  int64_t n = 0, changed = 0;
+  for (const Ablation* a : ablations) n_texts = std::min(n_texts, a->losses.size());
+  int64_t n = 0;
+  double lost = 0;
   for (size_t t = 0; t < n_texts; ++t) {
     const PieceText& text = *profile.texts[t];
     const auto lead = static_cast<int32_t>(text.lead.size());
@@ -97,11 +101,12 @@ double changed_share(const LayerProfile& profile, std::span<const Ablation* cons
     if (lead < filter.lead_from || lead >= filter.lead_to) continue;
     for (int32_t p = filter.from; p < std::min(filter.to, text.places()); ++p) {
       ++n;
-      changed += std::any_of(ablations.begin(), ablations.end(),
-                             [&](const Ablation* a) { return a->changed[t][size_t(p)] != 0; });
+      float here = 0;
+      for (const Ablation* a : ablations) here += a->losses[t][size_t(p)];
+      lost += std::min(1.0f, here);
     }
   }
-  return n > 0 ? double(changed) / double(n) : std::numeric_limits<double>::quiet_NaN();
+  return n > 0 ? lost / double(n) : std::numeric_limits<double>::quiet_NaN();
 }
 
 double worst_changed_share(const LayerProfile& profile, std::span<const Ablation* const> ablations) {

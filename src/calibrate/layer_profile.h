@@ -15,8 +15,8 @@ namespace fathom {
 /// What became of some texts without some parts.
 struct Ablation {
   SkipSet set;
-  double saved = 0;                           // saved_share()
-  std::vector<std::vector<uint8_t>> changed;  // [texts][places] 1: the token is not full depth's
+  double saved = 0;                        // saved_share()
+  std::vector<std::vector<float>> losses;  // [texts][places]
 };
 
 /// The parts that are left out one at a time.
@@ -26,7 +26,7 @@ inline constexpr const char* kProfiledPartNames[kProfiledParts] = {"layer", "att
 struct LayerProfile {
   size_t n_groups = 0;
   std::vector<const PieceText*> texts;       // one of each group in turn
-  std::vector<std::vector<int32_t>> truth;   // [texts][places] full depth's tokens
+  std::vector<std::vector<int32_t>> truth;   // [texts] true_tokens()
   std::vector<std::vector<Ablation>> parts;  // [kProfiledParts][layers] on all texts
   std::vector<std::vector<Ablation>> heads;  // [layers][heads] on the first few texts; empty: there was too little text
 };
@@ -48,8 +48,8 @@ struct PlaceFilter {
   int32_t lead_from = 0, lead_to = 1 << 30;  // tokens in front of the text
 };
 
-/// Share of the places that change in some of the ablations, over the texts that all of them have; NaN where no place
-/// is meant.
+/// Mean loss over the places, if ablations together lose what they lose apart, and at most 1 (of tokens: where any
+/// changes it), over the texts that all of them have; NaN where no place is meant.
 double changed_share(const LayerProfile& profile, std::span<const Ablation* const> ablations,
                      const PlaceFilter& filter = {});
 /// The largest of the groups.

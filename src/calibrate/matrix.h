@@ -54,6 +54,18 @@ inline Result<void> check_labels(std::string_view name, std::span<const uint8_t>
   return {};
 }
 
+/// [n] values from 0 to 1.
+inline Result<void> check_shares(std::string_view name, std::span<const float> shares, size_t n) {
+  if (shares.size() != n) {
+    return Error{ErrorCode::shape, fmt::format("{}: {} shares for {} rows: pass one for each", name, shares.size(), n)};
+  }
+  for (size_t i = 0; i < n; ++i) {
+    if (!(shares[i] >= 0 && shares[i] <= 1))
+      return Error{ErrorCode::argument, fmt::format("{}: row {} is {}: shares are in [0, 1]", name, i, shares[i])};
+  }
+  return {};
+}
+
 /// Empty, or [d] finite values that are not all 0.
 inline Result<void> check_metric(std::span<const float> metric, int64_t width) {
   if (metric.empty()) return {};

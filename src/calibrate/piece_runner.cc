@@ -25,6 +25,14 @@ Result<PieceRunner> PieceRunner::make(const Model& model, const Pieces& pieces, 
   return PieceRunner(std::move(session), pieces.piece_tokens);
 }
 
+Result<PieceRunner*> PieceRunner::beside() {
+  if (beside_ == nullptr) {
+    FATHOM_TRY(Session session, Session::make(session_.model(), session_.options()));
+    beside_.reset(new PieceRunner(std::move(session), piece_tokens_));
+  }
+  return beside_.get();
+}
+
 Result<PieceText> PieceRunner::text_of(const Piece& piece) {
   const Tokenizer& tokenizer = session_.model().tokenizer();
   PieceText text{.group = piece.group, .split = piece.split, .prompt = piece.prompt, .lead = {}, .tokens = {}};

@@ -6,11 +6,13 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "fathom/calibrate/pieces.h"
 #include "fathom/engine/session.h"
 #include "src/calibrate/journal.h"
+#include "src/calibrate/loss.h"
 
 namespace fathom {
 
@@ -67,16 +69,11 @@ class PieceRunner {
   /// two are none.
   Result<PieceText> text_of(const Piece& piece);
 
-  /// Runs one piece from its beginning under a policy; each(PieceStep) sees its steps.
-  ///   errors   those of Session::step(); format: logits that are not finite
+  /// Runs one piece from its beginning under a policy; each(PieceStep) sees its steps, and may end the run by an error.
+  ///   errors   those of Session::step(); format: logits that are not finite; that of each()
   template <class F>
   Result<void> run(const PieceText& text, const Policy& policy, F&& each) {
-    FATHOM_TRY(begin(text, policy));
-    while (at_ < text.places()) {
-      FATHOM_TRY(const PieceStep step, next(text, policy, nullptr));
-      each(step);
-    }
-    return {};
+    return run_through(text, policy, nullptr, each);
   }
 
   /// The same with heads at some places only.
@@ -84,13 +81,13 @@ class PieceRunner {
   template <class F>
   Result<void> run_at(const PieceText& text, std::span<const int32_t> asked, F&& each,
                       const Policy& policy = Policy()) {
-    FATHOM_TRY(begin(text, policy));
-    while (at_ < text.places()) {
-      FATHOM_TRY(const PieceStep step, next(text, policy, &asked));
-      each(step);
-    }
-    return {};
+    return run_through(text, policy, &asked, each);
   }
+
+  /// The same step by step: what stands in front of the piece, then at most 64 places a call.
+  ///   asked    places with heads; null: all
+  Result<void> begin(const PieceText& text, const Policy& policy);
+  Result<PieceStep> next(const PieceText& text, const Policy& policy, const std::span<const int32_t>* asked);
 
   Session& session() { return session_; }
 
@@ -98,13 +95,35 @@ class PieceRunner {
   Journal& journal() { return journal_; }
   void keep(Journal journal) { journal_ = std::move(journal); }
 
+  /// By which policies are compared with full depth.
+  const Loss& loss() const { return loss_; }
+  void compare_by(const Loss& loss) { loss_ = loss; }
+
+  /// A second one for the same texts, made when it is first asked for: with a session of its own, without fitted parts.
+  ///   errors   those of Session::make()
+  Result<PieceRunner*> beside();
+
  private:
   PieceRunner(Session session, int32_t piece_tokens) : session_(std::move(session)), piece_tokens_(piece_tokens) {}
-  Result<void> begin(const PieceText& text, const Policy& policy);
-  Result<PieceStep> next(const PieceText& text, const Policy& policy, const std::span<const int32_t>* asked);
+  template <class F>
+  Result<void> run_through(const PieceText& text, const Policy& policy, const std::span<const int32_t>* asked,
+                           F& each) {
+    FATHOM_TRY(begin(text, policy));
+    while (at_ < text.places()) {
+      FATHOM_TRY(const PieceStep step, next(text, policy, asked));
+      if constexpr (std::is_void_v<decltype(each(step))>) {
+        each(step);
+      } else {
+        FATHOM_TRY(each(step));
+      }
+    }
+    return {};
+  }
 
   Session session_;
   Journal journal_;
+  Loss loss_;
+  std::unique_ptr<PieceRunner> beside_;
   int32_t piece_tokens_;
   int32_t at_ = 0;  // the coming place
   std::vector<Row> rows_;

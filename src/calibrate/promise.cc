@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "fathom/calibrate/calibrate.h"
+#include "src/calibrate/loss.h"
 
 namespace fathom {
 
@@ -18,16 +19,15 @@ bool is_lossless(const Policy& policy) { return policy.is_full_depth() || policy
 std::string promise_of(const Pieces& pieces, const CalibrateOptions& options) {
   std::vector<std::string> groups;
   for (const PieceGroup& group : pieces.groups) groups.push_back(group.name);
-  return fmt::format(
-      "With confidence {:.12g} %, at most {:.12g} % of tokens differ from this model's own full depth, in each of {}.",
-      100 * options.confidence, 100 * options.risk, fmt::join(groups, ", "));
+  const Loss loss(options.temperature);
+  return fmt::format("With confidence {:.12g} %, {} from this model's own full depth, in each of {}{}.",
+                     100 * options.confidence, loss.claim(options.risk), fmt::join(groups, ", "),
+                     loss.consequence(options.risk));
 }
 
 std::string own_promise_of(std::span<const std::string> groups, const CalibrateOptions& options) {
-  return fmt::format(
-      "With --group, by own settings: with confidence {:.12g} %, at most {:.12g} % of tokens differ in "
-      "each of {}.",
-      100 * options.confidence, 100 * options.risk, fmt::join(groups, ", "));
+  return fmt::format("With --group, by own settings: with confidence {:.12g} %, {} in each of {}.",
+                     100 * options.confidence, Loss(options.temperature).claim(options.risk), fmt::join(groups, ", "));
 }
 
 }  // namespace fathom

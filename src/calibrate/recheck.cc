@@ -14,7 +14,10 @@ Result<Recheck> recheck(const Model& model, const Policy& policy, const FittedEx
     return Error{ErrorCode::argument, fmt::format("risk {} at confidence {}: write shares above 0 and below 1",
                                                   options.risk, options.confidence)};
   }
+  const Loss loss(options.temperature);
+  FATHOM_TRY(loss.check());
   FATHOM_TRY(PieceRunner runner, PieceRunner::make(model, pieces, options.threads));
+  runner.compare_by(loss);
   FATHOM_TRY(std::shared_ptr<const ExitHeads> heads, ExitHeads::make(model, exits));
   FATHOM_TRY(runner.session().use(heads, options.group));
   if (!options.routers.empty()) {

@@ -44,6 +44,7 @@ Run read_run(const JsonField& in) {
           .library = in["library"].text_or(""),
           .risk = share(in["risk"]),
           .confidence = share(in["confidence"]),
+          .temperature = in["temperature"].maybe_number(0, kMostTemperature).value_or(0),
           .pieces_tokens = count(in["pieces_tokens"])};
   if (const std::optional<uint64_t> seed = in["seed"].maybe_seed()) run.seed = fmt::to_string(*seed);
   return run;

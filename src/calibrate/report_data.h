@@ -26,6 +26,7 @@ struct Model {
 struct Run {
   std::string command, library, seed;
   Share risk, confidence;
+  double temperature = 0;  // above: losses are of what tokens are drawn from at it, not of tokens
   Count pieces_tokens;
 };
 
@@ -236,6 +237,8 @@ struct Report {
   Reproduce reproduce;
 
   const Candidate* chosen() const;
+  /// What losses are of: "tokens", "probability".
+  const char* of_what() const { return run.temperature > 0 ? "probability" : "tokens"; }
 };
 
 ///   errors   those of report_html()

@@ -64,8 +64,7 @@ std::vector<bool> kept(std::span<const PieceText* const> texts, size_t n_groups)
 
 // Scores and labels of one layer, of rows of every other kept piece.
 struct MapRows {
-  std::vector<float> scores;
-  std::vector<uint8_t> spare;
+  std::vector<float> scores, spare;
 };
 
 Result<FittedRouter> fit_router(const RouterRows& rows, size_t layer, const std::vector<bool>& is_kept) {

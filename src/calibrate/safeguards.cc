@@ -20,7 +20,8 @@ constexpr const char* kTried[] = {"full_depth_first(tokens=16)", "full_depth_at(
                                   "full_depth_after(low_margin=0.2, rows=2)", "settle_every(tokens=32)"};
 
 struct Tally {
-  int64_t rows = 0, left = 0, wrong = 0;
+  int64_t rows = 0, left = 0;
+  double lost = 0;
 };
 
 // The exit by which a row leaves; the number of exits: by none.
@@ -33,7 +34,7 @@ size_t exit_of(const ExitTrials& trials, const std::vector<float>& agreement, si
   return n;
 }
 
-// Chance that so many or more of n err.
+// Chance that so many or more of n err. Losses of which each is a share spread less than so many errors.
 double at_least(int64_t errors, int64_t n, double share) {
   return errors > 0 ? 1 - binomial_p_value(errors - 1, n, share) : 1;
 }
@@ -57,19 +58,19 @@ std::vector<TokenClass> risky_classes(const ExitTrials& trials, const TrialAgree
     for (size_t p = 0; p < text.truth.size(); ++p) {
       const size_t e = exit_of(trials, agreement.whole[t], p, exits, threshold);
       const bool left = e < trials.layers.size();
-      const bool wrong = left && trials.answer(text, p, e).token != text.truth[p];
+      const float lost = left ? trials.answer(text, p, e).loss : 0;
       for (Tally* tally : {&all, &of[size_t(classes[size_t(text.tokens[p])])]}) {
-        ++tally->rows, tally->left += left, tally->wrong += wrong;
+        ++tally->rows, tally->left += left, tally->lost += lost;
       }
     }
   }
   std::vector<TokenClass> risky;
-  const double mean = all.left > 0 ? double(all.wrong) / double(all.left) : 0;
+  const double mean = all.left > 0 ? all.lost / double(all.left) : 0;
   for (int c = 0; c < kTokenClasses && mean > 0; ++c) {
     const Tally& tally = of[size_t(c)];
     const bool few = double(tally.rows) <= kMostRows * double(all.rows);
-    const bool often = double(tally.wrong) >= kTimesMean * mean * double(tally.left);
-    if (few && often && at_least(tally.wrong, tally.left, mean) < kByChance) {
+    const bool often = tally.lost >= kTimesMean * mean * double(tally.left);
+    if (few && often && at_least(static_cast<int64_t>(tally.lost), tally.left, mean) < kByChance) {
       risky.push_back(static_cast<TokenClass>(c));
     }
   }
@@ -127,11 +128,14 @@ Result<std::vector<SafeguardEffect>> try_safeguards(const Model& model, std::spa
   std::vector<std::vector<double>> first(policies.size());
   for (size_t t = 0; t < few.size(); ++t) {
     const std::vector<int32_t> prompt = prompt_of(*few[t]);
-    FATHOM_TRY(const Generation full, generate(session, prompt, {.max_new_tokens = options.measured_tokens}));
+    const SampleOptions sample = sample_of(options, t);
+    FATHOM_TRY(const Generation full,
+               generate(session, prompt, {.max_new_tokens = options.measured_tokens, .sample = sample}));
     for (size_t i = 0; i < policies.size(); ++i) {
       FATHOM_TRY(Policy tried, Policy::parse(policies[i]));
       FATHOM_TRY(const Generation own,
-                 generate(session, prompt, {.max_new_tokens = options.measured_tokens, .policy = std::move(tried)}));
+                 generate(session, prompt,
+                          {.max_new_tokens = options.measured_tokens, .sample = sample, .policy = std::move(tried)}));
       first[i].push_back(first_difference(full.tokens, own.tokens));
       effects[i].equal += full.tokens == own.tokens;
       effects[i].mean_depth += own.mean_depth / double(few.size());

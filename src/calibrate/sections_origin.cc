@@ -61,8 +61,8 @@ std::string tiles(const Report& report) {
   } else if (c != nullptr && c->worst_upper()) {
     const std::string sure =
         report.run.confidence ? fmt::format(", with {} confidence", html::percent_asked(*report.run.confidence)) : "";
-    all +=
-        tile("Tokens that may differ", fmt::format("\xE2\x89\xA4 {}", percent(c->worst_upper())), "worst group" + sure);
+    all += tile(report.run.temperature > 0 ? "Probability that may differ" : "Tokens that may differ",
+                fmt::format("\xE2\x89\xA4 {}", percent(c->worst_upper())), "worst group" + sure);
   }
   if (c != nullptr && c->work) all += tile("Work", percent(c->work), "of full depth\xE2\x80\x99s multiply-adds");
   if (c != nullptr && c->mean_depth) {
@@ -150,14 +150,19 @@ Section groups_section(const Report& report) {
   return section;
 }
 
-Section words_section(const Report&) {
+Section words_section(const Report& report) {
   Section section{"words", "What the words mean"};
-  constexpr std::pair<const char*, const char*> kWords[] = {
+  const char* const differs =
+      report.run.temperature > 0
+          ? "total variation: the share of probability by which what the next token is drawn from is another than at "
+            "full depth, after the same text."
+          : "the most likely next token is another one than at full depth, after the same text.";
+  const std::pair<const char*, const char*> words[] = {
       {"full depth", "the model as it is: every token through every layer. All differences are counted against it."},
       {"depth, work",
        "how many layers a token ran; the share of full depth\xE2\x80\x99s multiplications that is left."},
       {"exit, skip, route", "leave the remaining layers out; leave one layer out; let a small fitted rule choose."},
-      {"differs", "the most likely next token is another one than at full depth, after the same text."},
+      {"differs", differs},
       {"can be promised",
        "an upper bound: were the whole calibration repeated on other text of the same kind, the true rate "
        "would lie below it at least as often as the confidence says."},
@@ -166,7 +171,7 @@ Section words_section(const Report&) {
        "savings that cannot change a token: guesses that full depth confirms, and proofs about the output head."},
   };
   section.body = "<dl class=\"words\">\n";
-  for (const auto& [word, meaning] : kWords) section.body += fmt::format("<dt>{}</dt><dd>{}</dd>\n", word, meaning);
+  for (const auto& [word, meaning] : words) section.body += fmt::format("<dt>{}</dt><dd>{}</dd>\n", word, meaning);
   section.body += "</dl>\n";
   return section;
 }
@@ -188,6 +193,7 @@ Section reproduce_section(const Report& report) {
   fact("seed", run.seed);
   if (run.risk) fact("risk", fmt::format("{:.6g}", *run.risk));
   if (run.confidence) fact("confidence", fmt::format("{:.6g}", *run.confidence));
+  if (run.temperature > 0) fact("temperature", fmt::format("{:.6g}", run.temperature));
   if (command.empty() && report.reproduce.splits.empty() && report.reproduce.fingerprints.empty()) return section;
   if (!command.empty()) section.body += "<pre>" + html::escape_lines(command) + "</pre>\n";
   section.body += names_table("The run", facts) +

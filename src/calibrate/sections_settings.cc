@@ -50,7 +50,8 @@ void set_axes(const Report& report, svg::LineChart& chart) {
   if (report.run.risk) top = std::max(top, 1.5 * *report.run.risk);
   const double room = std::max(.04 * (high - low), .01);
   chart.x = {"work, of full depth", std::max(low - room, 0.0), high + room, true};
-  chart.y = {"tokens that differ from full depth", 0, std::min(std::max(top * 1.08, 1e-4), 1.0), true};
+  chart.y = {fmt::format("{} that differ{} from full depth", report.of_what(), report.run.temperature > 0 ? "s" : ""),
+             0, std::min(std::max(top * 1.08, 1e-4), 1.0), true};
 }
 
 std::string said_of(const Candidate& c, const Disagreement& d) {

@@ -26,36 +26,12 @@ bool book(CalibratedSetting& setting, int32_t index, const std::vector<Choice>& 
   return goes_on;
 }
 
-using Tokens = std::vector<std::vector<int32_t>>;  // [texts][places]
-
 // Whether what was kept has a value for every place.
-template <class T>
-bool fits_places(std::span<const PieceText* const> texts, const std::vector<std::vector<T>>& kept) {
+bool fits_places(std::span<const PieceText* const> texts, const std::vector<std::vector<float>>& kept) {
   for (size_t t = 0; t < texts.size(); ++t) {
     if (kept.size() != texts.size() || kept[t].size() != size_t(texts[t]->places())) return false;
   }
   return true;
-}
-
-bool are_tokens(const Tokens& kept, int32_t vocab) {
-  for (const std::vector<int32_t>& tokens : kept) {
-    for (const int32_t token : tokens) {
-      if (token < 0 || token >= vocab) return false;
-    }
-  }
-  return true;
-}
-
-Result<Tokens> read_tokens(PieceRunner& runner, std::span<const PieceText* const> texts, Progress& progress) {
-  Tokens truth;
-  for (const PieceText* text : texts) {
-    std::vector<int32_t>& tokens = truth.emplace_back();
-    FATHOM_TRY(runner.run(*text, Policy(), [&](const PieceStep& step) {
-      for (const LogitStats& stats : step.stats) tokens.push_back(stats.argmax);
-    }));
-    FATHOM_TRY(progress.at(double(truth.size()) / double(texts.size())));
-  }
-  return truth;
 }
 
 Result<SettingRun> run_anew(PieceRunner& runner, std::span<const PieceText* const> texts,
@@ -69,21 +45,25 @@ Result<SettingRun> run_anew(PieceRunner& runner, std::span<const PieceText* cons
                  .work = 0};
   std::vector<double> pieces(n_groups), macs(n_groups), full(n_groups);
   double depth = 0, rows = 0;
+  Reference reference(runner);
   for (size_t t = 0; t < texts.size(); ++t) {
     std::vector<float>& depths = run.depths.emplace_back();
     std::vector<int32_t>& tokens = run.tokens.emplace_back();
-    int32_t wrong = 0;
+    double lost = 0;
     const auto g = size_t(texts[t]->group);
-    FATHOM_TRY(runner.run(*texts[t], policy, [&](const PieceStep& step) {
+    FATHOM_TRY(reference.begin(*texts[t], truth[t]));
+    FATHOM_TRY(runner.run(*texts[t], policy, [&](const PieceStep& step) -> Result<void> {
+      FATHOM_TRY(const std::span<const float> losses, reference.losses(step));
       for (size_t i = 0; i < step.stats.size(); ++i) {
         const RowResult& row = step.rows[i];
-        wrong += step.stats[i].argmax != truth[t][size_t(step.first) + i];
+        lost += losses[i];
         tokens.push_back(step.stats[i].argmax);
         depths.push_back(row.depth);
         macs[g] += row.macs, full[g] += row.full_macs, depth += row.depth, ++rows;
       }
+      return {};
     }));
-    run.losses.push_back(float(wrong) / float(texts[t]->places()));
+    run.losses.push_back(float(lost / texts[t]->places()));
     run.mean_loss[g] += run.losses.back();
     ++pieces[g];
     FATHOM_TRY(progress.at(double(t + 1) / double(texts.size())));
@@ -101,21 +81,14 @@ Result<SettingRun> run_anew(PieceRunner& runner, std::span<const PieceText* cons
 
 }  // namespace
 
-Result<Tokens> true_tokens(PieceRunner& runner, std::span<const PieceText* const> texts, Progress& progress) {
-  const int32_t vocab = runner.session().model().config().vocab;
-  return runner.journal().part<Tokens>(
-      "full depth's tokens", [&] { return read_tokens(runner, texts, progress); },
-      [&](const Tokens& kept) { return fits_places(texts, kept) && are_tokens(kept, vocab); });
-}
-
 Result<SettingRun> run_setting(PieceRunner& runner, std::span<const PieceText* const> texts,
                                std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
                                Progress& progress) {
   const int32_t vocab = runner.session().model().config().vocab;
   const auto fits = [&](const SettingRun& kept) {
     return kept.losses.size() == texts.size() && kept.mean_loss.size() == n_groups &&
-           kept.group_work.size() == n_groups && fits_places(texts, kept.depths) && fits_places(texts, kept.tokens) &&
-           are_tokens(kept.tokens, vocab);
+           kept.group_work.size() == n_groups && fits_places(texts, kept.depths) &&
+           are_tokens(texts, kept.tokens, vocab);
   };
   return runner.journal().part<SettingRun>(
       policy.text(), [&] { return run_anew(runner, texts, truth, policy, n_groups, progress); }, fits);

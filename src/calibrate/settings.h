@@ -9,16 +9,13 @@
 
 #include "fathom/calibrate/calibrate.h"
 #include "src/calibrate/exit_trials.h"
+#include "src/calibrate/reference.h"
 
 namespace fathom {
 
-/// Full depth's token at every place of some pieces.
-Result<std::vector<std::vector<int32_t>>> true_tokens(PieceRunner& runner, std::span<const PieceText* const> texts,
-                                                      Progress& progress);
-
 /// What a policy did on pieces.
 struct SettingRun {
-  std::vector<float> losses;                 // [texts] share of places whose token is not full depth's
+  std::vector<float> losses;                 // [texts] mean over places
   std::vector<double> mean_loss;             // [groups]
   std::vector<std::vector<float>> depths;    // [texts][places] layers run
   std::vector<std::vector<int32_t>> tokens;  // [texts][places]
@@ -29,6 +26,7 @@ template <class P>
 void pack(P& p, SettingRun& run) {
   p(run.losses), p(run.mean_loss), p(run.depths), p(run.tokens), p(run.group_work), p(run.work), p(run.mean_depth);
 }
+///   truth    [texts] true_tokens()
 Result<SettingRun> run_setting(PieceRunner& runner, std::span<const PieceText* const> texts,
                                std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
                                Progress& progress);

@@ -82,27 +82,28 @@ Json head_utility(const Findings& f) {
 
 Json skip_ceiling(const Findings& f) {
   Json of = Json::array();
-  const std::vector<double> read = oracle_skip(f.profile, f.skips);
+  const std::vector<double> read = oracle_skip(f.profile, f.skips, f.options.risk);
   for (size_t g = 0; g < f.groups.size(); ++g) {
     of.push_back({{"name", f.groups[g]}, {"work", std::clamp(read[g], 0.0, 1.0)}});
   }
   return {{"what", "a skip that knows"},
           {"groups", std::move(of)},
-          {"note", fmt::format("each token leaves out the largest set of parts that does not change its answer: one "
+          {"note", fmt::format("each token leaves out the largest set of parts without which its answer {}: one "
                                "layer, one half of a layer, or one of {} larger sets; time, as bytes say",
-                               f.skips.sets.size())}};
+                               Loss(f.options.temperature).harmless(f.options.risk), f.skips.sets.size())}};
 }
 
 Json skip_nogo(const Findings& f, const Calibration& c) {
   if (c.chosen >= 0 && c.settings[size_t(c.chosen)].mechanism == "skip") return {};
-  const std::vector<double> read = oracle_skip(f.profile, f.skips);
+  const std::vector<double> read = oracle_skip(f.profile, f.skips, f.options.risk);
   const double most = *std::min_element(read.begin(), read.end());
   const bool certifying = c.settings.front().mechanism == "skip";
   const double saved = f.skips.sets.empty() ? 0 : f.skips.sets.back().saved;
   std::string decided, reason;
   if (f.skips.sets.empty()) {
-    decided = fmt::format("{} changes {:.2f} % of tokens, the fewest of all parts; allowed are {:g} %",
-                          f.skips.cheapest_policy, 100 * f.skips.cheapest, 100 * f.options.risk);
+    decided =
+        fmt::format("{} changes {:.2f} % of {}, the least of all parts; allowed are {:g} %", f.skips.cheapest_policy,
+                    100 * f.skips.cheapest, Loss(f.options.temperature).of_what(), 100 * f.options.risk);
     reason = "no layer, no half of one and no head can be left out within the risk";
   } else if (!certifying) {
     decided = fmt::format("the largest set within the risk leaves {:.2f} % of the bytes unread", 100 * saved);

@@ -129,7 +129,7 @@ std::vector<CalibratedSetting> skip_settings(const LayerProfile& profile, const 
   return out;
 }
 
-std::vector<double> oracle_skip(const LayerProfile& profile, const SkipTrials& trials) {
+std::vector<double> oracle_skip(const LayerProfile& profile, const SkipTrials& trials, double risk) {
   std::vector<const Ablation*> all;
   for (const auto& part : profile.parts) {
     for (const Ablation& a : part) all.push_back(&a);
@@ -140,9 +140,9 @@ std::vector<double> oracle_skip(const LayerProfile& profile, const SkipTrials& t
   std::vector<int64_t> n(profile.n_groups);
   for (size_t t = 0; t < profile.texts.size(); ++t) {
     const auto group = size_t(profile.texts[t]->group);
-    for (size_t p = 0; p < profile.truth[t].size(); ++p) {
+    for (size_t p = 0; p < size_t(profile.texts[t]->places()); ++p) {
       const auto largest =
-          std::find_if(all.begin(), all.end(), [&](const Ablation* a) { return a->changed[t][p] == 0; });
+          std::find_if(all.begin(), all.end(), [&](const Ablation* a) { return a->losses[t][p] <= risk; });
       read[group] += 1 - (largest != all.end() ? (*largest)->saved : 0);
       ++n[group];
     }

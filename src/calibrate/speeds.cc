@@ -91,6 +91,10 @@ std::vector<int32_t> prompt_of(const PieceText& text) {
   return prompt;
 }
 
+SampleOptions sample_of(const CalibrateOptions& options, size_t prompt) {
+  return {.temperature = static_cast<float>(options.temperature), .seed = options.seed + prompt};
+}
+
 double first_difference(std::span<const int32_t> a, std::span<const int32_t> b) {
   const auto n = std::ptrdiff_t(std::min(a.size(), b.size()));
   return double(std::mismatch(a.begin(), a.begin() + n, b.begin()).first - a.begin());
@@ -124,8 +128,10 @@ Result<Speeds> measure_speeds(const Model& model, const SpeedTrial& trial, const
     for (size_t k = 0; k < policies.size(); ++k) {
       const size_t i = (k + p) % policies.size();  // turns
       FATHOM_TRY(const Policy policy, Policy::parse(policies[i]));
-      FATHOM_TRY(Generation text,
-                 generate(session, prompt, {.max_new_tokens = options.measured_tokens, .policy = policy}));
+      FATHOM_TRY(
+          Generation text,
+          generate(session, prompt,
+                   {.max_new_tokens = options.measured_tokens, .sample = sample_of(options, p), .policy = policy}));
       seconds[i] = text.decoded > 0 ? text.decode_seconds / text.decoded : 0;
       whole &= text.decoded >= kFewestTokens;
       written[i] = std::move(text.tokens);

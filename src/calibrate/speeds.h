@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fathom/calibrate/calibrate.h"
+#include "fathom/sample/sampler.h"
 #include "src/calibrate/piece_runner.h"
 #include "src/calibrate/progress.h"
 
@@ -48,6 +49,10 @@ std::string comparison(std::span<const MeasuredSpeed> speeds);
 
 /// What policies write behind: a prompt, or the beginning of a piece of text.
 std::vector<int32_t> prompt_of(const PieceText& text);
+
+/// How tokens are chosen behind one of the prompts: as the certificate takes them to be, each prompt with its own
+/// noise.
+SampleOptions sample_of(const CalibrateOptions& options, size_t prompt);
 
 /// Tokens before the first that differs; of equal texts, all.
 double first_difference(std::span<const int32_t> a, std::span<const int32_t> b);

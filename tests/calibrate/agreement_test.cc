@@ -16,7 +16,7 @@ namespace fathom {
 namespace {
 
 using Floats = std::vector<float>;
-using Labels = std::vector<uint8_t>;
+using Labels = Floats;  // 0 or 1, but where a test says otherwise
 
 double sigmoid(double z) { return 1 / (1 + std::exp(-z)); }
 
@@ -30,7 +30,7 @@ struct Sample {
     Random random(seed);
     for (size_t i = 0; i < n; ++i) {
       scores.push_back(static_cast<float>(random.uniform()));
-      agreed.push_back(random.uniform() < truth(scores.back()));
+      agreed.push_back(random.uniform() < truth(scores.back()) ? 1.0f : 0.0f);
     }
   }
   ScoredRows rows() const { return {.scores = scores, .agreed = agreed}; }
@@ -44,7 +44,7 @@ Sample sample_of(const std::vector<std::pair<int8_t, bool>>& rows) {
   Sample sample(0, 0, rising_sigmoid);
   for (const auto& [score, agreed] : rows) {
     sample.scores.push_back(static_cast<float>(score % 16) / 4);
-    sample.agreed.push_back(agreed);
+    sample.agreed.push_back(agreed ? 1.0f : 0.0f);
   }
   return sample;
 }
@@ -101,12 +101,12 @@ RC_GTEST_PROP(Isotonic, IsTheLargestOfTheSmallestMeans, (const std::vector<std::
   RC_PRE(!rows.empty());
   const Sample sample = sample_of(rows);
   const std::vector<IsotonicBlock> blocks = fit_isotonic(sample.scores, sample.agreed).value();
-  std::map<float, std::pair<int, int>> counts;  // by score: agreed, rows
+  std::map<float, std::pair<double, int>> counts;  // by score: agreed, rows
   for (size_t i = 0; i < sample.scores.size(); ++i) {
     counts[sample.scores[i]].first += sample.agreed[i];
     counts[sample.scores[i]].second += 1;
   }
-  const std::vector<std::pair<float, std::pair<int, int>>> levels(counts.begin(), counts.end());
+  const std::vector<std::pair<float, std::pair<double, int>>> levels(counts.begin(), counts.end());
   size_t block = 0;
   int64_t left = blocks[0].n;
   for (size_t at = 0; at < levels.size(); ++at) {
@@ -247,7 +247,7 @@ TEST(Agreement, NamesWhatItRefuses) {
   EXPECT_FALSE(fit_platt({}, {}));
   EXPECT_FALSE(fit_isotonic({}, {}));
   EXPECT_EQ(fit_platt(Floats{0, 1}, labels).error().code, ErrorCode::shape);
-  EXPECT_EQ(fit_platt(Floats{0, 1, 2}, Labels{0, 3, 1}).error().message, "agreed: row 1 is 3: labels are 0 or 1");
+  EXPECT_EQ(fit_platt(Floats{0, 1, 2}, Labels{0, 3, 1}).error().message, "agreed: row 1 is 3: shares are in [0, 1]");
   EXPECT_EQ(reliability(Floats{0, 1.5f, 1}, labels).error().message, "p: row 1 is 1.5: probabilities are in [0, 1]");
   EXPECT_FALSE(reliability(Floats{0, 0.5f, 1}, labels, 0));
 }

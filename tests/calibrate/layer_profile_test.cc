@@ -109,7 +109,7 @@ TEST(LayerProfile, APlaceIsChangedWhereThePolicysOwnRunSaysAnotherToken) {
     const auto x = a.logits[p].flat(), y = b.logits[p].flat();
     const bool other =
         std::max_element(x.begin(), x.end()) - x.begin() != std::max_element(y.begin(), y.end()) - y.begin();
-    EXPECT_EQ(half.changed[0][size_t(p)] != 0, other) << p;
+    EXPECT_EQ(half.losses[0][size_t(p)] != 0, other) << p;
   }
 }
 
@@ -123,7 +123,7 @@ TEST(LayerProfile, SharesOfGroupsPlacesAndPromptsAreThoseOfTheirPlaces) {
     for (size_t t = 0; t < profile.texts.size(); ++t) {
       for (int32_t p = 0; p < profile.texts[t]->places(); ++p) {
         if (!meant(*profile.texts[t], p)) continue;
-        ++all, n += first.changed[t][size_t(p)];
+        ++all, n += first.losses[t][size_t(p)];
       }
     }
     return n / all;
@@ -141,7 +141,7 @@ TEST(LayerProfile, TakesTextsFromAllGroupsAndNoMoreThanItsShareOfTime) {
   const LayerProfile few = planted.profile(60), none = planted.profile(9);
   EXPECT_EQ(few.texts.size(), 4u);
   EXPECT_EQ(few.texts[0]->group + few.texts[1]->group, 1);
-  EXPECT_EQ(few.heads[0][0].changed.size(), 3u);
+  EXPECT_EQ(few.heads[0][0].losses.size(), 3u);
   EXPECT_EQ(none.texts.size(), 2u);
   EXPECT_TRUE(none.heads.empty()) << "20 heads on too little text";
 }
@@ -165,7 +165,7 @@ TEST(SkipTrials, LeaveOutWhatIsUselessAndNothingThatIsNeeded) {
     EXPECT_GT(set.saved, saved) << "each reads less than the one before";
     saved = set.saved;
     const Ablation again = without(planted.runner, profile, set.set, profile.texts.size()).value();
-    EXPECT_EQ(again.changed, set.changed);
+    EXPECT_EQ(again.losses, set.losses);
   }
   const auto settings = skip_settings(profile, trials, 2);
   ASSERT_FALSE(settings.empty());
@@ -190,13 +190,13 @@ TEST(SkipTrials, AnOracleLeavesOutTheLargestHarmlessSetOfEachPlace) {
   Planted planted;
   const LayerProfile profile = planted.profile();
   const SkipTrials trials = try_skips(planted.runner, profile, 0.02, planted.progress).value();
-  const std::vector<double> read = oracle_skip(profile, trials);
+  const std::vector<double> read = oracle_skip(profile, trials, 0.02);
   std::vector<double> want(2), n(2);
   for (size_t t = 0; t < profile.texts.size(); ++t) {
     for (int32_t p = 0; p < profile.texts[t]->places(); ++p) {
       double most = 0;
       const auto see = [&](const Ablation& a) {
-        if (a.changed[t][size_t(p)] == 0) most = std::max(most, a.saved);
+        if (a.losses[t][size_t(p)] == 0) most = std::max(most, a.saved);
       };
       for (const auto& part : profile.parts) std::for_each(part.begin(), part.end(), see);
       std::for_each(trials.sets.begin(), trials.sets.end(), see);

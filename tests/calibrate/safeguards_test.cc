@@ -38,7 +38,7 @@ Written written(double digits_err, double others_err) {
       const bool wrong = uniform(random) < (digit ? digits_err : others_err);
       text.tokens.push_back(int32_t(digit ? digits : p % 2 != 0 ? word_begins : word_parts));
       text.truth.push_back(0);
-      text.answers.push_back({.token = wrong ? 1 : 0});
+      text.answers.push_back({.token = wrong ? 1 : 0, .loss = wrong ? 1.0f : 0.0f});
     }
     w.agreement.whole.emplace_back(60, 0.95f);
     w.agreement.listed.emplace_back(60, 0.95f);

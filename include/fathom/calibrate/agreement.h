@@ -36,37 +36,37 @@ struct AgreementMap {
   FATHOM_API static Result<AgreementMap> from_floats(std::span<const float> values);
 };
 
-/// A sigmoid by maximum likelihood with Platt's targets (n1 + 1) / (n1 + 2) and 1 / (n0 + 2); a slope below 0 becomes
-/// 0.
+/// A sigmoid by maximum likelihood with Platt's targets (n1 + 1) / (n1 + 2) and 1 / (n0 + 2), for a share between 0
+/// and 1 what lies between; a slope below 0 becomes 0.
 ///   scores   [n]
-///   agreed   [n]   0 or 1
-///   errors   argument: no rows, a score that is not finite (by row), a label that is neither; shape
+///   agreed   [n]   how far each row agrees, 0 to 1: a label, or one less a loss
+///   errors   argument: no rows, a score that is not finite (by row), a share outside [0, 1]; shape
 ///   source   Platt 1999; Newton's method as in Lin, Lin, Weng 2007, on standardised scores
-FATHOM_API Result<AgreementMap> fit_platt(std::span<const float> scores, std::span<const uint8_t> agreed);
+FATHOM_API Result<AgreementMap> fit_platt(std::span<const float> scores, std::span<const float> agreed);
 
 /// A stretch of scores that share one fitted value.
 struct IsotonicBlock {
   double score = 0;  // mean of its rows'
-  double value = 0;  // mean of its rows' labels
+  double value = 0;  // mean of its rows' shares
   int64_t n = 0;     // rows
 };
 
-/// The rising step function nearest to the labels in the squared sense, by pooling adjacent violators; rows of equal
+/// The rising step function nearest to the shares in the squared sense, by pooling adjacent violators; rows of equal
 /// score are one from the start.
 ///   errors   as fit_platt
 ///   source   Ayer, Brunk, Ewing, Reid, Silverman 1955
 FATHOM_API Result<std::vector<IsotonicBlock>> fit_isotonic(std::span<const float> scores,
-                                                           std::span<const uint8_t> agreed);
+                                                           std::span<const float> agreed);
 
 /// Lines through the centres of blocks. Neighbours are joined, first those whose joining adds least squared error,
 /// until none has fewer than 8 rows and at most 32 are left; values are kept inside [1 / (n + 2), (n + 1) / (n + 2)].
 ///   blocks   as fit_isotonic returns them
 FATHOM_API AgreementMap to_agreement_map(std::span<const IsotonicBlock> blocks);
 
-/// Scores of rows and whether each agreed.
+/// Scores of rows and how far each agreed.
 struct ScoredRows {
-  std::span<const float> scores;    // [n]
-  std::span<const uint8_t> agreed;  // [n] 0 or 1
+  std::span<const float> scores;  // [n]
+  std::span<const float> agreed;  // [n] 0 to 1
 };
 
 /// Platt's map or the isotonic one, whichever has the smaller log loss on held-out rows; Platt's where they are equal.
@@ -78,7 +78,7 @@ FATHOM_API double log_loss(const AgreementMap& map, const ScoredRows& rows);
 
 struct ReliabilityBin {
   double probability = 0;  // mean of its rows'; the bin's middle where it has none
-  double agreed = 0;       // share of its rows that agreed; NaN where it has none
+  double agreed = 0;       // mean of its rows' shares; NaN where it has none
   int64_t n = 0;
 };
 
@@ -90,9 +90,8 @@ struct Reliability {
 /// A reliability diagram and the expected calibration error. With N rows even a perfect map shows about
 /// sqrt(bins / (2 pi N)), which is the noise of the bins' shares.
 ///   p        [n]   predicted, in [0, 1]
-///   errors   argument: no rows, a p outside [0, 1] or NaN (by row), bins below 1; shape
+///   errors   argument: no rows, a p or a share outside [0, 1] or NaN (by row), bins below 1; shape
 ///   source   Naeini, Cooper, Hauskrecht 2015
-FATHOM_API Result<Reliability> reliability(std::span<const float> p, std::span<const uint8_t> agreed,
-                                           int32_t bins = 15);
+FATHOM_API Result<Reliability> reliability(std::span<const float> p, std::span<const float> agreed, int32_t bins = 15);
 
 }  // namespace fathom

@@ -36,11 +36,14 @@ struct CalibrateJournal {
 FATHOM_API std::string journal_note(const std::string& path);
 
 struct CalibrateOptions {
-  double risk = 0.02;            // share of tokens that may differ from full depth, in every group
-  double confidence = 0.95;      // of all that is certified, together
-  bool own_settings = true;      // groups get settings of their own beside the one for all; needs several groups
-  int32_t n_exits = 6;           // layers for which exits are fitted, at most
-  int32_t n_settings = 6;        // thresholds that are tried on the composed policy, at most
+  double risk = 0.02;        // mean loss that is allowed, in every group
+  double temperature = 0;    // 0: tokens are greedy, and a place loses 1 where its token is not full depth's; above:
+                             // they are drawn at this temperature, and a place loses the total variation between
+                             // what full depth's and the policy's token is drawn from
+  double confidence = 0.95;  // of all that is certified, together
+  bool own_settings = true;  // groups get settings of their own beside the one for all; needs several groups
+  int32_t n_exits = 6;       // layers for which exits are fitted, at most
+  int32_t n_settings = 6;    // thresholds that are tried on the composed policy, at most
   int32_t measured_tokens = 48;  // written after each prompt on which speed is measured
   uint64_t seed = 1;
   int threads = 1;
@@ -148,7 +151,7 @@ inline constexpr std::string_view kLosslessPolicy = "draft_ngram | defer_head | 
 /// saved.
 FATHOM_API bool is_lossless(const Policy& policy);
 
-/// What a setting that passed promises, in one sentence.
+/// What a setting that passed promises, in one sentence: of tokens, or of what they are drawn from.
 FATHOM_API std::string promise_of(const Pieces& pieces, const CalibrateOptions& options);
 
 /// The same of groups' own settings, at the first level of risk.
@@ -170,10 +173,10 @@ FATHOM_API double delta_for_all(const CalibrateOptions& options, size_t n_groups
 ///   cost     four passes over the pieces of fit without a head, more for KV translators of wide states; a head at each
 ///            exit for at most 36,864 of all places, and at each router's layer for at most 12,000; routes on a dozen
 ///            pieces of each group; three passes over a third of the pieces of fit; passes over the pieces of choose
-///            and report, one for each setting; a group's own settings run on its own pieces
+///            and report, one for each setting; a group's own settings run on its own pieces. At a temperature full
+///            depth runs beside every pass of a policy
 ///   memory   32 d^2 bytes an exit while fitting, then 36 d^2 for each layer above one, 768 MB of them at once; logits
-///   of
-///            64 rows twice; 4 d bytes for each exit and 20,480 places
+///            of 64 rows twice, at a temperature once more; 4 d bytes for each exit and 20,480 places
 FATHOM_API Result<Calibration> calibrate(const Model& model, const Pieces& pieces,
                                          const CalibrateOptions& options = {});
 

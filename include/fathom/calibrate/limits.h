@@ -15,6 +15,7 @@ inline constexpr size_t kMostGroupName = 64;     // bytes of UTF-8
 inline constexpr size_t kMostLevels = 16;        // of risk
 inline constexpr int32_t kMostFittedExits = 8;   // CalibrateOptions::n_exits
 inline constexpr int32_t kMostSettings = 64;     // CalibrateOptions::n_settings
+inline constexpr double kMostTemperature = 1e6;  // CalibrateOptions::temperature
 inline constexpr int32_t kMostLayersSeen = 512;  // of a model that is calibrated
 inline constexpr int32_t kMostHeadsSeen = 256;   // of one layer
 inline constexpr int32_t kMostStretches = 64;    // of places in a piece that a report tells apart

@@ -17,6 +17,7 @@ namespace fathom {
 
 struct RecheckOptions {
   double risk = 0.02;
+  double temperature = 0;                      // that of the certificate: CalibrateOptions::temperature
   double confidence = 0.95;                    // of all groups together
   std::string group = {};                      // whose temperatures and maps the policy reads; empty: those of all
   std::span<const FittedRouter> routers = {};  // whose utility the policy reads; may be none
