@@ -89,6 +89,7 @@ Result<void> read_policies(const SidecarFile& file, const Manifest& manifest, in
   if (!manifest.certificate) return {};
   const ManifestCertificate& certificate = *manifest.certificate;
   const bool holds = certificate.certified || certificate.lossless;
+  out.temperature = certificate.temperature;
   FATHOM_TRY(add(out.certified, certificate.risk, holds ? manifest.policy : "", certificate.own, n_layers));
   for (const ManifestLevel& level : certificate.levels) {
     FATHOM_TRY(add(out.certified, level.risk, level.policy, level.own, n_layers));
@@ -174,6 +175,26 @@ Result<void> Adaptation::choose(std::string_view name, std::optional<double> ris
   if (chosen == nullptr) return {};
   policy = chosen->policy;
   group = chosen->group;
+  return {};
+}
+
+std::string Adaptation::uncovered(const SampleOptions& sample) const {
+  if (certified.empty() || is_lossless(policy)) return {};
+  const auto in_words = [](double t) {
+    return t > 0 ? fmt::format("tokens drawn at temperature {:g}", t) : std::string("greedy tokens");
+  };
+  if (static_cast<float>(temperature) != sample.temperature) {
+    return fmt::format("certified for {}, which says nothing about {}: give temperature {:g}, or calibrate at {:g}",
+                       in_words(temperature), in_words(sample.temperature), temperature, sample.temperature);
+  }
+  const bool penalised = sample.repeat_penalty != 1 || sample.presence_penalty != 0 || sample.frequency_penalty != 0;
+  if (!sample.bias.empty() || (penalised && sample.penalty_last != 0)) {
+    return "certified without penalties and bias, which change what is compared: leave them out";
+  }
+  const bool truncates = sample.top_k != 0 || sample.top_p < 1 || sample.min_p > 0;
+  if (temperature > 0 && truncates) {
+    return "certified for draws of all tokens: leave out top_k, top_p and min_p, by which the rest weighs more";
+  }
   return {};
 }
 

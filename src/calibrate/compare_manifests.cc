@@ -90,6 +90,7 @@ class Differences {
     both("lossless", &ManifestCertificate::lossless);
     both("risk", &ManifestCertificate::risk);
     both("confidence", &ManifestCertificate::confidence);
+    both("temperature", &ManifestCertificate::temperature);
     static const ManifestCertificate kNone;
     const ManifestCertificate &of_a = a ? *a : kNone, &of_b = b ? *b : kNone;
     add_bounds("", of_a.groups, of_b.groups);

@@ -86,6 +86,7 @@ ManifestCertificate read_certificate(const JsonField& in) {
   };
   certificate.risk = share("risk");
   certificate.confidence = share("confidence");
+  certificate.temperature = in["temperature"].maybe_number(0, kMostTemperature).value_or(0);
   certificate.groups = read_bounds(in["groups"]);
   certificate.own = read_own(in["own"]);
   in["levels"].each(kMostLevels, [&](const JsonField& level) {
@@ -140,9 +141,15 @@ JsonValue json_of(const ManifestCertificate& c) {
                       {"groups", json_of(level.groups)},
                       {"own", json_of(level.own)}});
   }
-  return {{"risk", c.risk},         {"confidence", c.confidence},  {"certified", c.certified},
-          {"lossless", c.lossless}, {"groups", json_of(c.groups)}, {"own", json_of(c.own)},
-          {"levels", levels}};
+  JsonValue json = {{"risk", c.risk},         {"confidence", c.confidence},  {"certified", c.certified},
+                    {"lossless", c.lossless}, {"groups", json_of(c.groups)}, {"own", json_of(c.own)},
+                    {"levels", levels}};
+  if (c.temperature > 0) json["temperature"] = c.temperature;
+  return json;
+}
+
+int32_t format_of(const Manifest& manifest) {
+  return manifest.certificate && manifest.certificate->temperature > 0 ? 2 : 1;
 }
 
 }  // namespace
@@ -168,7 +175,7 @@ Result<Manifest> read_manifest(const SidecarFile& sidecar) {
 
 std::string manifest_json(const Manifest& manifest) {
   const SidecarBinding& m = manifest.model;
-  JsonValue json = {{"format", kManifestFormat},
+  JsonValue json = {{"format", format_of(manifest)},
                     {"library", manifest.library},
                     {"policy", manifest.policy},
                     {"model",

@@ -33,7 +33,7 @@ struct Args {
   std::vector<std::string> data;  // NAME=FILE
   std::string output;
   std::vector<double> risks = {0.02};
-  double confidence = 0.95;
+  double confidence = 0.95, temperature = 0;
   bool one_setting = false;
   int32_t pieces = 600, piece_tokens = 64, prompt_tokens = 512;
   uint64_t seed = 1;
@@ -50,6 +50,7 @@ std::string command_of(const Args& args) {
   for (const std::string& one : args.data) text += " --data " + shell_word(one);
   for (const double risk : args.risks) text += fmt::format(" --risk {}", risk);
   if (args.one_setting) text += " --one-setting";
+  if (args.temperature > 0) text += fmt::format(" --temperature {}", args.temperature);
   return text + fmt::format(" --confidence {} --pieces {} --piece-tokens {} --prompt-tokens {} --seed {} -o {}",
                             args.confidence, args.pieces, args.piece_tokens, args.prompt_tokens, args.seed,
                             shell_word(args.output));
@@ -98,6 +99,7 @@ Result<int> run(Args args) {
   FATHOM_TRY(Pieces pieces, sample(args, model, groups));
   Bar bar;
   CalibrateOptions options{.risk = args.risks.front(),
+                           .temperature = args.temperature,
                            .confidence = args.confidence,
                            .own_settings = !args.one_setting,
                            .seed = args.seed,
@@ -152,13 +154,17 @@ Command add_calibrate(CLI::App& app) {
   verb->add_option("--data", args->data, "NAME=FILE: texts of one kind; several kinds are certified each")->required();
   verb->add_option("-o,--output", args->output, "The sidecar; replaces nothing but an earlier one")->required();
   verb->add_option("--risk", args->risks,
-                   "Share of tokens that may differ from full depth; given again: a further level")
+                   "Share of tokens, or at --temperature of their probability, that may differ from full depth; "
+                   "given again: a further level")
       ->default_str("0.02")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_flag("--one-setting", args->one_setting,
                  "Certify one setting for all groups only, and spend all of the "
                  "confidence on it");
+  verb->add_option("--temperature", args->temperature,
+                   "Of the texts that will be written: above 0 what tokens are drawn from is compared, not the tokens")
+      ->capture_default_str();
   verb->add_option("--confidence", args->confidence, "Of the promise")->capture_default_str();
   add_whole_number(*verb, "--pieces", args->pieces, "Pieces of each kind of text that thresholds are certified on", 6,
                    100000);

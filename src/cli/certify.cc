@@ -11,6 +11,7 @@
 #include "fathom/calibrate/calibrate.h"
 #include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/recheck.h"
+#include "src/calibrate/loss.h"
 #include "src/cli/calibrate_options.h"
 #include "src/cli/command.h"
 #include "src/cli/depth_picture.h"
@@ -35,7 +36,7 @@ struct Args {
 struct Promise {
   Policy policy;
   std::string group;  // whose temperatures and maps it reads; empty: those of all
-  double risk = 0.02, confidence = 0.95;
+  double risk = 0.02, confidence = 0.95, temperature = 0;
 };
 
 Json json_of(const Recheck& found, const Promise& promised, const Pieces& pieces) {
@@ -51,6 +52,7 @@ Json json_of(const Recheck& found, const Promise& promised, const Pieces& pieces
   return {{"policy", promised.policy.text()},
           {"group", promised.group.empty() ? Json() : Json(promised.group)},
           {"risk", promised.risk},
+          {"temperature", promised.temperature},
           {"broken", found.broken},
           {"proven", found.proven},
           {"groups", std::move(groups)}};
@@ -66,6 +68,7 @@ Result<Promise> promise_of(const Args& args, const Manifest& manifest, const Ada
   Adaptation chosen = adapted;
   promise.risk = args.risk.value_or(manifest.certificate->risk);
   promise.confidence = manifest.certificate->confidence;
+  promise.temperature = manifest.certificate->temperature;
   FATHOM_TRY(chosen.choose(args.group, promise.risk));
   promise.policy = chosen.policy;
   promise.group = chosen.group;
@@ -102,6 +105,7 @@ Result<int> run(const Args& args) {
   const InterruptGuard guard;
   const Result<Recheck> found = recheck(model, promised.policy, adapted.exits, pieces,
                                         {.risk = promised.risk,
+                                         .temperature = promised.temperature,
                                          .confidence = promised.confidence,
                                          .group = promised.group,
                                          .routers = adapted.routers,
@@ -113,17 +117,21 @@ Result<int> run(const Args& args) {
   if (args.json) {
     FATHOM_TRY(print(to_line(json_of(*found, promised, pieces)) + "\n"));
   } else {
+    const std::string_view what = Loss(promised.temperature).of_what();
     std::string text;
     for (const RecheckedGroup& group : found->groups) {
-      text += fmt::format("{:12} {:6.2f} % differ, surely between {:.2f} % and {:.2f} %, in {} units: {}\n",
-                          harmless(pieces.groups[size_t(group.bound.group)].name), 100 * group.bound.mean,
+      text += fmt::format("{:12} {:6.2f} % of {} differ, surely between {:.2f} % and {:.2f} %, in {} units: {}\n",
+                          harmless(pieces.groups[size_t(group.bound.group)].name), 100 * group.bound.mean, what,
                           100 * group.lower, 100 * group.bound.upper, group.bound.n,
                           group.broken                        ? "BROKEN"
                           : group.bound.upper < promised.risk ? "proven anew"
                                                               : "holds");
     }
-    FATHOM_TRY(print(text + fmt::format("promised: at most {:g} % at confidence {:g} %: {}\n", 100 * promised.risk,
-                                        100 * promised.confidence, found->broken ? "broken here" : "not broken here")));
+    const std::string drawn =
+        promised.temperature > 0 ? fmt::format(", of tokens drawn at temperature {:g}", promised.temperature) : "";
+    FATHOM_TRY(
+        print(text + fmt::format("promised: at most {:g} % at confidence {:g} %{}: {}\n", 100 * promised.risk,
+                                 100 * promised.confidence, drawn, found->broken ? "broken here" : "not broken here")));
   }
   return found->broken ? kFailure : kOk;
 }

@@ -119,6 +119,7 @@ Result<int> run(Args args) {
   FATHOM_TRY(PolicyChoice choice, PolicyChoice::read(args.policy));
   FATHOM_TRY(const ModelFile file, open_file(args.model));
   FATHOM_TRY(choice.bind(args.model, file));
+  FATHOM_TRY(choice.cover(args.run.sample));
   const Policy& policy = choice.policy();
   const ModelConfig& config = file.config();
   FATHOM_TRY(check(options_of(args.run, policy), config));

@@ -20,6 +20,7 @@ Result<int> run(GenerateArgs args) {
   FATHOM_TRY(const std::string text, read_text(args.text));
   FATHOM_TRY(const ModelFile file, open_file(args.model));
   FATHOM_TRY(choice.bind(args.model, file));
+  FATHOM_TRY(choice.cover(args.run.sample));
   const Policy& policy = choice.policy();
   GenerateOptions options = options_of(args.run, policy);
   FATHOM_TRY(check(options, file.config()));

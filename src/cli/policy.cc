@@ -133,9 +133,10 @@ std::string bounds_text(const std::vector<ManifestBound>& groups, const std::vec
 }
 
 std::string certificate_text(const ManifestCertificate& c) {
+  const std::string drawn = c.temperature > 0 ? fmt::format(", of tokens drawn at temperature {}", c.temperature) : "";
   std::string text = line(
       "certificate", c.lossless    ? "lossless: no token can differ from full depth"
-                     : c.certified ? fmt::format("risk {} at confidence {}", c.risk, c.confidence)
+                     : c.certified ? fmt::format("risk {} at confidence {}{}", c.risk, c.confidence, drawn)
                                    : fmt::format("none: risk {} at confidence {} was not shown", c.risk, c.confidence));
   text += bounds_text(c.groups, c.own);
   for (const ManifestLevel& level : c.levels) {

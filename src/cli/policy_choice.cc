@@ -51,4 +51,12 @@ Result<void> PolicyChoice::bind(const ModelArgs& args, const ModelFile& file) {
   return {};
 }
 
+Result<void> PolicyChoice::cover(const SampleOptions& sample) const {
+  const std::string why = adaptation_.uncovered(sample);
+  if (why.empty()) return {};
+  if (args_.strict) return Error{ErrorCode::argument, fmt::format("{}: {}", sidecar_, why)};
+  spdlog::warn("{}: {}", sidecar_, why);
+  return {};
+}
+
 }  // namespace fathom::cli

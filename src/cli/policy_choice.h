@@ -31,6 +31,11 @@ class PolicyChoice {
   ///   errors   argument: a group or a level that a sidecar that fits does not know
   Result<void> bind(const ModelArgs& args, const ModelFile& file);
 
+  /// Whether a sidecar's promise is about tokens that are chosen so; a warning where it is not, or under --strict an
+  /// error.
+  ///   errors   argument: it is not, under --strict
+  Result<void> cover(const SampleOptions& sample) const;
+
   const Policy& policy() const { return adaptation_.policy; }
   Result<void> attach(Session& session) const { return adaptation_.attach(session); }
 

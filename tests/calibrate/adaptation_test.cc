@@ -202,6 +202,37 @@ TEST(Adaptation, ATextIsWrittenForOneGroupAndTheSessionIsAsItWas) {
   EXPECT_EQ(session.group(), "code");
 }
 
+// What is certified for greedy tokens is not for drawn ones, nor the other way round.
+TEST(Adaptation, APromiseIsAboutTokensThatAreChosenAsItSaysAndNoOthers) {
+  Place place;
+  const auto certified_at = [&](double temperature, const std::string& measured = "{}") {
+    const ManifestCertificate certificate{
+        .risk = 0.02, .confidence = 0.95, .temperature = temperature, .certified = true, .groups = {{.name = "prose"}}};
+    return adapt(place.put({.policy = "exit_at(layer=3)", .groups = {{.name = "prose"}}, .certificate = certificate},
+                           Numerics::faithful, measured),
+                 place.model, place.file, Numerics::faithful);
+  };
+  const Adaptation greedy = certified_at(0), drawn = certified_at(0.8);
+  EXPECT_EQ(drawn.temperature, 0.8);
+  EXPECT_EQ(greedy.uncovered({}), "");
+  EXPECT_EQ(greedy.uncovered({.top_k = 5}), "") << "no greedy token hangs on it";
+  EXPECT_EQ(
+      greedy.uncovered({.temperature = 0.8f}),
+      "certified for greedy tokens, which says nothing about tokens drawn at temperature 0.8: give temperature 0, "
+      "or calibrate at 0.8");
+  EXPECT_NE(greedy.uncovered({.presence_penalty = 1}).find("penalties"), std::string::npos);
+  EXPECT_EQ(greedy.uncovered({.presence_penalty = 1, .penalty_last = 0}), "") << "of no token";
+  EXPECT_EQ(drawn.uncovered({.temperature = 0.8f, .seed = 9}), "");
+  EXPECT_NE(drawn.uncovered({}).find("says nothing about greedy tokens"), std::string::npos);
+  EXPECT_NE(drawn.uncovered({.temperature = 1}).find("drawn at temperature 1"), std::string::npos);
+  EXPECT_NE(drawn.uncovered({.temperature = 0.8f, .top_k = 5}).find("top_k"), std::string::npos);
+  EXPECT_NE(drawn.uncovered({.temperature = 0.8f, .top_p = 0.9f}).find("top_p"), std::string::npos);
+  EXPECT_NE(drawn.uncovered({.temperature = 0.8f, .bias = {{3, 1}}}).find("bias"), std::string::npos);
+  EXPECT_EQ(certified_at(0.8, R"j({"policy":"exit_at(layer=1) | kv(verify)"})j").uncovered({}), "")
+      << "full depth's tokens, however they are chosen";
+  EXPECT_EQ(Adaptation().uncovered({.temperature = 1}), "") << "nothing is promised";
+}
+
 TEST(Adaptation, AGroupOfASidecarThatIsRefusedIsNoSecondError) {
   Place place;
   Adaptation got = adapt(place.files.path("none.fathom"), place.model, place.file, Numerics::faithful);

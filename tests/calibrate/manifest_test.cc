@@ -83,11 +83,27 @@ TEST(Manifest, WhatIsMissingOrWrongIsToldByItsField) {
 }
 
 TEST(Manifest, ANewerFormatIsToldBeforeItsOtherFields) {
-  const auto newer = read(R"({"format":2,"policy":17})");
+  const auto newer = read(R"({"format":3,"policy":17})");
   ASSERT_FALSE(newer.has_value());
   EXPECT_EQ(newer.error().code, ErrorCode::unsupported);
-  EXPECT_NE(newer.error().message.find("newer Fathom (format 2, this one reads 1)"), std::string::npos)
+  EXPECT_NE(newer.error().message.find("newer Fathom (format 3, this one reads 2)"), std::string::npos)
       << newer.error().message;
+}
+
+// An older reader, which knows no temperature, would take such a certificate for one of greedy tokens.
+TEST(Manifest, ATemperatureIsOfTheSecondFormatAndNoneIsOfTheFirst) {
+  EXPECT_EQ(sample()["format"], 1);
+  EXPECT_FALSE(sample()["certificate"].contains("temperature"));
+  EXPECT_EQ(read(sample().dump()).value().certificate->temperature, 0) << "an old one is of greedy tokens";
+  Manifest drawn = small_manifest();
+  drawn.certificate->temperature = 0.8;
+  EXPECT_EQ(json::parse(manifest_json(drawn))["format"], 2);
+  EXPECT_EQ(read(manifest_json(drawn)).value(), drawn);
+  const std::vector<ManifestDifference> found = compare(small_manifest(), drawn);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].what + ": " + found[0].a + " -> " + found[0].b, "temperature: 0 -> 0.8");
+  EXPECT_NE(fault_with("/certificate/temperature", -0.5).find("certificate.temperature: -0.5"), std::string::npos);
+  EXPECT_NE(fault_with("/certificate/temperature", "warm").find("certificate.temperature"), std::string::npos);
 }
 
 TEST(Manifest, AnObjectOfManyFieldsIsRefusedBeforeItIsBuilt) {

@@ -202,6 +202,55 @@ TEST_F(CliCalibrate, CertifySaysWhichGroupBreaksAPromise) {
   unlink(at("sly.fathom").c_str());
 }
 
+TEST_F(CliCalibrate, ATemperatureIsOfThePromiseAndOfWhatItCovers) {
+  const std::string out = at("drawn.fathom");
+  const Ran made = calibrate({"-o", out, "--temperature", "0.8", "--json"});
+  ASSERT_EQ(made.code, 0) << made.err;
+  const json report = checked(made.out, "report");
+  EXPECT_EQ(report["run"]["temperature"], 0.8);
+  EXPECT_NE(report["run"]["command"].get<std::string>().find("--temperature 0.8"), std::string::npos);
+  const json manifest = json::parse(SidecarFile::open(out).value().json(section::kManifest).value());
+  EXPECT_EQ(manifest["format"], 2);
+  EXPECT_EQ(manifest["certificate"]["temperature"], 0.8);
+  ASSERT_NE(manifest["certificate"]["levels"][0]["policy"], "") << "nothing is certified at 35 %";
+  const Ran shown = fathom_command({"policy", "show", "drawn", "-d", folder_->path()});
+  EXPECT_EQ(shown.code, 0) << shown.err;
+  const auto write = [&](const std::string& policy, std::vector<std::string> more) {
+    std::vector<std::string> all = {"generate", "-m",       at("spare.gguf"), "-p",           " baba", "-n",
+                                    "8",        "--policy", policy,           "--risk-level", "0.35",  "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    return fathom_command(all);
+  };
+  EXPECT_EQ(write(out, {"--temperature", "0.8"}).err, "");
+  const Ran greedy = write(out, {});
+  EXPECT_EQ(greedy.code, 0);
+  EXPECT_NE(greedy.err.find("certified for tokens drawn at temperature 0.8"), std::string::npos) << greedy.err;
+  expect_failure(write(out, {"--strict"}), 2, "give temperature 0.8");
+  EXPECT_EQ(write(sidecar(), {}).err, "");
+  const Ran drawn = write(sidecar(), {"--temperature", "0.8"});
+  EXPECT_NE(drawn.err.find("certified for greedy tokens"), std::string::npos) << drawn.err;
+  const std::vector<std::string> again = {"certify",
+                                          out,
+                                          "-m",
+                                          at("spare.gguf"),
+                                          "--risk-level",
+                                          "0.35",
+                                          "--data",
+                                          "prose=" + at("prose.txt"),
+                                          "--pieces",
+                                          "30",
+                                          "--piece-tokens",
+                                          "24"};
+  const Ran text = fathom_command(again);
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find("% of probability differ"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("of tokens drawn at temperature 0.8"), std::string::npos) << text.out;
+  std::vector<std::string> as_json = again;
+  as_json.push_back("--json");
+  EXPECT_EQ(checked(fathom_command(as_json).out, "certify")["temperature"], 0.8);
+  unlink(out.c_str());
+}
+
 TEST_F(CliCalibrate, AfterAnInterruptTheSameCommandGoesOnToTheSameBytes) {
   const std::string out = at("resumed.fathom"), partial = out + ".partial";
   const Ran stopped = calibrate({"-o", out}, {.interrupt_after_bytes = 1, .watched = partial});
@@ -255,6 +304,8 @@ TEST_F(CliCalibrate, BadInputIsNamedAndNothingIsWritten) {
   testing::write_bytes(at("short.txt"), "baba");
   expect_failure(run("prose=" + at("short.txt")), 1, "no piece of 64 tokens");
   expect_failure(calibrate({"-o", out, "--confidence", "1"}), 2, "confidence 1");
+  expect_failure(calibrate({"-o", out, "--temperature=-1"}), 2, "temperature -1");
+  expect_failure(calibrate({"-o", out, "--temperature", "nan"}), 2, "temperature nan");
   expect_failure(calibrate({"-o", at("none/new.fathom"), "--budget-minutes", "60"}), 1,
                  "none/new.fathom: cannot be made");
   EXPECT_NE(access(out.c_str(), F_OK), 0);

@@ -15,6 +15,7 @@
 #include "fathom/head/routers.h"
 #include "fathom/model/model_file.h"
 #include "fathom/policy/policy.h"
+#include "fathom/sample/sampler.h"
 
 namespace fathom {
 
@@ -32,6 +33,7 @@ struct Adaptation {
   std::vector<FittedRouter> routers = {};  // none there, and where no policy asks them
   std::string promise;                     // of the sidecar, one sentence; may be empty
   std::string refused;                     // why it is not used; empty: it is
+  double temperature = 0;                  // at which tokens are drawn in what is certified; 0: greedy ones
 
   std::vector<std::string> groups = {};         // that the sidecar knows
   std::vector<CertifiedPolicy> certified = {};  // all of them hold together; the first risk is the promise's
@@ -48,6 +50,11 @@ struct Adaptation {
 
   /// The certified policy of a group, or of all; null: there is none.
   FATHOM_API const CertifiedPolicy* find(std::string_view group, double risk) const;
+
+  /// Why the promise says nothing about tokens that are chosen so; empty: it does, or the policy gives full depth's
+  /// tokens however they are chosen. What is certified for greedy tokens is not for drawn ones, nor the other way
+  /// round.
+  FATHOM_API std::string uncovered(const SampleOptions& sample) const;
 
   /// Gives a session what the policy needs.
   ///   errors   those of ExitHeads::make(), Routers::make() and Session::use()

@@ -12,7 +12,9 @@
 
 namespace fathom {
 
-inline constexpr int32_t kManifestFormat = 1;
+/// The newest format. 2 has a certificate at a temperature, which a reader of 1 would take for one of greedy tokens;
+/// what has none is still written as 1.
+inline constexpr int32_t kManifestFormat = 2;
 
 /// What one group of texts is run with.
 struct ManifestGroup {
@@ -26,7 +28,7 @@ struct ManifestGroup {
 struct ManifestBound {
   std::string name = {};
   int64_t pieces = 0;  // that the bound stands on
-  double mean = 0;     // share of tokens that differ from full depth, as seen
+  double mean = 0;     // loss, as seen
   double upper = 1;    // and at most, at the certificate's confidence
   friend bool operator==(const ManifestBound&, const ManifestBound&) = default;
 };
@@ -50,6 +52,7 @@ struct ManifestLevel {
 struct ManifestCertificate {
   double risk = 0;                         // the most that was asked for
   double confidence = 0;                   // of all bounds together: of every group, own setting and level
+  double temperature = 0;                  // CalibrateOptions::temperature: of which loss all bounds are
   bool certified = false;                  // the manifest's policy, at `risk`
   bool lossless = false;                   // no policy of the sidecar can change a token
   std::vector<ManifestBound> groups = {};  // of the manifest's policy
