@@ -79,8 +79,8 @@ def show(model, found, seconds, memory, fresh, shifted):
     for name, checked in (("Fresh documents", fresh), ("Another language", shifted)):
         told = ", ".join(f"{g['name']} {percent(g['mean'])} ({percent(g['lower'])} to {percent(g['upper'])})"
                          for g in checked["groups"])
-        print(f"\n{name}: " + (told or "nothing to check, the policy cannot change a token") +
-              (": broken." if checked["broken"] else ": holds."))
+        says = "shift" if all(g["shift"] for g in checked["groups"]) else "broken" if checked["broken"] else "holds"
+        print(f"\n{name}: " + (f"{told}: {says}." if told else "nothing to check, the policy cannot change a token."))
 
 
 def main():

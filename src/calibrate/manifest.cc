@@ -87,6 +87,7 @@ ManifestCertificate read_certificate(const JsonField& in) {
   certificate.risk = share("risk");
   certificate.confidence = share("confidence");
   certificate.temperature = in["temperature"].maybe_number(0, kMostTemperature).value_or(0);
+  certificate.piece_tokens = static_cast<int32_t>(in["piece_tokens"].maybe_whole(0, 1 << 20).value_or(0));
   certificate.groups = read_bounds(in["groups"]);
   certificate.own = read_own(in["own"]);
   in["levels"].each(kMostLevels, [&](const JsonField& level) {
@@ -145,6 +146,7 @@ JsonValue json_of(const ManifestCertificate& c) {
                     {"lossless", c.lossless}, {"groups", json_of(c.groups)}, {"own", json_of(c.own)},
                     {"levels", levels}};
   if (c.temperature > 0) json["temperature"] = c.temperature;
+  if (c.piece_tokens > 0) json["piece_tokens"] = c.piece_tokens;
   return json;
 }
 

@@ -9,6 +9,22 @@
 #include "src/calibrate/loss.h"
 
 namespace fathom {
+namespace {
+
+// What a promise speaks of, as sentences behind it.
+std::string population_of(const Pieces& pieces) {
+  std::string text = fmt::format(
+      " It is about stretches of {} tokens, each read without what came before it; longer ones were not looked at.",
+      pieces.piece_tokens);
+  for (const PieceGroup& group : pieces.groups) {
+    if (!group.spaced) continue;
+    text += fmt::format(" Of {} it is about the text of {} alone.", group.name,
+                        group.n_documents == 1 ? "its document" : fmt::format("its {} documents", group.n_documents));
+  }
+  return text;
+}
+
+}  // namespace
 
 bool GroupText::suffices() const {
   return std::equal(n_pieces.begin(), n_pieces.end(), kFewestPieces.begin(), std::greater_equal<>());
@@ -22,7 +38,8 @@ std::string promise_of(const Pieces& pieces, const CalibrateOptions& options) {
   const Loss loss(options.temperature);
   return fmt::format("With confidence {:.12g} %, {} from this model's own full depth, in each of {}{}.",
                      100 * options.confidence, loss.claim(options.risk), fmt::join(groups, ", "),
-                     loss.consequence(options.risk));
+                     loss.consequence(options.risk)) +
+         population_of(pieces);
 }
 
 std::string own_promise_of(std::span<const std::string> groups, const CalibrateOptions& options) {

@@ -8,22 +8,17 @@ namespace fathom::report {
 
 std::string certified_table(const Report& report) {
   if (report.certified.size() < 2) return {};  // the one that is chosen is told above
-  html::Table table("Certified together", {{"for"},
-                                           {"at most", true},
-                                           {"setting"},
-                                           {"work", true},
-                                           {"mean depth", true},
-                                           {"differs, worst group", true},
-                                           {"can be promised", true}});
+  html::Table table(
+      "Certified together",
+      {{"for"}, {"at most", true}, {"setting"}, {"work", true}, {"mean depth", true}, {"differs, worst group", true}});
   for (const CertifiedSetting& c : report.certified) {
     const Disagreement* worst = nullptr;
     for (const Disagreement& d : c.groups) {
-      if (worst == nullptr || d.upper.value_or(0) > worst->upper.value_or(0)) worst = &d;
+      if (worst == nullptr || d.mean.value_or(0) > worst->mean.value_or(0)) worst = &d;
     }
     table.row({c.group.empty() ? "all groups" : html::isolated(c.group), html::percent_asked(c.risk),
                c.policy.empty() ? "none" : html::code(c.policy), html::percent(c.work), html::number(c.mean_depth),
-               html::percent(worst != nullptr ? worst->mean : Share()),
-               html::percent(worst != nullptr ? worst->upper : Share())});
+               html::percent(worst != nullptr ? worst->mean : Share())});
   }
   const std::string sure =
       report.run.confidence ? fmt::format(" with {} confidence", html::percent_asked(*report.run.confidence)) : "";

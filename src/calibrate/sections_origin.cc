@@ -58,11 +58,11 @@ std::string tiles(const Report& report) {
   std::string all;
   if (report.promise.lossless) {
     all += tile("Tokens that differ", "0", "the same text as full depth");
-  } else if (c != nullptr && c->worst_upper()) {
+  } else if (c != nullptr && c->certified && report.run.risk) {
     const std::string sure =
         report.run.confidence ? fmt::format(", with {} confidence", html::percent_asked(*report.run.confidence)) : "";
     all += tile(report.run.temperature > 0 ? "Probability that may differ" : "Tokens that may differ",
-                fmt::format("\xE2\x89\xA4 {}", percent(c->worst_upper())), "worst group" + sure);
+                fmt::format("\xE2\x89\xA4 {}", html::percent_asked(*report.run.risk)), "in every group" + sure);
   }
   if (c != nullptr && c->work) all += tile("Work", percent(c->work), "of full depth\xE2\x80\x99s multiply-adds");
   if (c != nullptr && c->mean_depth) {
@@ -125,8 +125,8 @@ Section groups_section(const Report& report) {
   std::string piece = "pieces";
   if (report.run.pieces_tokens) piece = fmt::format("pieces of {} tokens", count(report.run.pieces_tokens));
   section.body =
-      html::paragraph(fmt::format("Statistics count {} and not tokens, because tokens of one text depend on one "
-                                  "another. Three parts of each group never "
+      html::paragraph(fmt::format("Statistics count documents, or {} of a group with few documents, and not tokens, "
+                                  "because tokens of one text depend on one another. Three parts of each group never "
                                   "meet: one to fit, one to choose and certify, one that is looked at only at the end.",
                                   piece));
   html::Table table("Groups", {{"group"},
@@ -163,10 +163,11 @@ Section words_section(const Report& report) {
        "how many layers a token ran; the share of full depth\xE2\x80\x99s multiplications that is left."},
       {"exit, skip, route", "leave the remaining layers out; leave one layer out; let a small fitted rule choose."},
       {"differs", differs},
-      {"can be promised",
-       "an upper bound: were the whole calibration repeated on other text of the same kind, the true rate "
-       "would lie below it at least as often as the confidence says."},
-      {"certified", "the bound is below the allowed risk in every group, by a test fixed beforehand."},
+      {"limit",
+       "of one group and one setting by itself: text of which more differs than that would seldom look as this does. "
+       "What "
+       "is promised, for all groups together, is the risk that was asked for, and not the limits."},
+      {"certified", "in every group the loss is below the allowed risk, by a test fixed beforehand."},
       {"lossless",
        "savings that cannot change a token: guesses that full depth confirms, and proofs about the output head."},
   };

@@ -92,11 +92,9 @@ std::string group_chart(const Report& report, const std::string* group) {
 std::string chosen_table(const Report& report) {
   const Candidate* const c = report.chosen();
   if (c == nullptr || c->groups.empty()) return {};
-  html::Table table("The chosen setting in each group", {{"group"},
-                                                         {"differs, measured", true},
-                                                         {"can be promised", true},
-                                                         {"on held-out text", true},
-                                                         {"pieces", true}});
+  html::Table table(
+      "The chosen setting in each group",
+      {{"group"}, {"differs, measured", true}, {"limit", true}, {"on held-out text", true}, {"pieces", true}});
   for (const Disagreement& d : c->groups) {
     table.row({html::isolated(d.name), percent(d.mean), d.upper ? "\xE2\x89\xA4 " + percent(d.upper) : percent(d.upper),
                percent(d.held_out), count(d.pieces)});
@@ -110,7 +108,7 @@ std::string candidates_table(const Report& report) {
                      {"work", true},
                      {"mean depth", true},
                      {"differs, worst group", true},
-                     {"can be promised", true},
+                     {"limit", true},
                      {"ms a token", true},
                      {"over full depth", true},
                      {"over lossless", true},
@@ -227,7 +225,7 @@ Section frontier_section(const Report& report) {
       report.run.confidence ? fmt::format(" with {} confidence", html::percent_asked(*report.run.confidence)) : "";
   section.body = html::paragraph(
       "Each mark is one setting that was tried. Further left is cheaper; lower is closer to the model\xE2\x80\x99s own "
-      "full depth. The band reaches from what was measured up to what can be promised" +
+      "full depth. The band reaches from what was measured up to its limit" +
       sure +
       ". A setting may be chosen only where the top of its band is under the dashed line in every group. The ring is "
       "the one that was chosen.");

@@ -2,6 +2,8 @@
 #include "src/calibrate/settings.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 namespace fathom {
 namespace {
@@ -34,6 +36,24 @@ bool fits_places(std::span<const PieceText* const> texts, const std::vector<std:
   return true;
 }
 
+// [groups] as a certificate counts: every unit alike, whatever it has of pieces. 0 for a group without any.
+std::vector<double> means_by_unit(std::span<const PieceText* const> texts, std::span<const float> losses,
+                                  size_t n_groups) {
+  struct Sum {
+    double loss = 0, pieces = 0;
+  };
+  std::map<std::pair<int32_t, int64_t>, Sum> units;
+  for (size_t t = 0; t < texts.size(); ++t) {
+    Sum& sum = units[{texts[t]->group, texts[t]->unit}];
+    sum.loss += losses[t], ++sum.pieces;
+  }
+  std::vector<double> means(n_groups), counts(n_groups);
+  for (const auto& [unit, sum] : units)
+    means[size_t(unit.first)] += sum.loss / sum.pieces, ++counts[size_t(unit.first)];
+  for (size_t g = 0; g < n_groups; ++g) means[g] /= std::max(counts[g], 1.0);
+  return means;
+}
+
 Result<SettingRun> run_anew(PieceRunner& runner, std::span<const PieceText* const> texts,
                             std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
                             Progress& progress) {
@@ -43,7 +63,7 @@ Result<SettingRun> run_anew(PieceRunner& runner, std::span<const PieceText* cons
                  .tokens = {},
                  .group_work = {},
                  .work = 0};
-  std::vector<double> pieces(n_groups), macs(n_groups), full(n_groups);
+  std::vector<double> macs(n_groups), full(n_groups);
   double depth = 0, rows = 0;
   Reference reference(runner);
   for (size_t t = 0; t < texts.size(); ++t) {
@@ -64,13 +84,11 @@ Result<SettingRun> run_anew(PieceRunner& runner, std::span<const PieceText* cons
       return {};
     }));
     run.losses.push_back(float(lost / texts[t]->places()));
-    run.mean_loss[g] += run.losses.back();
-    ++pieces[g];
     FATHOM_TRY(progress.at(double(t + 1) / double(texts.size())));
   }
+  run.mean_loss = means_by_unit(texts, run.losses, n_groups);
   double all_macs = 0, all_full = 0;
   for (size_t g = 0; g < n_groups; ++g) {
-    run.mean_loss[g] /= std::max(pieces[g], 1.0);
     run.group_work.push_back(macs[g] / full[g]);  // NaN: 0 / 0
     all_macs += macs[g], all_full += full[g];
   }

@@ -16,7 +16,7 @@ namespace fathom {
 /// What a policy did on pieces.
 struct SettingRun {
   std::vector<float> losses;                 // [texts] mean over places
-  std::vector<double> mean_loss;             // [groups]
+  std::vector<double> mean_loss;             // [groups] every unit alike
   std::vector<std::vector<float>> depths;    // [texts][places] layers run
   std::vector<std::vector<int32_t>> tokens;  // [texts][places]
   std::vector<double> group_work;            // [groups] as `work`; NaN for none of its pieces

@@ -49,6 +49,7 @@ std::vector<ManifestOwn> own_of(const Calibration& found, const Pieces& pieces, 
 ManifestCertificate certificate_of(const Calibration& found, const Pieces& pieces, const CalibrateOptions& options) {
   ManifestCertificate certificate{.risk = options.risk,
                                   .confidence = options.confidence,
+                                  .piece_tokens = pieces.piece_tokens,
                                   .temperature = options.temperature,
                                   .certified = true,  // what loses nothing keeps every promise
                                   .lossless = is_lossless(found),

@@ -1,7 +1,9 @@
 // `fathom certify`: is a sidecar's promise kept on fresh text? Next: attack.cc.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,7 +29,8 @@ struct Args {
   std::string group;
   std::optional<double> risk;     // of the levels
   std::vector<std::string> data;  // NAME=FILE
-  int32_t pieces = 600, piece_tokens = 64, prompt_tokens = 512;
+  int32_t pieces = 600, prompt_tokens = 512;
+  int32_t piece_tokens = 0;  // 0: as many as the certificate is about
   uint64_t seed = 2;
   bool json = false;
 };
@@ -37,9 +40,34 @@ struct Promise {
   Policy policy;
   std::string group;  // whose temperatures and maps it reads; empty: those of all
   double risk = 0.02, confidence = 0.95, temperature = 0;
+  int32_t piece_tokens = 64;
+  std::vector<std::string> groups;  // that it is about; empty: it does not say
 };
 
+// What text of the promise's groups says of it; of any other it shows how far the shift goes, and breaks nothing.
+bool is_shift(const Promise& promised, const std::string& name) {
+  const std::vector<std::string>& groups = promised.groups;
+  return !groups.empty() && std::find(groups.begin(), groups.end(), name) == groups.end();
+}
+
+struct Verdict {
+  bool broken = false, proven = false;
+};
+Verdict verdict_of(const Recheck& found, const Promise& promised, const Pieces& pieces) {
+  Verdict verdict;
+  bool checked = false, proven = true;
+  for (const RecheckedGroup& group : found.groups) {
+    if (is_shift(promised, pieces.groups[size_t(group.bound.group)].name)) continue;
+    checked = true;
+    verdict.broken |= group.broken;
+    proven &= group.bound.upper < promised.risk;
+  }
+  verdict.proven = checked && proven;
+  return verdict;
+}
+
 Json json_of(const Recheck& found, const Promise& promised, const Pieces& pieces) {
+  const Verdict verdict = verdict_of(found, promised, pieces);
   Json groups = Json::array();
   for (const RecheckedGroup& group : found.groups) {
     groups.push_back({{"name", pieces.groups[size_t(group.bound.group)].name},
@@ -47,20 +75,22 @@ Json json_of(const Recheck& found, const Promise& promised, const Pieces& pieces
                       {"mean", group.bound.mean},
                       {"lower", group.lower},
                       {"upper", group.bound.upper},
+                      {"shift", is_shift(promised, pieces.groups[size_t(group.bound.group)].name)},
                       {"broken", group.broken}});
   }
   return {{"policy", promised.policy.text()},
           {"group", promised.group.empty() ? Json() : Json(promised.group)},
           {"risk", promised.risk},
           {"temperature", promised.temperature},
-          {"broken", found.broken},
-          {"proven", found.proven},
+          {"broken", verdict.broken},
+          {"proven", verdict.proven || is_lossless(promised.policy)},
           {"groups", std::move(groups)}};
 }
 
 // What was certified, also where something faster is in use here.
 Result<Promise> promise_of(const Args& args, const Manifest& manifest, const Adaptation& adapted) {
   Promise promise;
+  for (const ManifestGroup& group : manifest.groups) promise.groups.push_back(group.name);
   if (!manifest.certificate) {
     FATHOM_TRY(promise.policy, Policy::parse(manifest.policy));
     return promise;
@@ -69,9 +99,11 @@ Result<Promise> promise_of(const Args& args, const Manifest& manifest, const Ada
   promise.risk = args.risk.value_or(manifest.certificate->risk);
   promise.confidence = manifest.certificate->confidence;
   promise.temperature = manifest.certificate->temperature;
+  if (manifest.certificate->piece_tokens > 0) promise.piece_tokens = manifest.certificate->piece_tokens;
   FATHOM_TRY(chosen.choose(args.group, promise.risk));
   promise.policy = chosen.policy;
   promise.group = chosen.group;
+  if (!promise.group.empty()) promise.groups = {promise.group};
   return promise;
 }
 
@@ -86,8 +118,12 @@ Result<int> run(const Args& args) {
   if (!adapted.refused.empty()) return Error{ErrorCode::file, adapted.refused};
   FATHOM_TRY(const Promise promised, promise_of(args, manifest, adapted));
   FATHOM_TRY(const Model model, pack(file, args.model, promised.policy));
+  const int32_t piece_tokens = args.piece_tokens > 0 ? args.piece_tokens : promised.piece_tokens;
+  if (piece_tokens != promised.piece_tokens) {
+    spdlog::warn("--piece-tokens {}: the promise is about stretches of {} tokens", piece_tokens, promised.piece_tokens);
+  }
   FATHOM_TRY(const Pieces pieces, sample_pieces(model.tokenizer(), groups,
-                                                {.piece_tokens = args.piece_tokens,
+                                                {.piece_tokens = piece_tokens,
                                                  .n_fit = 0,
                                                  .n_choose = args.pieces,
                                                  .n_report = 0,
@@ -120,20 +156,23 @@ Result<int> run(const Args& args) {
     const std::string_view what = Loss(promised.temperature).of_what();
     std::string text;
     for (const RecheckedGroup& group : found->groups) {
+      const std::string& name = pieces.groups[size_t(group.bound.group)].name;
+      const char* const says = is_shift(promised, name)            ? "shift: the promise is about other groups"
+                               : group.broken                      ? "BROKEN"
+                               : group.bound.upper < promised.risk ? "proven anew"
+                                                                   : "holds";
       text += fmt::format("{:12} {:6.2f} % of {} differ, surely between {:.2f} % and {:.2f} %, in {} units: {}\n",
-                          harmless(pieces.groups[size_t(group.bound.group)].name), 100 * group.bound.mean, what,
-                          100 * group.lower, 100 * group.bound.upper, group.bound.n,
-                          group.broken                        ? "BROKEN"
-                          : group.bound.upper < promised.risk ? "proven anew"
-                                                              : "holds");
+                          harmless(name), 100 * group.bound.mean, what, 100 * group.lower, 100 * group.bound.upper,
+                          group.bound.n, says);
     }
     const std::string drawn =
         promised.temperature > 0 ? fmt::format(", of tokens drawn at temperature {:g}", promised.temperature) : "";
     FATHOM_TRY(
         print(text + fmt::format("promised: at most {:g} % at confidence {:g} %{}: {}\n", 100 * promised.risk,
-                                 100 * promised.confidence, drawn, found->broken ? "broken here" : "not broken here")));
+                                 100 * promised.confidence, drawn,
+                                 verdict_of(*found, promised, pieces).broken ? "broken here" : "not broken here")));
   }
-  return found->broken ? kFailure : kOk;
+  return verdict_of(*found, promised, pieces).broken ? kFailure : kOk;
 }
 
 }  // namespace
@@ -147,7 +186,8 @@ Command add_certify(CLI::App& app) {
   verb->add_option("--group", args->group, "The group of texts whose own policy is checked; default: the one for all");
   verb->add_option("--risk-level", args->risk, "The level of risk that is checked; default: the first");
   add_whole_number(*verb, "--pieces", args->pieces, "Pieces of each kind of text", 1, 100000);
-  add_whole_number(*verb, "--piece-tokens", args->piece_tokens, "Tokens of a piece", 8, 4096);
+  add_whole_number(*verb, "--piece-tokens", args->piece_tokens,
+                   "Tokens of a piece; default: as many as the promise is about", 8, 4096);
   add_whole_number(*verb, "--prompt-tokens", args->prompt_tokens,
                    "Tokens of a prompt, at most; longer ones are left out", 1, 1 << 20);
   verb->add_option("--seed", args->seed, "Of the pieces that are drawn")->capture_default_str();

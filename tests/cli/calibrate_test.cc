@@ -40,6 +40,10 @@ class CliCalibrate : public ::testing::Test {
   }
   static std::string at(const char* file) { return *folder_ / file; }
   static std::string sidecar() { return at("spare.fathom"); }
+  static bool is_lossless_promise() {
+    const SidecarFile file = SidecarFile::open(sidecar()).value();
+    return json::parse(file.json(section::kManifest).value())["certificate"]["lossless"].get<bool>();
+  }
   static Ran calibrate(std::vector<std::string> more, const testing::SpawnOptions& options = {}) {
     std::vector<std::string> args = {"calibrate",
                                      "-m",
@@ -178,11 +182,28 @@ TEST_F(CliCalibrate, AGroupsOwnPolicyRunsWhereItIsInUse) {
   unlink(at("own.fathom").c_str());
 }
 
-TEST_F(CliCalibrate, CertifyHoldsOnItsOwnKindOfText) {
+// Pieces are as long as those of the promise without being told.
+TEST_F(CliCalibrate, CertifyHoldsOnItsOwnKindOfTextAndShowsAShift) {
+  ASSERT_FALSE(is_lossless_promise()) << "nothing to check";
   const Ran ran = fathom_command({"certify", sidecar(), "-m", at("spare.gguf"), "--data", "prose=" + at("prose.txt"),
-                                  "--pieces", "30", "--piece-tokens", "24", "--json"});
+                                  "--data", "poems=" + at("code.txt"), "--pieces", "40", "--json"});
   ASSERT_EQ(ran.code, 0) << ran.err;
-  EXPECT_FALSE(checked(ran.out, "certify")["broken"].get<bool>());
+  EXPECT_EQ(ran.err.find("stretches"), std::string::npos) << ran.err;
+  const json found = checked(ran.out, "certify");
+  EXPECT_FALSE(found["broken"].get<bool>());
+  ASSERT_EQ(found["groups"].size(), 2u);
+  EXPECT_EQ(found["groups"][0]["name"], "poems");
+  EXPECT_TRUE(found["groups"][0]["shift"].get<bool>());
+  EXPECT_FALSE(found["groups"][1]["shift"].get<bool>());
+  EXPECT_GT(found["groups"][1]["units"], 40);
+
+  const Ran other = fathom_command({"certify", sidecar(), "-m", at("spare.gguf"), "--data", "prose=" + at("prose.txt"),
+                                    "--pieces", "10", "--piece-tokens", "32"});
+  EXPECT_NE(other.err.find("the promise is about stretches of 24 tokens"), std::string::npos) << other.err;
+  const Ran shifted = fathom_command(
+      {"certify", sidecar(), "-m", at("spare.gguf"), "--data", "poems=" + at("code.txt"), "--pieces", "10"});
+  EXPECT_EQ(shifted.code, 0) << shifted.err;
+  EXPECT_NE(shifted.out.find("shift"), std::string::npos) << shifted.out;
 }
 
 // A sidecar that promises what it cannot keep: exits without any probe of their own at the first layer.
@@ -191,6 +212,7 @@ TEST_F(CliCalibrate, CertifySaysWhichGroupBreaksAPromise) {
   json manifest = json::parse(good.json(section::kManifest).value());
   manifest["policy"] = "exit_at(layer=1)";
   manifest["certificate"]["risk"] = 0.02;
+  ASSERT_EQ(manifest["certificate"]["piece_tokens"], 24);
   const std::string text = manifest.dump();
   const SidecarSection sections[] = {{std::string(section::kManifest), testing::as_bytes(text)}};
   ASSERT_TRUE(write_sidecar(at("sly.fathom"), sections).has_value());

@@ -27,9 +27,10 @@ struct ManifestGroup {
 /// What was bounded for one group.
 struct ManifestBound {
   std::string name = {};
-  int64_t pieces = 0;  // that the bound stands on
+  int64_t pieces = 0;  // units that the bound stands on: documents, or pieces of a group with few of them
   double mean = 0;     // loss, as seen
-  double upper = 1;    // and at most, at the certificate's confidence
+  double upper = 1;    // limit of this group alone, at its sequence's share of 1 - confidence. What holds together with
+                       // all else is that the loss is at most the level of risk
   friend bool operator==(const ManifestBound&, const ManifestBound&) = default;
 };
 
@@ -50,11 +51,12 @@ struct ManifestLevel {
 };
 
 struct ManifestCertificate {
-  double risk = 0;                         // the most that was asked for
-  double confidence = 0;                   // of all bounds together: of every group, own setting and level
-  double temperature = 0;                  // CalibrateOptions::temperature: of which loss all bounds are
-  bool certified = false;                  // the manifest's policy, at `risk`
-  bool lossless = false;                   // no policy of the sidecar can change a token
+  double risk = 0;           // the most that was asked for
+  double confidence = 0;     // with which every group, own setting and level loses at most its level of risk, together
+  int32_t piece_tokens = 0;  // tokens of the stretches that it is about; 0: it does not say
+  double temperature = 0;    // CalibrateOptions::temperature: of which loss all bounds are
+  bool certified = false;    // the manifest's policy, at `risk`
+  bool lossless = false;     // no policy of the sidecar can change a token
   std::vector<ManifestBound> groups = {};  // of the manifest's policy
   std::vector<ManifestOwn> own = {};       // at `risk`, of the groups that have one
   std::vector<ManifestLevel> levels = {};  // beside `risk`
