@@ -35,7 +35,7 @@ std::string drawn_again(const Report& report) {
   for (const DrawnAgain& d : report.drawn_again) {
     outcomes += fmt::format(
         " At {}{} a setting was taken that differs more in {} of {} draws; chance explains up to {}.",
-        html::percent_asked(d.risk),
+        d.promised ? html::percent_asked(d.risk) : html::percent(d.risk),
         d.promised ? "" : ", just below what the boldest setting differs, where a wrong choice is likeliest,", d.broken,
         d.runs, d.allowed);
   }

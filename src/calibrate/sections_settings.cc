@@ -196,6 +196,9 @@ std::string speed_finding(const Report& report) {
 }  // namespace
 
 std::string short_name(const Candidate& candidate) {
+  if (candidate.mechanism == "lossless" && candidate.policy.find("exit_when") != std::string::npos) {
+    return "lossless, exits as drafts";
+  }
   return candidate.parameter ? fmt::format("{} {:.4g}", candidate.mechanism, *candidate.parameter)
                              : candidate.mechanism;
 }

@@ -1,4 +1,4 @@
-// Whether predictions hold: reliability before and after temperatures, and whole continuations. Next:
+// Whether predictions hold: reliability of confidence and of agreement, and whole continuations. Next:
 // sections_passages.cc.
 #include <fmt/format.h>
 
@@ -30,7 +30,8 @@ std::string diagram_of(const Reliability& r) {
   }
   std::string note;
   if (r.ece_before || r.ece_after) {
-    note = fmt::format("Mean error {} before, {} after", percent(r.ece_before), percent(r.ece_after));
+    note = fmt::format("Mean error of the confidence {}, of the agreement {}", percent(r.ece_before),
+                       percent(r.ece_after));
   }
   if (r.temperature) note += fmt::format("{}temperature {}", note.empty() ? "" : "; ", number(r.temperature));
   const svg::ReliabilityDiagram diagram{label, bins_of(r.before), bins_of(r.after)};
@@ -39,9 +40,9 @@ std::string diagram_of(const Reliability& r) {
 
 std::string bins_table(const Reliability& r) {
   html::Table table(fmt::format("Layer {}, {}", r.layer, r.group),
-                    {{"when"}, {"predicted", true}, {"seen", true}, {"tokens", true}});
-  for (const Bin& bin : r.before) table.row({"before", percent(bin.p), percent(bin.agreed), number(bin.n)});
-  for (const Bin& bin : r.after) table.row({"after", percent(bin.p), percent(bin.agreed), number(bin.n)});
+                    {{"by"}, {"predicted", true}, {"seen", true}, {"tokens", true}});
+  for (const Bin& bin : r.before) table.row({"confidence", percent(bin.p), percent(bin.agreed), number(bin.n)});
+  for (const Bin& bin : r.after) table.row({"agreement", percent(bin.p), percent(bin.agreed), number(bin.n)});
   return table.html();
 }
 
@@ -108,17 +109,17 @@ Section reliability_section(const Report& report) {
   section.unmeasured = "Reliability: whether confidences hold was not measured.";
   if (report.reliability.empty()) return section;
   section.body = html::paragraph(
-      "Early answers come with a confidence. Where it is 90 %, nine of ten should agree with full depth: marks on the "
-      "dashed "
-      "line. Below the line a layer is too sure of itself. A temperature, one number for each layer and group, mends "
-      "that. Bars along the bottom say how many tokens there are.");
-  section.body += svg::legend({{"before", 1, svg::Key::Mark::hollow}, {"after temperature scaling", 0}});
+      "Early answers come with a confidence, which a temperature has scaled, and with the agreement that was fitted to "
+      "what is seen of them. Where one says 90 %, nine of ten should agree with full depth: marks on the dashed line. "
+      "Below the line a layer is too sure of itself. Policies ask the agreement. Bars along the bottom say how many "
+      "tokens there are.");
+  section.body += svg::legend({{"confidence", 1, svg::Key::Mark::hollow}, {"agreement", 0}});
   std::vector<int64_t> layers;
   for (const Reliability& r : report.reliability) {
     if (std::find(layers.begin(), layers.end(), r.layer) == layers.end()) layers.push_back(r.layer);
   }
-  html::Table table("Mean error of confidence (ECE)",
-                    {{"layer"}, {"group"}, {"temperature", true}, {"before", true}, {"after", true}});
+  html::Table table("Mean error (ECE)",
+                    {{"layer"}, {"group"}, {"temperature", true}, {"confidence", true}, {"agreement", true}});
   std::string all_bins;
   for (size_t i = 0; i < layers.size(); ++i) {
     std::vector<std::string> figures;

@@ -214,8 +214,8 @@ std::string reliability_diagram(const ReliabilityDiagram& diagram) {
     return s;
   };
   std::string inside, marks;
-  draw_series(series("before", 1, diagram.before, true), frame, inside, marks);
-  draw_series(series("after", 0, diagram.after, false), frame, inside, marks);
+  draw_series(series("confidence", 1, diagram.before, true), frame, inside, marks);
+  draw_series(series("agreement", 0, diagram.after, false), frame, inside, marks);
   canvas.raw(inside);
   canvas.raw(marks);
   return canvas.finish();
