@@ -293,8 +293,10 @@ TEST(Tokenizer, bad_tables_are_errors_that_name_the_entry) {
   };
   const TokenizerTables good = byte_tables({"a b"});
   TokenizerTables t = good;
+  t.model = "rwkv";
+  expect(t, ErrorCode::unsupported, "\"rwkv\"");
   t.model = "bert";
-  expect(t, ErrorCode::unsupported, "\"bert\"");
+  expect(t, ErrorCode::format, "without an unknown token");
   t = good, t.pre = "tekken";
   expect(t, ErrorCode::unsupported, "\"tekken\"");
   t = good, t.pre = "bad\nname";
