@@ -8,6 +8,7 @@
 #include <iterator>
 #include <vector>
 
+#include "src/text/code_ranges.h"
 #include "src/text/utf8.h"
 
 namespace fathom::text {
@@ -27,12 +28,6 @@ constexpr uint32_t kNewer[][2] = {
     {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF},
 };
 
-bool newer(uint32_t c) {
-  const auto* range =
-      std::lower_bound(std::begin(kNewer), std::end(kNewer), c, [](auto& r, uint32_t x) { return r[1] < x; });
-  return range != std::end(kNewer) && (*range)[0] <= c;
-}
-
 // What a character does under NFC.
 enum class Role : uint8_t {
   base,   // stays as it is, joins nothing before it; what follows may join it
@@ -50,7 +45,7 @@ Role role(uint32_t c) {
   const bool second_of_pair = p->comb_index != UINT16_MAX && p->comb_index >= 0x8000;
   const bool decomposes = p->decomp_seqindex != UINT16_MAX && p->decomp_type == 0;
   if (p->combining_class == 0 && !second_of_pair && !decomposes) return Role::base;
-  return newer(c) ? Role::apart : Role::joins;
+  return in_ranges(kNewer, c) ? Role::apart : Role::joins;
 }
 
 // Characters with a class other than 0 keep their order within a class.

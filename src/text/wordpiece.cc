@@ -8,6 +8,7 @@
 #include <array>
 #include <iterator>
 
+#include "src/text/code_ranges.h"
 #include "src/text/utf8.h"
 
 namespace fathom::text {
@@ -18,11 +19,6 @@ constexpr uint32_t kReplacementChar = 0xFFFD;
 // Ideographs, each of which is a word.
 constexpr uint32_t kIdeographs[][2] = {{0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},   {0x20000, 0x2A6DF},
                                        {0x2A700, 0x2B73F}, {0x2B740, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F}};
-
-bool is_ideograph(uint32_t c) {
-  return std::any_of(std::begin(kIdeographs), std::end(kIdeographs),
-                     [c](const auto& range) { return range[0] <= c && c <= range[1]; });
-}
 
 // Marks, punctuation and controls that Unicode 8 did not have: the reference knows nothing of them (found by comparing
 // every character with it).
@@ -51,19 +47,13 @@ constexpr uint32_t kNewer[][2] = {
     {0x1E01B, 0x1E021}, {0x1E023, 0x1E024}, {0x1E026, 0x1E02A}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136},
     {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E944, 0x1E94A}, {0x1E95E, 0x1E95F}};
 
-bool is_newer(uint32_t c) {
-  const auto* const range =
-      std::lower_bound(std::begin(kNewer), std::end(kNewer), c, [](const auto& r, uint32_t x) { return r[1] < x; });
-  return range != std::end(kNewer) && (*range)[0] <= c;
-}
-
 // That had another category then.
 constexpr uint32_t kFullStop = 0x166D, kSandhiMark = 0x111C9, kPamudpod = 0x1734;
 
 utf8proc_category_t category(uint32_t c) {
   if (c == kFullStop || c == kSandhiMark) return UTF8PROC_CATEGORY_PO;
   if (c == kPamudpod) return UTF8PROC_CATEGORY_MN;
-  return is_newer(c) ? UTF8PROC_CATEGORY_CN : utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return in_ranges(kNewer, c) ? UTF8PROC_CATEGORY_CN : utf8proc_category(static_cast<utf8proc_int32_t>(c));
 }
 
 bool is_space(uint32_t c) {
@@ -88,7 +78,7 @@ bool is_punctuation(uint32_t c) {
 
 // A character without its accents and in lower case; it may become several, or none.
 void append_plain(std::string& out, uint32_t c) {
-  if (is_newer(c)) return append_code_point(out, c);
+  if (in_ranges(kNewer, c)) return append_code_point(out, c);
   std::array<utf8proc_int32_t, 32> parts;
   const utf8proc_ssize_t n = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts.data(), parts.size(),
                                                      UTF8PROC_DECOMPOSE, nullptr);
@@ -114,7 +104,7 @@ std::string WordPiece::normalized(std::string_view text) const {
       out += ' ';
     } else if (is_dropped(c)) {
       continue;
-    } else if (is_ideograph(c)) {
+    } else if (in_ranges(kIdeographs, c)) {
       out += ' ';
       lower_case_ ? append_plain(out, c) : append_code_point(out, c);
       out += ' ';

@@ -12,6 +12,7 @@
 #include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/report.h"
 #include "fathom/engine/generate.h"
+#include "tests/calibrate/spare_pieces.h"
 #include "tests/calibrate/text_files.h"
 #include "tests/support/spare_model.h"
 #include "tests/support/tiny_model.h"
@@ -43,16 +44,7 @@ struct Calibrated {
     }
     return out;
   }
-  Pieces sample(uint64_t seed) {
-    std::vector<GroupData> groups;
-    for (const auto& [name, kind] :
-         {std::pair{"prose", testing::SpareText::prose}, {"code", testing::SpareText::code}}) {
-      groups.push_back({name, {files.write(std::string(name) + ".txt", testing::spare_text(language, kind, 120))}});
-    }
-    return sample_pieces(model.tokenizer(), groups,
-                         {.piece_tokens = 24, .n_fit = 24, .n_choose = 40, .n_report = 10, .seed = seed})
-        .value();
-  }
+  Pieces sample(uint64_t seed) { return testing::spare_pieces(model.tokenizer(), language, files, seed); }
 };
 
 Calibrated& calibrated() {

@@ -12,6 +12,7 @@
 #include "fathom/calibrate/report.h"
 #include "fathom/engine/session.h"
 #include "src/calibrate/loss.h"
+#include "tests/calibrate/spare_pieces.h"
 #include "tests/calibrate/text_files.h"
 #include "tests/support/spare_model.h"
 
@@ -34,16 +35,7 @@ struct Drawn {
       .risk = kRisk, .temperature = kTemperature, .n_exits = 3, .n_settings = 3, .measured_tokens = 8};
   Calibration found = calibrate(model, pieces, options).value();
 
-  Pieces sample(uint64_t seed) {
-    std::vector<GroupData> groups;
-    for (const auto& [name, kind] :
-         {std::pair{"prose", testing::SpareText::prose}, {"code", testing::SpareText::code}}) {
-      groups.push_back({name, {files.write(std::string(name) + ".txt", testing::spare_text(language, kind, 120))}});
-    }
-    return sample_pieces(model.tokenizer(), groups,
-                         {.piece_tokens = 24, .n_fit = 24, .n_choose = 40, .n_report = 10, .seed = seed})
-        .value();
-  }
+  Pieces sample(uint64_t seed) { return testing::spare_pieces(model.tokenizer(), language, files, seed); }
 };
 
 Drawn& drawn() {
