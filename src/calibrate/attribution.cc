@@ -11,7 +11,8 @@ namespace {
 
 class AttentionWatcher final : public LayerObserver {
  public:
-  AttentionWatcher(int32_t lead, Attribution& seen) : lead_(lead), seen_(seen) {}
+  ///   seen    [places]
+  AttentionWatcher(int32_t lead, std::vector<std::vector<Looked>>& seen) : lead_(lead), seen_(seen) {}
 
   bool reads_attention(int32_t /*layer*/) const noexcept override { return true; }
   void at(LayerLoop& loop, int32_t layer) noexcept override {
@@ -49,7 +50,7 @@ class AttentionWatcher final : public LayerObserver {
   }
 
   int32_t lead_;
-  Attribution& seen_;
+  std::vector<std::vector<Looked>>& seen_;
   std::vector<int32_t> which_, from_;
   std::vector<float> shares_;
 };
@@ -57,13 +58,15 @@ class AttentionWatcher final : public LayerObserver {
 }  // namespace
 
 Result<Attribution> attribute(PieceRunner& runner, const PieceText& text, const Policy& policy) {
-  Attribution seen(static_cast<size_t>(text.places()));
-  AttentionWatcher watcher(static_cast<int32_t>(text.lead.size()), seen);
+  Attribution out{.rows = std::vector<std::vector<Looked>>(static_cast<size_t>(text.places())), .said = {}};
+  AttentionWatcher watcher(static_cast<int32_t>(text.lead.size()), out.rows);
   runner.session().observe(&watcher);
-  const Result<void> run = runner.run(text, policy, [](const PieceStep&) {});
+  const Result<void> run = runner.run(text, policy, [&](const PieceStep& step) {
+    for (const LogitStats& stats : step.stats) out.said.push_back(stats.argmax);
+  });
   runner.session().observe(nullptr);
   FATHOM_TRY(run);
-  return seen;
+  return out;
 }
 
 std::vector<Looked> at_three_depths(const std::vector<Looked>& row, float depth) {

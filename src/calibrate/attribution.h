@@ -1,5 +1,6 @@
-// Attribution: where the rows of a text looked, layer by layer, in the words of attention's shares. A hint at what a
-// decision rested on and no proof: values are not in it, nor what the layers between made of them.
+// Attribution: what a policy says at each place of a text, and where its rows looked, layer by layer, in the words of
+// attention's shares. A hint at what a decision rested on and no proof: values are not in it, nor what the layers
+// between made of them.
 // Next in the flow: src/calibrate/exit_findings.h.
 #pragma once
 
@@ -19,10 +20,12 @@ struct Looked {
 };
 inline constexpr size_t kMostLooked = 6;
 
-/// [places][layers that attended]
-using Attribution = std::vector<std::vector<Looked>>;
+struct Attribution {
+  std::vector<std::vector<Looked>> rows;  // [places][layers that attended]
+  std::vector<int32_t> said;              // [places] tokens
+};
 
-/// Runs a text under a policy, with its own cache, and writes down where attention went.
+/// Runs a text under a policy, with its own cache, and writes down what it says and where attention went.
 ///   cost     a pass over the text, and its scores a second time, by the kernel for listed rows
 Result<Attribution> attribute(PieceRunner& runner, const PieceText& text, const Policy& policy);
 

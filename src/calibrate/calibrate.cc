@@ -90,9 +90,8 @@ class Run {
     out_.texts.resize(found_.groups.size());
     for (size_t i = 0; i < all.size(); ++i) {
       const bool shared = found_.pieces.groups[size_t(pieces[i].group)].spaced;
-      all[i].group = pieces[i].group, all[i].split = pieces[i].split;
+      runner_.belong(all[i], pieces[i]);
       all[i].unit = shared ? -1 - int64_t(i) : pieces[i].document;
-      all[i].prompt = pieces[i].prompt;
       GroupText& of = out_.texts[size_t(pieces[i].group)];
       const bool whole = all[i].tokens.size() >= 2;
       ++(whole ? of.n_pieces[size_t(pieces[i].split)] : of.n_unanswered);

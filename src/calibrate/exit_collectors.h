@@ -77,7 +77,7 @@ class LogitCollector final : public ExitWatcher {
   ///   truth    [asked] full depth's tokens
   void begin(const PieceText& text, std::span<const int32_t> asked, std::span<const int32_t> truth) {
     asked_ = asked, group_ = text.group, done_ = 0;
-    if (error_) error_ = reference_.begin(text, truth, &asked_);
+    if (error_) error_ = reference_.begin(text, asked_, truth);
   }
   void step_done(size_t predicted) { done_ += predicted; }
 

@@ -136,14 +136,14 @@ Json passage(const Findings& f, const CalibratedSetting& shown, size_t t) {
       if (!std::isnan(state[s])) signals[std::string(kSignalNames[size_t(kStateSignals[s])])] = double(state[s]);
     }
     Json attention = Json::array();
-    for (const Looked& looked : at_three_depths(f.looked[t][p], depth)) attention.push_back(looked_at(looked));
+    for (const Looked& looked : at_three_depths(f.looked[t].rows[p], depth)) attention.push_back(looked_at(looked));
     tokens.push_back(
         {{"text", word_of(f, text.tokens[p + 1])},
          {"depth", depth},
          {"signals", std::move(signals)},
          {"threshold", shown.mechanism == "exit" ? Json(double(shown.threshold)) : Json()},
          {"full", {{"text", word_of(f, trial.truth[p])}, {"p", std::min(1.0, double(trial.probability[p]))}}},
-         {"agrees", f.held_out.tokens[t][p] == trial.truth[p]},
+         {"agrees", f.looked[t].said[p] == trial.truth[p]},
          {"attention", std::move(attention)}});
   }
   return {{"group", f.groups[size_t(text.group)]}, {"tokens", std::move(tokens)}};

@@ -23,7 +23,7 @@ class TrialRecorder final : public ExitWatcher {
     trial.answers.resize(places_.size() * layers().size());
     trial_ = &trial;
     first_ = 0;
-    return loss_.compares_logits() ? reference_.begin(text, {}, asked) : Result<void>();
+    return loss_.compares_logits() ? reference_.begin(text, places_, {}) : Result<void>();
   }
   ///   truth    of full depth, at the places of the step
   Result<void> step_done(std::span<const LogitStats> truth) {

@@ -40,7 +40,8 @@ class Report {
                 {"confidence", f_.options.confidence},
                 {"temperature", f_.options.temperature},
                 {"library", o.library},
-                {"pieces_tokens", f_.piece_tokens()}};
+                {"pieces_tokens", f_.piece_tokens()},
+                {"compared_places", compared_places(config, f_.piece_tokens() - 1)}};
     j["promise"] = {
         {"sentence", c_.promise}, {"policy", c_.policy}, {"certified", c_.certified}, {"lossless", c_.lossless}};
     j["groups"] = groups();

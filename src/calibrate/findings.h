@@ -38,7 +38,7 @@ struct Findings {
   SignalRecord signals;                    // the same, where exits were asked
   int32_t shown = 0;                       // of the settings: the one that depths and passages are of
   SettingRun held_out;                     // of it, on the report's pieces
-  std::vector<Attribution> looked;         // [reported] of it, on the pieces that are shown; empty: not shown
+  std::vector<Attribution> looked;         // [reported] of it, on the pieces that are shown; nothing in it: not shown
   Speeds speeds;
   std::vector<SafeguardEffect> safeguards;  // of the setting that is shown, which stands first
 

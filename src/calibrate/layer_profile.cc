@@ -39,12 +39,14 @@ Result<Ablation> without(PieceRunner& runner, const LayerProfile& profile, const
   Reference reference(runner);
   for (size_t t = 0; t < std::min(n_texts, profile.texts.size()); ++t) {
     std::vector<float>& all = out.losses.emplace_back();
-    FATHOM_TRY(reference.begin(*profile.texts[t], profile.truth[t]));
-    FATHOM_TRY(runner.run(*profile.texts[t], policy, [&](const PieceStep& step) -> Result<void> {
+    const std::vector<int32_t> compared = profile.texts[t]->compared();
+    const auto add = [&](const PieceStep& step) -> Result<void> {
       FATHOM_TRY(const std::span<const float> losses, reference.losses(step));
       all.insert(all.end(), losses.begin(), losses.end());
       return {};
-    }));
+    };
+    FATHOM_TRY(reference.begin(*profile.texts[t], compared, profile.truth[t]));
+    FATHOM_TRY(runner.run_at(*profile.texts[t], compared, add, policy));
   }
   return out;
 }
@@ -99,10 +101,12 @@ double changed_share(const LayerProfile& profile, std::span<const Ablation* cons
     const auto lead = static_cast<int32_t>(text.lead.size());
     if (filter.group >= 0 && text.group != filter.group) continue;
     if (lead < filter.lead_from || lead >= filter.lead_to) continue;
-    for (int32_t p = filter.from; p < std::min(filter.to, text.places()); ++p) {
+    const std::vector<int32_t> compared = text.compared();
+    for (size_t i = 0; i < compared.size(); ++i) {
+      if (compared[i] < filter.from || compared[i] >= filter.to) continue;
       ++n;
       float here = 0;
-      for (const Ablation* a : ablations) here += a->losses[t][size_t(p)];
+      for (const Ablation* a : ablations) here += a->losses[t][i];
       lost += std::min(1.0f, here);
     }
   }

@@ -16,7 +16,7 @@ namespace fathom {
 struct Ablation {
   SkipSet set;
   double saved = 0;                        // saved_share()
-  std::vector<std::vector<float>> losses;  // [texts][places]
+  std::vector<std::vector<float>> losses;  // [texts][PieceText::compared()]
 };
 
 /// The parts that are left out one at a time.
@@ -31,8 +31,8 @@ struct LayerProfile {
   std::vector<std::vector<Ablation>> heads;  // [layers][heads] on the first few texts; empty: there was too little text
 };
 
-/// Runs texts without each part, with the cache that comes of it. The number of texts is such that layers take about as
-/// long as one pass over `n_certified` texts, and heads as long again.
+/// Runs texts without each part, with the cache that comes of it, and compares them where they are compared. The number
+/// of texts is such that layers take about as long as one pass over `n_certified` texts, and heads as long again.
 ///   returns  the same on every run
 ///   errors   those of PieceRunner::run(); cancelled
 Result<LayerProfile> profile_layers(PieceRunner& runner, std::span<const PieceText* const> texts, size_t n_groups,
@@ -41,7 +41,7 @@ Result<LayerProfile> profile_layers(PieceRunner& runner, std::span<const PieceTe
 /// Runs the texts of a profile without a set of parts, the first `n_texts` of them.
 Result<Ablation> without(PieceRunner& runner, const LayerProfile& profile, const SkipSet& set, size_t n_texts);
 
-/// Places of a profile that are counted.
+/// Places of a profile that are counted, of those that were compared.
 struct PlaceFilter {
   int32_t group = -1;                        // -1: of all groups
   int32_t from = 0, to = 1 << 30;            // places of a text, the second not included

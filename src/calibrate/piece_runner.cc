@@ -7,9 +7,31 @@
 #include <cmath>
 
 #include "fathom/engine/generate.h"
+#include "fathom/engine/work.h"
 #include "fathom/ops/rows.h"
 
 namespace fathom {
+namespace {
+
+constexpr double kHeadShare = 0.25;      // of what layers take, for heads that are asked in comparisons
+constexpr int32_t kFewestCompared = 16;  // fewer rows waste the kernels, and tell little of a piece
+
+}  // namespace
+
+int32_t compared_places(const ModelConfig& config, int32_t places) {
+  const WorkModel work(config);
+  const double layers = work.full(places / 2, false) * places;
+  const double n = std::min(kHeadShare * layers / work.head(), double(places));
+  return std::min(places, std::max(kFewestCompared, static_cast<int32_t>(n)));
+}
+
+std::vector<int32_t> PieceText::compared() const {
+  const int64_t all = places(), n = n_compared();
+  std::vector<int32_t> out;
+  for (int64_t i = 0; i < n; ++i) out.push_back(static_cast<int32_t>((first + i * all / n) % all));
+  std::sort(out.begin(), out.end());
+  return out;
+}
 
 Result<PieceRunner> PieceRunner::make(const Model& model, const Pieces& pieces, int threads) {
   int32_t tokens = 2, prompt = 1;
@@ -35,16 +57,25 @@ Result<PieceRunner*> PieceRunner::beside() {
 
 Result<PieceText> PieceRunner::text_of(const Piece& piece) {
   const Tokenizer& tokenizer = session_.model().tokenizer();
-  PieceText text{.group = piece.group, .split = piece.split, .prompt = piece.prompt, .lead = {}, .tokens = {}};
+  PieceText text;
   if (tokenizer.adds_bos()) text.lead.push_back(tokenizer.bos());
   if (!piece.prompt) {
     text.tokens = piece.tokens;
-    return text;
+  } else {
+    text.lead.insert(text.lead.end(), piece.tokens.begin(), piece.tokens.end());
+    FATHOM_TRY(Generation written, generate(session_, text.lead, {.max_new_tokens = piece_tokens_}));
+    text.tokens = std::move(written.tokens);
   }
-  text.lead.insert(text.lead.end(), piece.tokens.begin(), piece.tokens.end());
-  FATHOM_TRY(Generation written, generate(session_, text.lead, {.max_new_tokens = piece_tokens_}));
-  text.tokens = std::move(written.tokens);
+  belong(text, piece);
   return text;
+}
+
+// A text that the model ended early has fewer places than `position` is drawn from, and is compared at all of them.
+void PieceRunner::belong(PieceText& text, const Piece& piece) const {
+  text.group = piece.group, text.split = piece.split, text.prompt = piece.prompt;
+  text.first = piece.position;
+  const int32_t places = text.places();
+  text.most_compared = places == piece_tokens_ - 1 ? compared_places(session_.model().config(), places) : places;
 }
 
 // The lead runs at full depth, whatever the policy; what the policy looks back on is kept of it.
@@ -67,12 +98,12 @@ Result<PieceStep> PieceRunner::next(const PieceText& text, const Policy& policy,
   rows_.clear();
   places_.clear();
   for (int32_t i = at_; i < at_ + n; ++i) {
-    const bool predicts = asked == nullptr || std::binary_search(asked->begin(), asked->end(), i);
+    const bool is_asked = asked == nullptr || std::binary_search(asked->begin(), asked->end(), i);
     rows_.push_back({.token = text.tokens[static_cast<size_t>(i)],
                      .position = static_cast<int32_t>(text.lead.size()) + i,
                      .kind = RowKind::generated,
-                     .logits = predicts});
-    if (predicts) places_.push_back(i);
+                     .logits = is_asked || policy.is_sequential()});
+    if (is_asked) places_.push_back(i);
   }
   FATHOM_TRY(const StepResult result, session_.step(rows_, policy.ref()));
   stats_.resize(places_.size());

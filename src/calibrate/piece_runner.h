@@ -2,7 +2,9 @@
 // Next in the flow: src/calibrate/exit_fitting.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -16,7 +18,7 @@
 
 namespace fathom {
 
-inline constexpr int32_t kRunnerRows = 64;  // of one step, all of which predict
+inline constexpr int32_t kRunnerRows = 64;  // of one step, all of which may predict
 
 /// A piece as it is run: places are tokens but the last, and each predicts the token behind it.
 struct PieceText {
@@ -27,9 +29,19 @@ struct PieceText {
   bool prompt = false;          // the model wrote the tokens behind the lead
   std::vector<int32_t> lead;    // what begins a text, or the prompt: run at full depth, and no place
   std::vector<int32_t> tokens;  // 2 and more
+  int32_t first = 0;            // of the places that are compared with full depth, as Piece::position
+  int32_t most_compared = std::numeric_limits<int32_t>::max();
 
   int32_t places() const { return static_cast<int32_t>(tokens.size()) - 1; }
+  int32_t n_compared() const { return std::min(most_compared, places()); }
+  /// [n_compared] places, rising: even steps from `first` on, round the piece. Where `first` is uniform each place is
+  /// as likely as any other, so that their mean loss is the piece's on average.
+  std::vector<int32_t> compared() const;
 };
+
+/// Of how many places of a piece heads are asked where a policy is compared with full depth: as many as take a quarter
+/// of the layers' multiply-adds, and 16 in any case.
+int32_t compared_places(const ModelConfig& config, int32_t places);
 
 template <class P>
 void pack(P& p, PieceText& text) {
@@ -39,10 +51,12 @@ void pack(P& p, PieceText& text) {
 /// What a step says of consecutive places of one piece.
 struct PieceStep {
   int32_t first = 0;                  // place of the first row
-  std::span<const RowResult> rows;    // [rows]
+  std::span<const RowResult> rows;    // [rows] work without a head where a row does not predict
   std::span<const int32_t> places;    // [n] those that predict: all, or those that were asked
   std::span<const LogitStats> stats;  // [n] of what is predicted
   View<const float, 2> logits;        // [n, vocab]
+
+  const RowResult& row_of(int32_t place) const { return rows[static_cast<size_t>(place - first)]; }
 };
 
 /// What policies ask for, made ready for sessions.
@@ -69,6 +83,9 @@ class PieceRunner {
   /// two are none.
   Result<PieceText> text_of(const Piece& piece);
 
+  /// Sets what a text has of its piece: all but lead, tokens and unit.
+  void belong(PieceText& text, const Piece& piece) const;
+
   /// Runs one piece from its beginning under a policy; each(PieceStep) sees its steps, and may end the run by an error.
   ///   errors   those of Session::step(); format: logits that are not finite; that of each()
   template <class F>
@@ -76,7 +93,7 @@ class PieceRunner {
     return run_through(text, policy, nullptr, each);
   }
 
-  /// The same with heads at some places only.
+  /// The same with heads at some places only, unless the policy reads what rows before a row predicted.
   ///   asked    of those places, rising
   template <class F>
   Result<void> run_at(const PieceText& text, std::span<const int32_t> asked, F&& each,

@@ -6,13 +6,13 @@
 namespace fathom {
 namespace {
 
-using Tokens = std::vector<std::vector<int32_t>>;  // [texts][places]
+using Tokens = std::vector<std::vector<int32_t>>;  // [texts][compared]
 
 Result<Tokens> read_tokens(PieceRunner& runner, std::span<const PieceText* const> texts, Progress& progress) {
   Tokens truth;
   for (const PieceText* text : texts) {
     std::vector<int32_t>& tokens = truth.emplace_back();
-    FATHOM_TRY(runner.run(*text, Policy(), [&](const PieceStep& step) {
+    FATHOM_TRY(runner.run_at(*text, text->compared(), [&](const PieceStep& step) {
       for (const LogitStats& stats : step.stats) tokens.push_back(stats.argmax);
     }));
     FATHOM_TRY(progress.at(double(truth.size()) / double(texts.size())));
@@ -29,7 +29,7 @@ Answer answer_of(const LogitStats& stats, View<const float, 2> logits, int64_t r
 bool are_tokens(std::span<const PieceText* const> texts, const Tokens& kept, int32_t vocab) {
   if (kept.size() != texts.size()) return false;
   for (size_t t = 0; t < texts.size(); ++t) {
-    if (kept[t].size() != size_t(texts[t]->places())) return false;
+    if (kept[t].size() != size_t(texts[t]->n_compared())) return false;
     if (!std::all_of(kept[t].begin(), kept[t].end(), [&](int32_t id) { return id >= 0 && id < vocab; })) return false;
   }
   return true;
@@ -43,12 +43,9 @@ Result<Tokens> true_tokens(PieceRunner& runner, std::span<const PieceText* const
       [&](const Tokens& kept) { return are_tokens(texts, kept, vocab); });
 }
 
-Result<void> Reference::begin(const PieceText& text, std::span<const int32_t> tokens,
-                              const std::span<const int32_t>* asked) {
+Result<void> Reference::begin(const PieceText& text, std::span<const int32_t> asked, std::span<const int32_t> tokens) {
   text_ = &text;
-  tokens_ = tokens;
-  asked_.reset();
-  if (asked != nullptr) asked_ = *asked;
+  asked_ = asked, tokens_ = tokens;
   there_ = {};
   if (!runner_.loss().compares_logits()) return {};
   FATHOM_TRY(full_, runner_.beside());
@@ -56,8 +53,7 @@ Result<void> Reference::begin(const PieceText& text, std::span<const int32_t> to
 }
 
 int32_t Reference::token_at(int32_t place) const {
-  if (!asked_) return tokens_[size_t(place)];
-  return tokens_[size_t(std::lower_bound(asked_->begin(), asked_->end(), place) - asked_->begin())];
+  return tokens_[size_t(std::lower_bound(asked_.begin(), asked_.end(), place) - asked_.begin())];
 }
 
 Result<std::span<const float>> Reference::measure(Measure measure, std::span<const int32_t> places,
@@ -72,7 +68,7 @@ Result<std::span<const float>> Reference::measure(Measure measure, std::span<con
     return std::span<const float>(measured_);
   }
   while (there_.places.empty() || there_.places.back() < places.front()) {
-    FATHOM_TRY(there_, full_->next(*text_, Policy(), asked_ ? &*asked_ : nullptr));
+    FATHOM_TRY(there_, full_->next(*text_, Policy(), &asked_));
   }
   FATHOM_ASSERT(there_.places.front() <= places.front() && there_.places.back() >= places.back());
   runner_.session().pool().run(std::ssize(places), [&](int64_t i) {

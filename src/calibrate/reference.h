@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,13 +11,13 @@
 
 namespace fathom {
 
-/// Full depth's token at every place of some pieces, where the runner's loss needs no more. Where it compares logits,
-/// which are too many to keep, nothing is run and each list is empty: a Reference runs full depth again.
-///   returns  [texts][places]
+/// Full depth's tokens where some pieces are compared with it, if the runner's loss needs no more. Where it compares
+/// logits, which are too many to keep, nothing is run and each list is empty: a Reference runs full depth again.
+///   returns  [texts][PieceText::compared()]
 Result<std::vector<std::vector<int32_t>>> true_tokens(PieceRunner& runner, std::span<const PieceText* const> texts,
                                                       Progress& progress);
 
-/// Whether what was kept has a token of the vocabulary for every place.
+/// Whether what was kept has a token of the vocabulary for every place that is compared.
 bool are_tokens(std::span<const PieceText* const> texts, const std::vector<std::vector<int32_t>>& kept, int32_t vocab);
 
 /// Compares by the runner's loss.
@@ -27,11 +26,10 @@ class Reference {
  public:
   explicit Reference(PieceRunner& runner) : runner_(runner) {}
 
-  /// The coming losses are of one text.
-  ///   tokens   [places] of true_tokens(), or [asked]; need live as long as losses are asked for
-  ///   asked    the only places at which there will be losses, rising; null: any place
-  Result<void> begin(const PieceText& text, std::span<const int32_t> tokens,
-                     const std::span<const int32_t>* asked = nullptr);
+  /// The coming losses are of one text. Both lists need live as long as losses are asked for.
+  ///   asked    the places at which there will be losses, rising
+  ///   tokens   [asked] full depth's; none where logits are compared
+  Result<void> begin(const PieceText& text, std::span<const int32_t> asked, std::span<const int32_t> tokens);
 
   /// What answers at places of one step lose. Steps go forward through the text; a step may be asked several times.
   ///   places   [n] rising
@@ -59,8 +57,7 @@ class Reference {
 
   PieceRunner& runner_;
   const PieceText* text_ = nullptr;
-  std::span<const int32_t> tokens_;
-  std::optional<std::span<const int32_t>> asked_;
+  std::span<const int32_t> asked_, tokens_;
   PieceRunner* full_ = nullptr;  // at full depth, beside; null: tokens are compared
   PieceStep there_;              // its last step
   std::vector<float> measured_;

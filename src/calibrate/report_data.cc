@@ -45,7 +45,8 @@ Run read_run(const JsonField& in) {
           .risk = share(in["risk"]),
           .confidence = share(in["confidence"]),
           .temperature = in["temperature"].maybe_number(0, kMostTemperature).value_or(0),
-          .pieces_tokens = count(in["pieces_tokens"])};
+          .pieces_tokens = count(in["pieces_tokens"]),
+          .compared_places = count(in["compared_places"])};
   if (const std::optional<uint64_t> seed = in["seed"].maybe_seed()) run.seed = fmt::to_string(*seed);
   return run;
 }

@@ -28,6 +28,7 @@ struct Run {
   Share risk, confidence;
   double temperature = 0;  // above: losses are of what tokens are drawn from at it, not of tokens
   Count pieces_tokens;
+  Count compared_places;  // of a piece, with full depth
 };
 
 struct Promise {

@@ -88,6 +88,16 @@ std::string names_table(const std::string& caption, const std::vector<std::pair<
   return table.html();
 }
 
+// Where pieces are compared with full depth, if not everywhere.
+std::string compared(const Run& run) {
+  const int64_t places = run.pieces_tokens.value_or(0) - 1, n = run.compared_places.value_or(places);
+  if (n >= places) return {};
+  return fmt::format(
+      " Each piece was compared with full depth at {} of its {} places, drawn at random, so that what is seen there is "
+      "on average what the whole piece would show.",
+      n, places);
+}
+
 // What of a group's text became no piece.
 std::string left_out(const Group& g) {
   const std::pair<const Count&, const char*> kinds[] = {{g.duplicates, "said before"},
@@ -128,7 +138,8 @@ Section groups_section(const Report& report) {
       html::paragraph(fmt::format("Statistics count documents, or {} of a group with few documents, and not tokens, "
                                   "because tokens of one text depend on one another. Three parts of each group never "
                                   "meet: one to fit, one to choose and certify, one that is looked at only at the end.",
-                                  piece));
+                                  piece) +
+                      compared(report.run));
   html::Table table("Groups", {{"group"},
                                {"documents", true},
                                {"pieces to fit", true},

@@ -57,33 +57,28 @@ std::vector<double> means_by_unit(std::span<const PieceText* const> texts, std::
 Result<SettingRun> run_anew(PieceRunner& runner, std::span<const PieceText* const> texts,
                             std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
                             Progress& progress) {
-  SettingRun run{.losses = {},
-                 .mean_loss = std::vector<double>(n_groups),
-                 .depths = {},
-                 .tokens = {},
-                 .group_work = {},
-                 .work = 0};
+  SettingRun run{.losses = {}, .mean_loss = std::vector<double>(n_groups), .depths = {}, .group_work = {}, .work = 0};
   std::vector<double> macs(n_groups), full(n_groups);
   double depth = 0, rows = 0;
   Reference reference(runner);
   for (size_t t = 0; t < texts.size(); ++t) {
     std::vector<float>& depths = run.depths.emplace_back();
-    std::vector<int32_t>& tokens = run.tokens.emplace_back();
     double lost = 0;
     const auto g = size_t(texts[t]->group);
-    FATHOM_TRY(reference.begin(*texts[t], truth[t]));
-    FATHOM_TRY(runner.run(*texts[t], policy, [&](const PieceStep& step) -> Result<void> {
+    const std::vector<int32_t> compared = texts[t]->compared();
+    const auto add = [&](const PieceStep& step) -> Result<void> {
       FATHOM_TRY(const std::span<const float> losses, reference.losses(step));
-      for (size_t i = 0; i < step.stats.size(); ++i) {
-        const RowResult& row = step.rows[i];
+      for (size_t i = 0; i < losses.size(); ++i) {
+        const RowResult& row = step.row_of(step.places[i]);
         lost += losses[i];
-        tokens.push_back(step.stats[i].argmax);
-        depths.push_back(row.depth);
-        macs[g] += row.macs, full[g] += row.full_macs, depth += row.depth, ++rows;
+        macs[g] += row.macs, full[g] += row.full_macs;
       }
+      for (const RowResult& row : step.rows) depths.push_back(row.depth), depth += row.depth, ++rows;
       return {};
-    }));
-    run.losses.push_back(float(lost / texts[t]->places()));
+    };
+    FATHOM_TRY(reference.begin(*texts[t], compared, truth[t]));
+    FATHOM_TRY(runner.run_at(*texts[t], compared, add, policy));
+    run.losses.push_back(float(lost / texts[t]->n_compared()));
     FATHOM_TRY(progress.at(double(t + 1) / double(texts.size())));
   }
   run.mean_loss = means_by_unit(texts, run.losses, n_groups);
@@ -102,11 +97,9 @@ Result<SettingRun> run_anew(PieceRunner& runner, std::span<const PieceText* cons
 Result<SettingRun> run_setting(PieceRunner& runner, std::span<const PieceText* const> texts,
                                std::span<const std::vector<int32_t>> truth, const Policy& policy, size_t n_groups,
                                Progress& progress) {
-  const int32_t vocab = runner.session().model().config().vocab;
   const auto fits = [&](const SettingRun& kept) {
     return kept.losses.size() == texts.size() && kept.mean_loss.size() == n_groups &&
-           kept.group_work.size() == n_groups && fits_places(texts, kept.depths) &&
-           are_tokens(texts, kept.tokens, vocab);
+           kept.group_work.size() == n_groups && fits_places(texts, kept.depths);
   };
   return runner.journal().part<SettingRun>(
       policy.text(), [&] { return run_anew(runner, texts, truth, policy, n_groups, progress); }, fits);

@@ -15,16 +15,16 @@ namespace fathom {
 
 /// What a policy did on pieces.
 struct SettingRun {
-  std::vector<float> losses;                 // [texts] mean over places
-  std::vector<double> mean_loss;             // [groups] every unit alike
-  std::vector<std::vector<float>> depths;    // [texts][places] layers run
-  std::vector<std::vector<int32_t>> tokens;  // [texts][places]
-  std::vector<double> group_work;            // [groups] as `work`; NaN for none of its pieces
-  double work = 1, mean_depth = 0;
+  std::vector<float> losses;               // [texts] mean over the places that are compared
+  std::vector<double> mean_loss;           // [groups] every unit alike
+  std::vector<std::vector<float>> depths;  // [texts][places] layers run
+  std::vector<double> group_work;          // [groups] as `work`; NaN for none of its pieces
+  double work = 1;                         // of rows that are compared, as they have a head
+  double mean_depth = 0;                   // of all rows
 };
 template <class P>
 void pack(P& p, SettingRun& run) {
-  p(run.losses), p(run.mean_loss), p(run.depths), p(run.tokens), p(run.group_work), p(run.work), p(run.mean_depth);
+  p(run.losses), p(run.mean_loss), p(run.depths), p(run.group_work), p(run.work), p(run.mean_depth);
 }
 ///   truth    [texts] true_tokens()
 Result<SettingRun> run_setting(PieceRunner& runner, std::span<const PieceText* const> texts,

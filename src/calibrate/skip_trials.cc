@@ -140,7 +140,7 @@ std::vector<double> oracle_skip(const LayerProfile& profile, const SkipTrials& t
   std::vector<int64_t> n(profile.n_groups);
   for (size_t t = 0; t < profile.texts.size(); ++t) {
     const auto group = size_t(profile.texts[t]->group);
-    for (size_t p = 0; p < size_t(profile.texts[t]->places()); ++p) {
+    for (size_t p = 0; p < size_t(profile.texts[t]->n_compared()); ++p) {
       const auto largest =
           std::find_if(all.begin(), all.end(), [&](const Ablation* a) { return a->losses[t][p] <= risk; });
       read[group] += 1 - (largest != all.end() ? (*largest)->saved : 0);

@@ -42,7 +42,8 @@ struct Compared {
     std::vector<std::vector<float>> out;
     for (size_t t = 0; t < texts.size(); ++t) {
       std::vector<float>& of = out.emplace_back();
-      reference.begin(texts[t], truth[t]).value();
+      const std::vector<int32_t> compared = texts[t].compared();
+      reference.begin(texts[t], compared, truth[t]).value();
       runner
           .run(texts[t], policy,
                [&](const PieceStep& step) -> Result<void> {

@@ -72,8 +72,8 @@ TEST(Attribution, SaysWhereRowsLookedUpToTheLayerTheyLeftAt) {
   Recording r;
   std::vector<std::vector<double>> shares;
   testing::plain_logits(r.model, r.ids(), {.own_shares = &shares});
-  const Attribution full = attribute(r.runner, r.text, Policy()).value();
-  const Attribution early = attribute(r.runner, r.text, exit_at{.layer = 2}).value();
+  const auto full = attribute(r.runner, r.text, Policy()).value().rows;
+  const auto early = attribute(r.runner, r.text, exit_at{.layer = 2}).value().rows;
   ASSERT_EQ(full.size(), 69u);
   size_t found = 0;
   for (size_t p = 0; p < full.size(); ++p) {

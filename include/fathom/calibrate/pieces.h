@@ -64,8 +64,8 @@ struct Piece {
   Split split = Split::fit;
   bool prompt = false;          // the tokens are a whole prompt, and the model writes the piece behind them
   std::vector<int32_t> tokens;  // [piece_tokens], or [1 to most_prompt_tokens] of a prompt; without BOS
-  int32_t position = 0;         // uniform in 0 to piece_tokens - 2: the one that counts where only one does. In tokens,
-                                // or in what is written behind a prompt
+  int32_t position = 0;         // uniform in 0 to piece_tokens - 2: the one that counts where only one does, and from
+                                // which on some do. In tokens, or in what is written behind a prompt
 };
 
 struct PieceGroup {
