@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "src/calibrate/exit_collectors.h"
+#include "src/calibrate/held_out.h"
 #include "src/calibrate/likely_tokens.h"
 #include "src/calibrate/place_sample.h"
 #include "src/calibrate/translator_fitting.h"
@@ -16,7 +17,6 @@ namespace {
 // of each exit, and a map of each exit and group, by which settings are proposed too.
 constexpr int64_t kTemperaturePlaces = 2048, kProbePlaces = 8192, kMapPlaces = 12288;
 constexpr int32_t kListed = 8192;  // tokens that a shortlist of exit checks may have
-constexpr size_t kMapsEvery = 3;   // one piece of so many is kept from the translators
 
 // Scores of one exit and how little its answers lose, in two halves of the pieces.
 struct ScoreRows {
@@ -44,12 +44,9 @@ class Fitting {
           std::span<const int32_t> layers, Progress& progress)
       : runner_(runner), layers_(layers), progress_(progress) {
     record_.exits.groups.assign(groups.begin(), groups.end());
-    // One piece of three of each group, in the order of its pieces.
-    std::vector<size_t> seen(n_groups());
-    for (const PieceText& text : texts) {
-      const bool held_out = seen[size_t(text.group)]++ % kMapsEvery == kMapsEvery - 1;
-      (held_out ? for_maps_ : for_translators_).push_back(&text);
-    }
+    std::vector<const PieceText*> all;
+    for (const PieceText& text : texts) all.push_back(&text);
+    texts_ = split_for_fit(all, n_groups());
   }
 
   Result<FittedRecord> run() {
@@ -77,21 +74,21 @@ class Fitting {
     const int32_t d = config.d_model;
     StateCollector states(layers_, d);
     LikelyTokens likely(config.vocab);
-    for (const Texts texts : {Texts(for_translators_), Texts(for_maps_)}) {
+    for (const Texts texts : {Texts(texts_.fit), Texts(texts_.held_out)}) {
       for (const PieceText* text : texts) likely.stand(text->tokens);
     }
-    tempered_ = spread_places(for_maps_, n_groups(), kTemperaturePlaces);
+    tempered_ = spread_places(texts_.held_out, n_groups(), kTemperaturePlaces);
     int64_t rows[2] = {};
-    for (const PieceText* text : for_translators_) rows[0] += text->places();
-    for (const PieceText* text : for_maps_) rows[1] += text->places();
+    for (const PieceText* text : texts_.fit) rows[0] += text->places();
+    for (const PieceText* text : texts_.held_out) rows[1] += text->places();
     states.keep_every(1 + (rows[0] - 1) / kKeptRows[0], 1 + (rows[1] - 1) / kKeptRows[1]);
     progress_.begin("fitting translators", 0.06);
-    FATHOM_TRY(over(for_translators_, Places(for_translators_.size()), states, [&](size_t, const PieceStep&) {}));
+    FATHOM_TRY(run_all(texts_.fit, Places(texts_.fit.size()), states, [](size_t, const PieceStep&) {}));
     FATHOM_TRY(states.error());
     states.hold_out(true);
-    truth_.resize(for_maps_.size());
+    truth_.resize(texts_.held_out.size());
     progress_.begin("fitting translators", 0.03);
-    FATHOM_TRY(over(for_maps_, tempered_, states, [&](size_t t, const PieceStep& step) {
+    FATHOM_TRY(run_all(texts_.held_out, tempered_, states, [&](size_t t, const PieceStep& step) {
       for (const LogitStats& stats : step.stats) truth_[t].push_back(stats.argmax);
       for (int64_t i = 0; i < std::ssize(step.stats); ++i) likely.rank(step.logits[i].flat());
     }));
@@ -113,8 +110,8 @@ class Fitting {
       FATHOM_TRY(attach());
       AgreementCounter counter(layers_);
       progress_.begin("choosing translators", 0.02);
-      FATHOM_TRY(
-          over(for_maps_, tempered_, counter, [&](size_t, const PieceStep& step) { counter.step_done(step.stats); }));
+      FATHOM_TRY(run_asked(texts_.held_out, tempered_, counter,
+                           [&](size_t, const PieceStep& step) { counter.step_done(step.stats); }));
       for (size_t e = 0; e < layers_.size(); ++e) record_.agreement[e][size_t(kind)] = counter.agreement(e);
     }
     std::vector<TranslatorKind> kept;
@@ -146,9 +143,9 @@ class Fitting {
     FATHOM_TRY(attach());
     LogitCollector logits(layers_, n_groups(), runner_);
     progress_.begin("fitting temperatures", 0.03);
-    FATHOM_TRY(over(
-        for_maps_, tempered_, logits, [&](size_t, const PieceStep& step) { logits.step_done(step.stats.size()); },
-        [&](size_t t) { logits.begin(*for_maps_[t], tempered_[t], truth_[t]); }));
+    FATHOM_TRY(run_asked(
+        texts_.held_out, tempered_, logits, [&](size_t, const PieceStep& step) { logits.step_done(step.stats.size()); },
+        [&](size_t t) { logits.begin(*texts_.held_out[t], tempered_[t], truth_[t]); }));
     FATHOM_TRY(const std::vector<TemperatureFit> fits, logits.fit());
     for (size_t i = 0; i < fits.size(); ++i) {
       const size_t exit = i / (n_groups() + 1), group = i % (n_groups() + 1);
@@ -165,8 +162,8 @@ class Fitting {
     const auto d = size_t(runner_.session().model().config().d_model);
     ProbeCollector probes(layers_);
     progress_.begin("fitting probes", 0.06);
-    FATHOM_TRY(over(for_translators_, spread_places(for_translators_, n_groups(), kProbePlaces), probes,
-                    [&](size_t, const PieceStep& step) { probes.step_done(step.stats); }));
+    FATHOM_TRY(run_asked(texts_.fit, spread_places(texts_.fit, n_groups(), kProbePlaces), probes,
+                         [&](size_t, const PieceStep& step) { probes.step_done(step.stats); }));
     progress_.begin("fitting probes", 0.04);
     for (size_t e = 0; e < layers_.size(); ++e) {
       FATHOM_TRY(record_.exits.exits[e].probe, probes.fit(e, d));
@@ -179,8 +176,8 @@ class Fitting {
   Result<void> maps() {
     FATHOM_TRY(attach());
     progress_.begin("fitting agreement", 0.06);
-    FATHOM_TRY(record_.trials,
-               try_exits(runner_, for_maps_, layers_, progress_, spread_places(for_maps_, n_groups(), kMapPlaces)));
+    FATHOM_TRY(record_.trials, try_exits(runner_, texts_.held_out, layers_, progress_,
+                                         spread_places(texts_.held_out, n_groups(), kMapPlaces)));
     for (size_t g = 0; g <= n_groups(); ++g) {
       for (size_t e = 0; e < layers_.size(); ++e) {
         ScoreRows rows;
@@ -193,29 +190,40 @@ class Fitting {
 
   // Runs texts at full depth under an observer, with heads where they are asked for.
   template <class Step>
-  Result<void> over(Texts texts, const Places& asked, LayerObserver& observer, Step&& step) {
-    return over(texts, asked, observer, step, [](size_t) {});
+  Result<void> run_all(Texts texts, const Places& asked, LayerObserver& observer, Step&& step) {
+    for (size_t t = 0; t < texts.size(); ++t) FATHOM_TRY(run_one(t, texts, asked, observer, step));
+    return {};
+  }
+  // The same of texts that are asked for heads, where the observer looks at nothing else.
+  template <class Step>
+  Result<void> run_asked(Texts texts, const Places& asked, LayerObserver& observer, Step&& step) {
+    return run_asked(texts, asked, observer, step, [](size_t) {});
   }
   template <class Step, class Begin>
-  Result<void> over(Texts texts, const Places& asked, LayerObserver& observer, Step&& step, Begin&& begin) {
+  Result<void> run_asked(Texts texts, const Places& asked, LayerObserver& observer, Step&& step, Begin&& begin) {
     for (size_t t = 0; t < texts.size(); ++t) {
+      if (asked[t].empty()) continue;
       begin(t);
-      runner_.session().observe(&observer);
-      const Result<void> run = runner_.run_at(*texts[t], asked[t], [&](const PieceStep& s) { step(t, s); });
-      runner_.session().observe(nullptr);
-      FATHOM_TRY(run);
-      FATHOM_TRY(progress_.at(double(t + 1) / double(texts.size())));
+      FATHOM_TRY(run_one(t, texts, asked, observer, step));
     }
     return {};
+  }
+  template <class Step>
+  Result<void> run_one(size_t t, Texts texts, const Places& asked, LayerObserver& observer, Step& step) {
+    runner_.session().observe(&observer);
+    const Result<void> run = runner_.run_at(*texts[t], asked[t], [&](const PieceStep& s) { step(t, s); });
+    runner_.session().observe(nullptr);
+    FATHOM_TRY(run);
+    return progress_.at(double(t + 1) / double(texts.size()));
   }
 
   PieceRunner& runner_;
   std::span<const int32_t> layers_;
   Progress& progress_;
-  std::vector<const PieceText*> for_translators_, for_maps_;
+  FitSplit texts_;                           // what is held out gives maps
   std::vector<TranslatorKinds> kinds_;       // [exits] until one is chosen
-  Places tempered_;                          // of for_maps_
-  std::vector<std::vector<int32_t>> truth_;  // [for_maps_][places of tempered_] full depth's tokens
+  Places tempered_;                          // of texts_.held_out
+  std::vector<std::vector<int32_t>> truth_;  // [texts_.held_out][places of tempered_] full depth's tokens
   FittedRecord record_;
 };
 

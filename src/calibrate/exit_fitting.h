@@ -47,10 +47,9 @@ void pack(P& p, FittedRecord& record) {
 /// what leaving keeps, 1 less the runner's loss.
 ///   texts    of Split::fit
 ///   errors   argument: a group without two pieces; those of runs and fits
-///   cost     a pass over the texts without a head, one over two thirds of them, five over the rest; heads of full
-///   depth
-///            and of each exit for at most 2,048 places for each kind of translator and for temperatures, 8,192 for
-///            probes and 12,288 for maps, spread over all texts. The runner uses the exits
+///   cost     a pass over the texts without a head; passes over those that are asked, with heads of full depth and of
+///            each exit, for at most 2,048 places for each kind of translator and for temperatures, 8,192 for probes
+///            and 12,288 for maps (spread_places()). The runner uses the exits
 Result<FittedRecord> fit_exits(PieceRunner& runner, std::span<const PieceText> texts,
                                std::span<const std::string> groups, std::span<const int32_t> layers,
                                Progress& progress);

@@ -6,6 +6,7 @@
 #include <map>
 #include <numeric>
 
+#include "src/calibrate/held_out.h"
 #include "src/calibrate/settings.h"
 
 namespace fathom {
@@ -13,8 +14,7 @@ namespace {
 
 using Texts = std::span<const PieceText* const>;
 
-constexpr size_t kHeldOutEvery = 3;  // one piece of so many is kept from the fit
-constexpr double kShare = 0.005;     // of calibration's progress, a pass
+constexpr double kShare = 0.005;  // of calibration's progress, a pass
 
 double mean(const std::vector<double>& values) {
   return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / double(values.size());
@@ -26,14 +26,10 @@ class Trial {
       : runner_(runner), proposal_(proposal), exits_(exits), progress_(progress) {}
 
   Result<FillRecord> run(Texts texts) {
-    std::vector<size_t> seen(exits_.groups.size());
-    for (const PieceText* text : texts) {
-      const bool held_out = seen[size_t(text->group)]++ % kHeldOutEvery == kHeldOutEvery - 1;
-      (held_out ? held_out_ : fit_).push_back(text);
-    }
+    texts_ = split_for_fit(texts, exits_.groups.size());
     std::vector<int32_t> layers;
     for (const FittedExit& exit : exits_.exits) layers.push_back(exit.layer);
-    FATHOM_TRY(record_.fitted, fit_fills(runner_, fit_, held_out_, layers, progress_));
+    FATHOM_TRY(record_.fitted, fit_fills(runner_, texts_.fit, texts_.held_out, layers, progress_));
     const auto& fills = record_.fitted.fills;
     if (std::any_of(fills.begin(), fills.end(), [](const auto& of_exit) { return !of_exit.empty(); })) {
       FATHOM_TRY(compare());
@@ -47,13 +43,13 @@ class Trial {
     record_.policy = proposal_.policy(proposal_.thresholds.back());
     record_.exact = mean(proposal_.forecasts.back().losses);
     progress_.begin("trying KV translators", kShare);
-    FATHOM_TRY(truth_, true_tokens(runner_, held_out_, progress_));
+    FATHOM_TRY(truth_, true_tokens(runner_, texts_.held_out, progress_));
     FATHOM_TRY(const SettingRun plain, run_with(exits_));
     FATHOM_TRY(const SettingRun translated, run_with(with_fills(exits_, record_.fitted)));
     record_.plain = {mean(plain.mean_loss), plain.work};
     record_.translated = {mean(translated.mean_loss), translated.work};
     std::vector<int64_t> units;
-    for (const PieceText* text : held_out_) units.push_back(text->unit);
+    for (const PieceText* text : texts_.held_out) units.push_back(text->unit);
     record_.gain = gain_of(plain.losses, translated.losses, units);
     record_.kept = record_.gain.is_sure();
     return {};
@@ -64,15 +60,15 @@ class Trial {
     FATHOM_TRY(runner_.session().use(std::move(heads)));
     FATHOM_TRY(const Policy policy, Policy::parse(record_.policy));
     progress_.begin("trying KV translators", kShare);
-    return run_setting(runner_, held_out_, truth_, policy, exits.groups.size(), progress_);
+    return run_setting(runner_, texts_.held_out, truth_, policy, exits.groups.size(), progress_);
   }
 
   PieceRunner& runner_;
   const Proposal& proposal_;
   const FittedExits& exits_;
   Progress& progress_;
-  std::vector<const PieceText*> fit_, held_out_;
-  std::vector<std::vector<int32_t>> truth_;  // [held_out_]
+  FitSplit texts_;
+  std::vector<std::vector<int32_t>> truth_;  // [held out]
   FillRecord record_;
 };
 

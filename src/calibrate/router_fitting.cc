@@ -9,6 +9,7 @@
 
 #include "fathom/calibrate/logistic.h"
 #include "src/calibrate/exit_watcher.h"
+#include "src/calibrate/held_out.h"
 #include "src/calibrate/place_sample.h"
 
 namespace fathom {
@@ -18,7 +19,6 @@ constexpr double kHeadMacs = 1e13;     // of all labels: a minute or two
 constexpr double kStateBytes = 512e6;  // of all states
 constexpr int64_t kMostRows = 8000;
 constexpr float kRouterPenalty = 0.03f;
-constexpr size_t kKeptEvery = 3;
 
 class RowCollector final : public ExitWatcher {
  public:
@@ -53,14 +53,6 @@ class RowCollector final : public ExitWatcher {
   RouterRows& rows_;
   std::vector<std::vector<int32_t>> answers_;  // [layers][rows of the step]
 };
-
-// [texts] whether a piece is kept from the weights.
-std::vector<bool> kept(std::span<const PieceText* const> texts, size_t n_groups) {
-  std::vector<size_t> seen(n_groups);
-  std::vector<bool> out;
-  for (const PieceText* text : texts) out.push_back(seen[size_t(text->group)]++ % kKeptEvery == kKeptEvery - 1);
-  return out;
-}
 
 // Scores and labels of one layer, of rows of every other kept piece.
 struct MapRows {
@@ -114,6 +106,7 @@ Result<RouterRows> router_rows(PieceRunner& runner, std::span<const PieceText* c
   FATHOM_TRY(runner.session().use(std::shared_ptr<const ExitHeads>()));
   const std::vector<std::vector<int32_t>> places = spread_places(texts, n_groups, most);
   for (size_t t = 0; t < texts.size(); ++t) {
+    if (places[t].empty()) continue;
     runner.session().observe(&collector);
     const Result<void> run = runner.run_at(
         *texts[t], places[t], [&](const PieceStep& step) { collector.learn(step.stats, int32_t(t), texts[t]->group); });
@@ -124,18 +117,9 @@ Result<RouterRows> router_rows(PieceRunner& runner, std::span<const PieceText* c
   return rows;
 }
 
-std::vector<const PieceText*> kept_from_routers(std::span<const PieceText* const> texts, size_t n_groups) {
-  const std::vector<bool> is_kept = kept(texts, n_groups);
-  std::vector<const PieceText*> out;
-  for (size_t t = 0; t < texts.size(); ++t) {
-    if (is_kept[t]) out.push_back(texts[t]);
-  }
-  return out;
-}
-
 Result<std::vector<FittedRouter>> fit_routers(const RouterRows& rows, std::span<const PieceText* const> texts,
                                               size_t n_groups, Progress& progress) {
-  const std::vector<bool> is_kept = kept(texts, n_groups);
+  const std::vector<bool> is_kept = held_out(texts, n_groups);
   std::vector<FittedRouter> routers;
   for (size_t l = 0; l < rows.layers.size(); ++l) {
     FATHOM_TRY(FittedRouter router, fit_router(rows, l, is_kept));

@@ -30,17 +30,14 @@ std::vector<int32_t> router_layers(int32_t n_layers);
 /// As many rows as calibration has time and memory for, at most: a head for each layer, and the state.
 int64_t most_router_rows(const ModelConfig& config, size_t n_layers);
 
-/// Runs pieces at full depth and asks at places spread over them. The runner's session uses no exits afterwards.
+/// Runs pieces at full depth and asks at spread_places(). The runner's session uses no exits afterwards.
 ///   errors   those of runs
-///   cost     a pass over the pieces, and a head for each row and layer
+///   cost     a pass over the pieces that are asked, and a head for each row and layer
 Result<RouterRows> router_rows(PieceRunner& runner, std::span<const PieceText* const> texts, size_t n_groups,
                                std::span<const int32_t> layers, int64_t most, Progress& progress);
 
-/// One piece of three of each group is kept from the weights: for maps, and to try routes on.
-std::vector<const PieceText*> kept_from_routers(std::span<const PieceText* const> texts, size_t n_groups);
-
-/// A logistic model of each layer's states on two pieces of three, and its map on the third.
-///   rows     of the texts that kept_from_routers() is about
+/// A logistic model of each layer's states on two pieces of three, and its map on those that are held_out().
+///   rows     of the texts
 ///   errors   argument: a group with fewer than six pieces; those of fits
 ///   cost     a Newton fit of d features for each layer
 Result<std::vector<FittedRouter>> fit_routers(const RouterRows& rows, std::span<const PieceText* const> texts,

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "fathom/engine/work.h"
+#include "src/calibrate/held_out.h"
 #include "src/calibrate/settings.h"
 
 namespace fathom {
@@ -31,7 +32,7 @@ Result<RoutingRecord> fit_anew(PieceRunner& runner, std::span<const PieceText* c
   progress.begin("fitting routers", 0.02);
   FATHOM_TRY(out.routers, fit_routers(rows, texts, n_groups, progress));
   FATHOM_TRY(use(runner.session(), out.routers));
-  const std::vector<const PieceText*> tried = route_trial_texts(kept_from_routers(texts, n_groups), n_groups);
+  const std::vector<const PieceText*> tried = route_trial_texts(split_for_fit(texts, n_groups).held_out, n_groups);
   const std::vector<double> risks = risks_of(options);
   progress.begin("trying routes", 0.005);
   FATHOM_TRY(const auto truth, true_tokens(runner, tried, progress));

@@ -62,16 +62,19 @@ struct Asking {
   }
 };
 
-TEST(Places, ASpreadTakesEachGroupsShareEvenlyOverItsTexts) {
+TEST(Places, ASpreadTakesEachGroupsShareEvenlyOverAsManyTextsAsHaveSixteen) {
   std::vector<PieceText> texts;
   for (int32_t i = 0; i < 60; ++i) texts.push_back(text_of(i % 3, i % 3 == 2 ? 3 : 65, 1));
   const auto places = spread_places(pointers(texts), 3, 600);
   std::vector<int64_t> n(3);
   for (size_t t = 0; t < texts.size(); ++t) {
     EXPECT_TRUE(std::is_sorted(places[t].begin(), places[t].end()));
-    if (texts[t].group < 2) {
-      EXPECT_EQ(std::ssize(places[t]), 10) << t;  // 200 of 20 texts
-      for (size_t i = 1; i < places[t].size(); ++i) EXPECT_LE(places[t][i] - places[t][i - 1], 7) << t;  // of 64
+    if (texts[t].group < 2 && t < 36) {  // 200 of the first 12 of 20 texts
+      EXPECT_GE(std::ssize(places[t]), 16) << t;
+      EXPECT_LE(std::ssize(places[t]), 17) << t;
+      for (size_t i = 1; i < places[t].size(); ++i) EXPECT_LE(places[t][i] - places[t][i - 1], 4) << t;  // of 64
+    } else if (texts[t].group < 2) {
+      EXPECT_TRUE(places[t].empty()) << t;
     }
     n[size_t(texts[t].group)] += std::ssize(places[t]);
   }

@@ -5,6 +5,7 @@
 
 #include "fathom/calibrate/logistic.h"
 #include "fathom/calibrate/parts.h"
+#include "src/calibrate/held_out.h"
 #include "src/calibrate/router_fitting.h"
 #include "src/calibrate/router_trials.h"
 #include "src/calibrate/settings.h"
@@ -124,7 +125,7 @@ TEST(Routers, AreTheSameOnASecondFit) {
 TEST(Routes, AreTriedUntilAGroupLosesMoreThanTheRiskAndProposedSafestFirst) {
   Routed& r = routed();
   r.runner.session().use_routers(Routers::make(r.model, r.routers).value()).value();
-  const auto texts = route_trial_texts(kept_from_routers(r.fit, kGroups), kGroups);
+  const auto texts = route_trial_texts(split_for_fit(r.fit, kGroups).held_out, kGroups);
   EXPECT_EQ(texts.size(), 24u);
   const auto truth = true_tokens(r.runner, texts, r.progress).value();
   const double risk = .1;
