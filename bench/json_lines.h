@@ -22,7 +22,8 @@ struct ServeOptions {
 
 inline Numerics path_named(std::string_view name) {
   const auto numerics = numerics_named(name);
-  if (!numerics) throw std::invalid_argument("--numerics " + std::string(name) + ": give fast, faithful or exact");
+  if (!numerics)
+    throw std::invalid_argument("--numerics " + std::string(name) + ": give fast, faithful, exact or bf16");
   return *numerics;
 }
 

@@ -21,6 +21,7 @@
 #include "fathom/calibrate/recheck.h"
 #include "fathom/engine/batch.h"
 #include "fathom/engine/draft.h"
+#include "fathom/engine/embed.h"
 #include "fathom/engine/generate.h"
 #include "fathom/engine/perplexity.h"
 #include "fathom/engine/session.h"

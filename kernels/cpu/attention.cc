@@ -217,10 +217,14 @@ void run_chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t 
   }
 }
 
-void chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) noexcept {
-  args.type == DType::f32   ? run_chunk<float>(args, row, kv_head, chunk, partial)
-  : args.type == DType::f16 ? run_chunk<uint16_t>(args, row, kv_head, chunk, partial)
-                            : run_chunk<BFloat16>(args, row, kv_head, chunk, partial);
+void chunk(const AttentionArgs& args, int64_t row, int64_t n, int64_t kv_head, int64_t chunk, float* partial) noexcept {
+  const int64_t each = args.heads / args.kv_heads * (2 + args.head_dim);
+  for (int64_t i = 0; i < n; ++i) {
+    float* dst = partial + i * each;
+    args.type == DType::f32   ? run_chunk<float>(args, row + i, kv_head, chunk, dst)
+    : args.type == DType::f16 ? run_chunk<uint16_t>(args, row + i, kv_head, chunk, dst)
+                              : run_chunk<BFloat16>(args, row + i, kv_head, chunk, dst);
+  }
 }
 
 void fold(const AttentionArgs& args, float* into, const float* next) noexcept {

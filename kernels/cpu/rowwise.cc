@@ -1,5 +1,5 @@
 // Row kernels for every SIMD target: each row alone, sums in an order that depends on the row's length only.
-// Next in the flow: kernels/cpu/attention.cc. Error bounds: docs/numerics.md.
+// Next in the flow: kernels/cpu/quantize.cc. Error bounds: docs/numerics.md.
 #include "kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/rowwise.cc"
@@ -57,94 +57,48 @@ void embed(const EmbedArgs& args, int64_t begin, int64_t end) noexcept {
   }
 }
 
+/// Sum of f(a[i]), in the order of dot(); f of what pads a row does not count.
+template <class F>
+HWY_INLINE float sum_of(const float* a, int64_t n, F f) {
+  Vec s0 = hn::Zero(kLanes), s1 = s0, s2 = s0, s3 = s0;
+  int64_t i = 0;
+  for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
+    s0 = hn::Add(f(hn::LoadU(kLanes, a + i)), s0);
+    s1 = hn::Add(f(hn::LoadU(kLanes, a + i + kWidth)), s1);
+    s2 = hn::Add(f(hn::LoadU(kLanes, a + i + 2 * kWidth)), s2);
+    s3 = hn::Add(f(hn::LoadU(kLanes, a + i + 3 * kWidth)), s3);
+  }
+  for (; i < n; i += kWidth) {
+    const auto counts = hn::FirstN(kLanes, static_cast<size_t>(HWY_MIN(n - i, kWidth)));
+    s0 = hn::Add(hn::IfThenElseZero(counts, f(load_tail(a + i, n - i))), s0);
+  }
+  return sum_lanes(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
+}
+
+/// dst = (src - centre) * inverse * weight, + bias where there is one.
+HWY_INLINE void scale_row(const NormArgs& args, const float* src, float centre, float inverse, float* dst) {
+  const Vec c = hn::Set(kLanes, centre), s = hn::Set(kLanes, inverse);
+  const auto scaled = [&](Vec x, Vec w) HWY_ATTR { return hn::Mul(hn::Mul(hn::Sub(x, c), s), w); };
+  map(src, args.weight, args.cols, dst, scaled);
+  if (args.bias != nullptr) {
+    map(dst, args.bias, args.cols, dst, [](Vec x, Vec b) HWY_ATTR { return hn::Add(x, b); });
+  }
+}
+
 void norm(const NormArgs& args, int64_t begin, int64_t end) noexcept {
+  const auto n = static_cast<float>(args.cols);
   for (int64_t i = begin; i < end; ++i) {
     const float* src = args.src + at(args.index, i) * args.cols;
-    const float mean = dot(src, src, args.cols) / static_cast<float>(args.cols);
-    const Vec inverse = hn::Set(kLanes, 1.0f / std::sqrt(mean + args.eps));
-    map(src, args.weight, args.cols, args.dst + i * args.cols,
-        [&](Vec x, Vec w) HWY_ATTR { return hn::Mul(hn::Mul(x, inverse), w); });
-  }
-}
-
-/// One block of 32: values in one plane of bytes or two, scale and the two sums.
-template <bool kLow>
-HWY_INLINE void quantize_block(const float* src, int8_t* values, int8_t* low, float* scale, int32_t* sums) {
-  const hn::Rebind<int8_t, Lanes> bytes;
-  const hn::RebindToSigned<Lanes> ints;
-  auto most = hn::Zero(ints);  // magnitudes compare as integers: NaN above infinity above numbers
-  for (int64_t i = 0; i < kQuantBlock; i += kWidth) {
-    most = hn::Max(most, hn::BitCast(ints, hn::Abs(hn::LoadU(kLanes, src + i))));
-  }
-  const float largest = hn::GetLane(hn::BitCast(kLanes, hn::MaxOfLanes(ints, most)));
-  const bool finite = largest < kInfinity;
-  constexpr auto kMost = static_cast<float>(kLow ? kMaxQ12 : kMaxQ8);
-  const float ratio = largest / kMost;
-  const bool zero = !finite || ratio < FLT_MIN;
-  *scale = finite ? (zero ? 0.0f : ratio) : kNan;
-  if (zero) {
-    std::memset(values, 0, kQuantBlock);
-    if constexpr (kLow) std::memset(low, 0, kQuantBlock);
-    sums[0] = sums[1] = 0;
-    return;
-  }
-  const Vec factor = hn::Set(kLanes, kMost / largest);
-  for (int64_t half = 0; half < 2; ++half) {
-    auto sum = hn::Zero(ints);
-    for (int64_t i = half * kSumBlock; i < (half + 1) * kSumBlock; i += kWidth) {
-      const auto q = hn::NearestInt(hn::Mul(hn::LoadU(kLanes, src + i), factor));
-      if constexpr (kLow) {
-        const auto high = hn::ShiftRight<4>(hn::Add(q, hn::Set(ints, 8)));
-        hn::StoreU(hn::DemoteTo(bytes, high), bytes, values + i);
-        hn::StoreU(hn::DemoteTo(bytes, hn::Sub(q, hn::ShiftLeft<4>(high))), bytes, low + i);
-      } else {
-        hn::StoreU(hn::DemoteTo(bytes, q), bytes, values + i);
-      }
-      sum = hn::Add(sum, q);
+    float centre = 0, square = 0;
+    if (args.kind == NormKind::layer) {
+      centre = sum_of(src, args.cols, [](Vec x) HWY_ATTR { return x; }) / n;
+      const Vec c = hn::Set(kLanes, centre);
+      square = sum_of(src, args.cols, [&](Vec x) HWY_ATTR { return hn::Mul(hn::Sub(x, c), hn::Sub(x, c)); });
+    } else {
+      square = dot(src, src, args.cols);
     }
-    sums[half] = hn::GetLane(hn::SumOfLanes(ints, sum));
+    scale_row(args, src, centre, 1.0f / std::sqrt(square / n + args.eps), args.dst + i * args.cols);
   }
-}
-
-/// Asks for a line that will be written: the other threads still share it from the last product they read it for, and
-/// stores alone take it over one line after the other (65 ns a block with two threads, 20 with one).
-constexpr int64_t kOwnAhead = 512;  // values
-HWY_INLINE void own(const void* p) {
-#if HWY_ARCH_X86
-  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));  // a no-op before Broadwell
-#else
-  __builtin_prefetch(p, 1);
-#endif
-}
-
-template <bool kLow>
-void quantize_rows(const QuantizeArgs& args, int64_t begin, int64_t end) {
-  const QuantRows& dst = args.dst;
-  for (int64_t r = begin; r < end; ++r) {
-    const float* src = args.src + r * args.src_cols;
-    int8_t* values = dst.values + r * dst.cols;
-    float* scales = dst.scales + r * (dst.cols / kQuantBlock);
-    int32_t* sums = dst.sums + r * (dst.cols / kSumBlock);
-    const auto block = [&](const float* from, int64_t c) HWY_ATTR {
-      own(values + c + kOwnAhead);
-      if constexpr (kLow) own(dst.low + r * dst.cols + c + kOwnAhead);
-      own(scales + (c + kOwnAhead) / kQuantBlock);
-      own(sums + (c + kOwnAhead) / kSumBlock);
-      quantize_block<kLow>(from, values + c, kLow ? dst.low + r * dst.cols + c : nullptr, scales + c / kQuantBlock,
-                           sums + c / kSumBlock);
-    };
-    int64_t c = 0;
-    for (; c + kQuantBlock <= args.src_cols; c += kQuantBlock) block(src + c, c);
-    for (; c < dst.cols; c += kQuantBlock) {
-      float padded[kQuantBlock] = {};
-      if (c < args.src_cols) std::memcpy(padded, src + c, static_cast<size_t>(args.src_cols - c) * sizeof(float));
-      block(padded, c);
-    }
-  }
-}
-
-void quantize(const QuantizeArgs& args, int64_t begin, int64_t end) noexcept {
-  args.dst.low != nullptr ? quantize_rows<true>(args, begin, end) : quantize_rows<false>(args, begin, end);
 }
 
 /// a / (1 + exp(-t)), without overflow: with e = exp(-|t|) it is a / (1 + e) or a e / (1 + e).
@@ -162,13 +116,39 @@ HWY_INLINE Vec gelu(Vec a) {
   return times_sigmoid(a, hn::Mul(a, cubic));
 }
 
+/// a Phi(a). Source: Abramowitz and Stegun 7.1.26, within 1.5e-7 of erfc: 1 - Phi(|a|) = t p(t) exp(-a^2 / 2) / 2.
+HWY_INLINE Vec gelu_erf(Vec a) {
+  const auto c = [](float x) HWY_ATTR { return hn::Set(kLanes, x); };
+  const Vec one = c(1.0f), size = hn::Abs(a);
+  const Vec t = hn::Div(one, hn::MulAdd(size, c(0.3275911f * 0.70710678f), one));
+  Vec p = hn::MulAdd(t, c(1.061405429f), c(-1.453152027f));
+  p = hn::MulAdd(t, p, c(1.421413741f));
+  p = hn::MulAdd(t, p, c(-0.284496736f));
+  p = hn::MulAdd(t, p, c(0.254829592f));
+  const Vec half_square = hn::Mul(hn::Mul(a, a), c(-0.5f));
+  const Vec beyond = hn::Mul(hn::Mul(hn::Mul(t, p), c(0.5f)), exp_of_negative(half_square));
+  return hn::Mul(a, hn::IfThenElse(hn::Lt(a, hn::Zero(kLanes)), beyond, hn::Sub(one, beyond)));
+}
+
+template <class F>
+HWY_INLINE void gate_run(const float* a, const float* b, int64_t n, float* dst, F gate) {
+  if (b != nullptr) {
+    map(a, b, n, dst, [&](Vec x, Vec y) HWY_ATTR { return hn::Mul(gate(x), y); });
+  } else {
+    map(a, a, n, dst, [&](Vec x, Vec) HWY_ATTR { return gate(x); });
+  }
+}
+
 void gated(const GatedArgs& args, int64_t begin, int64_t end) noexcept {
   const int64_t offset = begin * args.cols, n = (end - begin) * args.cols;
-  const float *a = args.a + offset, *b = args.b + offset;
+  const float *a = args.a + offset, *b = args.b != nullptr ? args.b + offset : nullptr;
+  float* const dst = args.dst + offset;
   if (args.kind == Gate::silu) {
-    map(a, b, n, args.dst + offset, [](Vec x, Vec y) HWY_ATTR { return hn::Mul(silu(x), y); });
+    gate_run(a, b, n, dst, [](Vec x) HWY_ATTR { return silu(x); });
+  } else if (args.kind == Gate::gelu) {
+    gate_run(a, b, n, dst, [](Vec x) HWY_ATTR { return gelu_erf(x); });
   } else {
-    map(a, b, n, args.dst + offset, [](Vec x, Vec y) HWY_ATTR { return hn::Mul(gelu(x), y); });
+    gate_run(a, b, n, dst, [](Vec x) HWY_ATTR { return gelu(x); });
   }
 }
 
@@ -381,7 +361,6 @@ void kv_write(const KvWriteArgs& args, int64_t begin, int64_t end) noexcept {
 void fill_row_kernels(KernelTable& table) {
   table.embed = {"cpu/embed", embed};
   table.norm = {"cpu/norm", norm};
-  table.quantize = {"cpu/quantize", quantize};
   table.gated = {"cpu/gated", gated};
   table.add = {"cpu/add", add};
   table.rope = {"cpu/rope", rope};

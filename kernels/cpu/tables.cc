@@ -15,6 +15,7 @@ namespace fathom::kernels::HWY_NAMESPACE {
 LinearLists linear_lists(const char* target);
 void add_head_kernels(const char* target, LinearLists& lists);
 void fill_row_kernels(KernelTable& table);
+void fill_quantize_kernels(KernelTable& table);
 void fill_attention_kernels(KernelTable& table);
 
 void fill_table(const char* target, KernelTable& table, LinearLists& lists) {
@@ -23,6 +24,7 @@ void fill_table(const char* target, KernelTable& table, LinearLists& lists) {
   add_head_kernels(target, lists);
   lists.put_into(table);
   fill_row_kernels(table);
+  fill_quantize_kernels(table);
   fill_attention_kernels(table);
 }
 

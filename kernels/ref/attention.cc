@@ -35,9 +35,7 @@ double score(const AttentionArgs& args, const KvPage& page, const float* q, int6
 /// exp(from - to) for two maxima, 0 where nothing was seen.
 double shift(double from, double to) { return from == -kInfinity ? 0.0 : std::exp(from - to); }
 
-}  // namespace
-
-void attention_chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) noexcept {
+void chunk_of_row(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) {
   const AttentionRow& cells = args.rows[row];
   const int64_t group = args.heads / args.kv_heads, stride = 2 + args.head_dim;
   const int64_t begin = std::max<int64_t>(cells.begin, chunk * kAttentionChunk);
@@ -68,6 +66,14 @@ void attention_chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, in
       dst[2 + d] = static_cast<float>(weighted);
     }
   }
+}
+
+}  // namespace
+
+void attention_chunk(const AttentionArgs& args, int64_t row, int64_t n, int64_t kv_head, int64_t chunk,
+                     float* partial) noexcept {
+  const int64_t each = args.heads / args.kv_heads * (2 + args.head_dim);
+  for (int64_t i = 0; i < n; ++i) chunk_of_row(args, row + i, kv_head, chunk, partial + i * each);
 }
 
 void attention_fold(const AttentionArgs& args, float* into, const float* next) noexcept {

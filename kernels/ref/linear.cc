@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/ref/dequant.h"
+#include "kernels/ref/half.h"
 #include "kernels/ref/kernels.h"
 
 namespace fathom::kernels::reference {
@@ -31,6 +32,7 @@ void pack(const MatrixDesc& m, const void* src, void* dst, int64_t begin, int64_
 template <Activation kLeft>
 double activation(const LinearArgs& args, int64_t r, int64_t i) {
   if (kLeft == Activation::f32) return args.src[r * args.matrix.cols + i];
+  if (kLeft == Activation::bf16) return bfloat16_to_float(args.src_bf16[r * padded_cols(args.matrix.cols) + i]);
   const QuantRows& q = args.src_quant;
   const int high = q.values[r * q.cols + i];
   const int value = kLeft == Activation::q12 ? 16 * high + q.low[r * q.cols + i] : high;
@@ -46,6 +48,9 @@ void output(const LinearArgs& args, int64_t o, int64_t row_begin, int64_t row_en
   for (int64_t i = 0; i < m.cols; i += kSpan) {
     const int64_t n = std::min(kSpan, m.cols - i);
     dequantize_row(m.type, packed + row_bytes(m.type, static_cast<size_t>(i)), weights, n);
+    if (kLeft == Activation::bf16) {
+      for (int64_t j = 0; j < n; ++j) weights[j] = bfloat16_to_float(float_to_bfloat16(weights[j]));
+    }
     for (int64_t r = row_begin; r < row_end; ++r) {
       for (int64_t j = 0; j < n; ++j) sums[r - row_begin] += activation<kLeft>(args, r, i + j) * weights[j];
     }
@@ -78,6 +83,7 @@ constexpr LinearKernel kEntry = {"ref", kLeft, 1, packed_bytes<kType>, pack, run
 const LinearKernel linear_fast[kDTypes] = FATHOM_REF_LIST(Activation::q8);
 const LinearKernel linear_faithful[kDTypes] = FATHOM_REF_LIST(Activation::q12);
 const LinearKernel linear_exact[kDTypes] = FATHOM_REF_LIST(Activation::f32);
+const LinearKernel linear_bf16[kDTypes] = FATHOM_REF_LIST(Activation::bf16);
 #undef FATHOM_REF_LIST
 
 }  // namespace fathom::kernels::reference

@@ -12,9 +12,11 @@ constexpr KernelTable make_table() {
   t.linear[static_cast<int>(Numerics::fast)] = {reference::linear_fast, kDTypes};
   t.linear[static_cast<int>(Numerics::faithful)] = {reference::linear_faithful, kDTypes};
   t.linear[static_cast<int>(Numerics::exact)] = {reference::linear_exact, kDTypes};
+  t.linear[static_cast<int>(Numerics::bf16)] = {reference::linear_bf16, kDTypes};
   t.embed = {"ref/embed", reference::embed};
   t.norm = {"ref/norm", reference::norm};
   t.quantize = {"ref/quantize", reference::quantize};
+  t.round = {"ref/round", reference::round};
   t.gated = {"ref/gated", reference::gated};
   t.add = {"ref/add", reference::add};
   t.rope = {"ref/rope", reference::rope};

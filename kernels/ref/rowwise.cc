@@ -50,6 +50,7 @@ void quantize_block(const float* src, int64_t n, float largest, int32_t* q, floa
 /// 0.5 a (1 + tanh u) is a / (1 + exp(-2 u)), which keeps its digits where tanh u is near -1.
 double gate(Gate kind, double a) {
   if (kind == Gate::silu) return a / (1 + std::exp(-a));
+  if (kind == Gate::gelu) return 0.5 * a * std::erfc(-a / std::sqrt(2.0));
   const double u = std::sqrt(2 / std::acos(-1.0)) * (a + 0.044715 * a * a * a);
   return a / (1 + std::exp(-2 * u));
 }
@@ -88,9 +89,15 @@ void norm(const NormArgs& args, int64_t begin, int64_t end) noexcept {
   for (int64_t i = begin; i < end; ++i) {
     const float* src = args.src + at(args.index, i) * args.cols;
     float* dst = args.dst + i * args.cols;
-    const double mean = dot(src, src, args.cols) / static_cast<double>(args.cols);
-    const double inverse = 1 / std::sqrt(mean + args.eps);
-    for (int64_t c = 0; c < args.cols; ++c) dst[c] = static_cast<float>(src[c] * inverse * args.weight[c]);
+    const auto n = static_cast<double>(args.cols);
+    const double centre = args.kind == NormKind::layer ? std::accumulate(src, src + args.cols, 0.0) / n : 0;
+    double square = 0;
+    for (int64_t c = 0; c < args.cols; ++c) square += (src[c] - centre) * (src[c] - centre);
+    const double inverse = 1 / std::sqrt(square / n + args.eps);
+    for (int64_t c = 0; c < args.cols; ++c) {
+      const double bias = args.bias != nullptr ? args.bias[c] : 0;
+      dst[c] = static_cast<float>((src[c] - centre) * inverse * args.weight[c] + bias);
+    }
   }
 }
 
@@ -116,9 +123,18 @@ void quantize(const QuantizeArgs& args, int64_t begin, int64_t end) noexcept {
   }
 }
 
+void round(const RoundArgs& args, int64_t begin, int64_t end) noexcept {
+  for (int64_t i = begin; i < end; ++i) {
+    uint16_t* dst = args.dst + i * args.dst_cols;
+    const float* src = args.src + i * args.src_cols;
+    std::transform(src, src + args.src_cols, dst, float_to_bfloat16);
+    std::fill(dst + args.src_cols, dst + args.dst_cols, uint16_t{0});
+  }
+}
+
 void gated(const GatedArgs& args, int64_t begin, int64_t end) noexcept {
   for (int64_t i = begin * args.cols; i < end * args.cols; ++i) {
-    args.dst[i] = static_cast<float>(gate(args.kind, args.a[i]) * args.b[i]);
+    args.dst[i] = static_cast<float>(gate(args.kind, args.a[i]) * (args.b != nullptr ? args.b[i] : 1.0f));
   }
 }
 

@@ -22,8 +22,10 @@ Result<KvCache> KvCache::make(const ModelConfig& config, DType type, int32_t max
   for (const LayerSpec& layer : config.layers) {
     const size_t cells = static_cast<size_t>(layer.kv_heads) * layer.head_dim * kPageCells;
     cache.key_bytes_.push_back(row_bytes(type, cells));
-    cache.block_bytes_ += 2 * cache.key_bytes_.back();
+    const size_t bytes = 2 * cache.key_bytes_.back();
+    cache.block_bytes_ = config.encodes() ? std::max(cache.block_bytes_, bytes) : cache.block_bytes_ + bytes;
   }
+  cache.one_layer_ = config.encodes();
   cache.sequences_.resize(static_cast<size_t>(sequences));
   for (Sequence& s : cache.sequences_) s.pages.resize(config.layers.size());
   return cache;
@@ -48,7 +50,7 @@ Result<void> KvCache::reserve(int32_t sequence, int32_t positions) {
     std::byte* at = block->memory.data();
     for (size_t layer = 0; layer < static_cast<size_t>(n_layers_); ++layer) {
       block->layers.push_back({at, at + key_bytes_[layer], 0});
-      at += 2 * key_bytes_[layer];
+      if (!one_layer_) at += 2 * key_bytes_[layer];
     }
     for (size_t layer = 0; layer < s.pages.size(); ++layer) s.pages[layer].push_back(&block->layers[layer]);
     s.blocks.push_back(std::move(block));

@@ -27,7 +27,7 @@ Result<RunRecord> parse(const std::string& text) {
   run.ctx = j.at("ctx").get<int32_t>();
   run.kv = j.at("kv").get<std::string>();
   const auto numerics = numerics_named(j.at("numerics").get<std::string>());
-  if (!numerics) return Error{ErrorCode::format, "numerics is none of fast, faithful, exact"};
+  if (!numerics) return Error{ErrorCode::format, "numerics is none of fast, faithful, exact, bf16"};
   run.numerics = *numerics;
   run.sequence = j.at("sequence").get<int64_t>();
   run.special = j.at("special").get<bool>();

@@ -19,12 +19,46 @@ void LayerLoop::embed() {
                      .ids = ids,
                      .scale = config.embedding_scale,
                      .dst = buffers.x});
+  if (config.learned_positions) add_positions();
   for (size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].from > 0) std::copy_n(rows[i].state, config.d_model, buffers.state(int64_t(i)).data());
   }
 }
 
+void LayerLoop::add_positions() {
+  const auto n = std::ssize(rows);
+  const auto add_rows_of = [&](const float* table, auto&& place) {
+    for (int64_t i = 0; i < n; ++i) buffers.ids[i] = place(row(static_cast<int32_t>(i)));
+    run_rows(pool, kernels.embed, n, config.d_model,
+             EmbedArgs{.type = DType::f32,
+                       .table = table,
+                       .cols = config.d_model,
+                       .ids = buffers.ids,
+                       .scale = 1,
+                       .dst = buffers.projected});
+    run_rows(pool, kernels.add, n, config.d_model,
+             AddArgs{.y = buffers.projected, .index = nullptr, .cols = config.d_model, .x = buffers.x});
+  };
+  if (weights.segments != nullptr) add_rows_of(weights.segments, [](const RowState&) { return 0; });
+  add_rows_of(weights.positions, [](const RowState& r) { return r.position; });
+  run_rows(pool, kernels.norm, n, config.d_model,
+           NormArgs{.src = buffers.x,
+                    .index = nullptr,
+                    .cols = config.d_model,
+                    .weight = weights.embedding_norm,
+                    .eps = config.norm_eps,
+                    .dst = buffers.x,
+                    .kind = config.norm,
+                    .bias = weights.embedding_bias});
+}
+
 void LayerLoop::norm_rows(std::span<const int32_t> which, const float* weight) {
+  if (weight == nullptr) {
+    return pool.run(std::ssize(which), [&](int64_t i) {
+      std::copy_n(buffers.state(which[static_cast<size_t>(i)]).data(), config.d_model,
+                  buffers.normed + i * config.d_model);
+    });
+  }
   run_rows(pool, kernels.norm, std::ssize(which), config.d_model,
            NormArgs{.src = buffers.x,
                     .index = which.data(),
@@ -153,14 +187,23 @@ void LayerLoop::product(const float* src, int64_t cols, std::span<const LinearJo
 }
 
 Activations LayerLoop::activations(const float* src, int64_t cols, std::span<const LinearJob> jobs) {
-  Activations activations{.f32 = src, .quant = buffers.quant};
-  activations.quant.cols = (cols + kQuantBlock - 1) / kQuantBlock * kQuantBlock;
-  int64_t quantised = 0;  // rows some product reads in 8 or 12 bits; all that do read the same
+  Activations activations{.f32 = src, .quant = buffers.quant, .bf16 = buffers.bf16};
+  activations.quant.cols = padded_cols(cols);
+  int64_t quantised = 0, rounded = 0;  // rows some product reads in 8 or 12 bits, or in bf16; all that do read the same
   bool low_plane = false;
   for (const LinearJob& job : jobs) {
     const Activation form = job.weight->kernel->activation;
     low_plane |= form == Activation::q12;
-    if (form != Activation::f32) quantised = std::max(quantised, job.n);
+    if (form == Activation::bf16) {
+      rounded = std::max(rounded, job.n);
+    } else if (form != Activation::f32) {
+      quantised = std::max(quantised, job.n);
+    }
+  }
+  FATHOM_ASSERT(quantised == 0 || rounded == 0);  // they share their memory
+  if (rounded > 0) {
+    run_rows(pool, kernels.round, rounded, cols,
+             RoundArgs{.src = src, .src_cols = cols, .dst = buffers.bf16, .dst_cols = padded_cols(cols)});
   }
   if (!low_plane) activations.quant.low = nullptr;
   if (quantised > 0) {
@@ -171,7 +214,7 @@ Activations LayerLoop::activations(const float* src, int64_t cols, std::span<con
 }
 
 void LayerLoop::rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads, const float* cos_sin) {
-  if (n == 0) return;
+  if (n == 0 || spec.rope_dim == 0) return;
   run_rows(pool, kernels.rope, n, heads * spec.head_dim,
            RopeArgs{.x = x,
                     .heads = heads,
@@ -237,7 +280,7 @@ void LayerLoop::mark_cells(int32_t layer, std::span<const int32_t> write) {
   // A state stays exact through a layer that the row runs whole and in which no cell it can see is inexact.
   for (int32_t i : write) {
     RowState& r = row(i);
-    const bool exact = r.exact && active.verdict(i) == Verdict::run && first_inexact(layer, r.sequence) > r.position;
+    const bool exact = r.exact && active.verdict(i) == Verdict::run && first_inexact(layer, r.sequence) > r.last_cell;
     if (r.exact && !exact && r.kept != nullptr) r.owe(layer - 1, buffers.state(i));
     r.exact = exact;
   }
@@ -265,11 +308,23 @@ void LayerLoop::mix(int32_t layer, int64_t first, int64_t n, std::span<const uin
   attention(pool, kernels, attention_args(layer, first), n, buffers.attention, listened);
 }
 
-void LayerLoop::add_to_state(std::span<const int32_t> which, const float* after_norm) {
-  const int64_t n = std::ssize(which);
-  if (after_norm != nullptr) norm_heads(buffers.projected, n, config.d_model, after_norm);
-  run_rows(pool, kernels.add, n, config.d_model,
-           AddArgs{.y = buffers.projected, .index = which.data(), .cols = config.d_model, .x = buffers.x});
+void LayerLoop::add_to_state(std::span<const int32_t> which, bool norm_sum, const float* weight, const float* bias) {
+  const int64_t n = std::ssize(which), d = config.d_model;
+  if (weight != nullptr && !norm_sum) norm_heads(buffers.projected, n, d, weight);
+  run_rows(pool, kernels.add, n, d, AddArgs{.y = buffers.projected, .index = which.data(), .cols = d, .x = buffers.x});
+  if (!norm_sum) return;
+  run_rows(pool, kernels.norm, n, d,
+           NormArgs{.src = buffers.x,
+                    .index = which.data(),
+                    .cols = d,
+                    .weight = weight,
+                    .eps = config.norm_eps,
+                    .dst = buffers.projected,
+                    .kind = config.norm,
+                    .bias = bias});
+  pool.run(n, [&](int64_t i) {
+    std::copy_n(buffers.projected + i * d, d, buffers.state(which[static_cast<size_t>(i)]).data());
+  });
 }
 
 void LayerLoop::answer(std::span<const int32_t> which, int32_t layer, LogitStats* stats, HotHead* list) {

@@ -30,6 +30,7 @@ void RopeTables::fill(ThreadPool& pool, std::span<const RowState> rows) {
   n_rows_ = rows.size();
   for (Table& table : tables_) {
     const auto dim = static_cast<size_t>(table.dim);
+    if (dim == 0) continue;
     table.cos_sin.resize(std::max(table.cos_sin.size(), rows.size() * dim));
     pool.run(static_cast<int64_t>((rows.size() + kRowsAPart - 1) / kRowsAPart), [&](int64_t part) {
       const size_t begin = static_cast<size_t>(part) * kRowsAPart, end = std::min(rows.size(), begin + kRowsAPart);

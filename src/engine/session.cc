@@ -25,6 +25,7 @@ Result<void> check_kernels(const KernelTable& k) {
   const std::pair<const char*, const char*> entries[] = {{"embed", k.embed.name},
                                                          {"norm", k.norm.name},
                                                          {"quantize", k.quantize.name},
+                                                         {"round", k.round.name},
                                                          {"gated", k.gated.name},
                                                          {"add", k.add.name},
                                                          {"rope", k.rope.name},
@@ -68,7 +69,8 @@ Result<Session> Session::make(const Model& model, const SessionOptions& options)
   FATHOM_TRY(check_range("max_logit_rows", options.max_logit_rows, 1, kMaxRows, "rows that predict in one step"));
   FATHOM_TRY(ThreadPool pool, ThreadPool::make(options.threads));
   FATHOM_TRY(KvCache cache, KvCache::make(config, options.kv, options.max_tokens, options.max_sequences));
-  FATHOM_TRY(StepBuffers buffers, StepBuffers::make(config, options.max_rows, options.max_logit_rows));
+  FATHOM_TRY(StepBuffers buffers,
+             StepBuffers::make(config, options.max_rows, config.encodes() ? 0 : options.max_logit_rows));
   FATHOM_TRY(buffers.attention, AttentionPlan::make(attention_limits(config, options)));
   const KernelTable kernels = merge(model.tables());
   FATHOM_TRY(check_kernels(kernels));
@@ -119,7 +121,7 @@ void Session::Impl::conclude(const Plan& plan) {
   results.clear();
   for (size_t i = 0; i < rows.size(); ++i) {
     RowState& row = rows[i];
-    FATHOM_ASSERT(!cache.has_hole(row.sequence, row.position));
+    FATHOM_ASSERT(model.config().encodes() || !cache.has_hole(row.sequence, row.position));
     Sequence& s = sequence(row.sequence);
     const bool head_alone =
         row.settles != Settles::nothing && row.from == model.config().n_layers;  // its cells are exact
@@ -165,6 +167,7 @@ RowState Session::Impl::owing(const RowState& row) {
   return {.token = row.token,
           .sequence = row.sequence,
           .position = row.position,
+          .last_cell = row.last_cell,
           .generated = row.generated,
           .kind = row.kind,
           .macs = row.macs,
@@ -219,8 +222,11 @@ LayerLoop Session::Impl::loop() {
 
 Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& plan, Trace* trace) {
   FATHOM_TRY(check(step));
-  if (exits != nullptr || observer != nullptr || (!plan.settles_all && reads(plan.policy, kExitSignals)))
+  FATHOM_TRY(check_encoder(plan));
+  const bool checks_answers = !plan.settles_all && reads(plan.policy, kExitSignals);
+  if (!model.config().encodes() && (exits != nullptr || observer != nullptr || checks_answers)) {
     FATHOM_TRY(buffers.make_answers());
+  }
   FATHOM_TRY(check_fitted(plan));
   if (token_classes.empty() && reads(plan.policy, Signal::token_class)) token_classes = classes_of(model.tokenizer());
   FATHOM_TRY(admit(step, plan));

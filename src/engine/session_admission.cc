@@ -14,6 +14,11 @@ Result<void> Session::Impl::check(std::span<const Row> step) const {
                                                   step.size(), options.max_rows)};
   }
   for (const Row& row : step) {
+    if (row.logits && model.config().encodes()) {
+      return Error{ErrorCode::argument, fmt::format("sequence {}: logits of position {}, but the model is an encoder, "
+                                                    "which predicts no token: ask for none",
+                                                    row.sequence, row.position)};
+    }
     if (row.sequence < 0 || row.sequence >= options.max_sequences) {
       return Error{ErrorCode::argument, fmt::format("sequence {} is outside 0..{}: raise SessionOptions::max_sequences",
                                                     row.sequence, options.max_sequences - 1)};
@@ -83,12 +88,13 @@ Result<void> Session::Impl::admit(std::span<const Row> step, const Plan& plan) {
     rows.push_back({.token = row.token,
                     .sequence = row.sequence,
                     .position = row.position,
+                    .last_cell = model.config().encodes() ? s.pending - 1 : row.position,
                     .generated = row.kind == RowKind::generated ? s.generated() + s.entered++ : 0,
                     .kind = row.kind,
                     .predicts = row.logits,
                     .draft = row.draft,
                     .slot = row.logits ? slots++ : -1,
-                    .full_macs = work.full(row.position, row.logits),
+                    .full_macs = work.full(model.config().encodes() ? s.pending - 1 : row.position, row.logits),
                     .asks = plan.kv == KvMode::fill || row.kind == RowKind::generated,
                     .kept = owes ? buffers.kept + place * model.config().d_model : nullptr});
   }
@@ -108,6 +114,13 @@ Result<void> Session::Impl::prepare_states(std::span<const Row> step, const Plan
 Result<void> Session::Impl::check_order(std::span<const Row> step, const Plan& plan) {
   for (const Row& row : step) {
     Sequence& s = sequence(row.sequence);
+    if (model.config().encodes() && s.length() > 0) {
+      return Error{
+          ErrorCode::argument,
+          fmt::format("sequence {}: holds {} positions, and an encoder reads a text in one step: truncate() it "
+                      "to 0 first",
+                      row.sequence, s.length())};
+    }
     const int32_t next = s.length() + s.pending;
     if (row.position != next) {
       return Error{ErrorCode::argument, fmt::format("sequence {}: position {} does not continue it; the next is {}",

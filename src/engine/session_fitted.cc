@@ -33,6 +33,22 @@ Result<void> Session::Impl::check_fitted(const Plan& plan) const {
   return {};
 }
 
+// An encoder's cells live for one step, and it has no head.
+Result<void> Session::Impl::check_encoder(const Plan& plan) const {
+  if (!model.config().encodes()) return {};
+  const auto refuse = [](std::string_view what, std::string_view remedy) {
+    return Error{ErrorCode::unsupported, fmt::format("policy: {} in an encoder: {}", what, remedy)};
+  };
+  if (plan.kv != KvMode::fill) return refuse("layers left owed", "leave kv(...) out");
+  if (plan.screens || plan.hot_tokens > 0 || plan.check_tokens > 0) {
+    return refuse("a way to read the language head", "leave screen_head, defer_head and screen_checks out");
+  }
+  if (reads(plan.policy, kExitSignals)) {
+    return refuse("answers of layers without a head", "exit at a layer, or by similarity");
+  }
+  return {};
+}
+
 Result<void> Session::use(std::shared_ptr<const ExitHeads> exits, std::string_view group) {
   int32_t index = 0;
   if (exits != nullptr) {

@@ -103,6 +103,7 @@ struct Session::Impl {
   LayerLoop loop();
   Result<void> check(std::span<const Row> step) const;
   Result<void> check_fitted(const Plan& plan) const;
+  Result<void> check_encoder(const Plan& plan) const;
   Plan plan(PolicyRef policy) const;
   Result<void> admit(std::span<const Row> step, const Plan& plan);
   Result<void> check_order(std::span<const Row> step, const Plan& plan);

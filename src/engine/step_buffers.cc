@@ -36,7 +36,7 @@ Widths widest(const ModelConfig& config) {
     w.kv = std::max(w.kv, int64_t{spec.kv_heads} * spec.head_dim);
     w.feed_forward = std::max(w.feed_forward, int64_t{spec.feed_forward});
   }
-  w.input = (std::max({w.d, w.q, w.feed_forward}) + kQuantBlock - 1) / kQuantBlock * kQuantBlock;
+  w.input = padded_cols(std::max({w.d, w.q, w.feed_forward}));
   return w;
 }
 
@@ -56,8 +56,7 @@ Result<StepBuffers> StepBuffers::make(const ModelConfig& config, int32_t max_row
     cutter.cut(b.logits, int64_t{max_logit_rows} * config.vocab);
     cutter.cut(b.compared, n);
     cutter.cut(b.ids, n);
-    cutter.cut(b.quant.values, n * w.input);
-    cutter.cut(b.quant.low, n * w.input);
+    cutter.cut(b.bf16, n * w.input);
     cutter.cut(b.quant.scales, n * w.input / kQuantBlock);
     cutter.cut(b.quant.sums, n * w.input / kSumBlock);
     cutter.cut(b.cells, n);
@@ -73,6 +72,8 @@ Result<StepBuffers> StepBuffers::make(const ModelConfig& config, int32_t max_row
                                                   bytes, max_rows)};
   }
   cut_all(b.memory_.data());
+  b.quant.values = reinterpret_cast<int8_t*>(b.bf16);
+  b.quant.low = b.quant.values + max_rows * w.input;
   b.projected = b.normed;
   b.rope = RopeTables(config);
   b.max_logit_rows = max_logit_rows;

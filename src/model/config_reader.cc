@@ -36,7 +36,7 @@ Result<const Family*> read_family(const gguf::File& file) {
 }
 
 /// Keys that would change the forward pass in ways no LayerSpec can say.
-Result<void> refuse_foreign_features(const Metadata& keys) {
+Result<void> refuse_foreign_features(const Metadata& keys, const Family& family) {
   static constexpr std::string_view kMustBeZero[] = {"expert_count",
                                                      "attn_logit_softcapping",
                                                      "final_logit_softcapping",
@@ -56,19 +56,21 @@ Result<void> refuse_foreign_features(const Metadata& keys) {
                              gguf::number_at(*value, 0), what, known_families())};
   }
   const gguf::Value* causal = keys.find("attention.causal");
-  if (causal != nullptr && causal->kind == gguf::Kind::boolean && gguf::integer_at(*causal, 0) == 0) {
-    return Error{ErrorCode::unsupported,
-                 fmt::format("key {}: false asks for an encoder: take a model that generates text",
-                             keys.key("attention.causal"))};
+  if (causal != nullptr && causal->kind == gguf::Kind::boolean &&
+      (gguf::integer_at(*causal, 0) == 0) != family.encoder) {
+    return Error{ErrorCode::unsupported, fmt::format("key {}: {} does not go with family {}: take {}",
+                                                     keys.key("attention.causal"), family.encoder, family.name,
+                                                     family.encoder ? "an encoder" : "a model that generates text")};
   }
   return {};
 }
 
-Result<void> read_sizes(const gguf::File& file, Metadata& keys, ModelConfig& config) {
+Result<void> read_sizes(const gguf::File& file, const Family& family, Metadata& keys, ModelConfig& config) {
   FATHOM_TRY(config.n_layers, keys.integer("block_count", 1, kMaxLayers));
   FATHOM_TRY(config.d_model, keys.integer("embedding_length", 2, kMaxWidth));
   FATHOM_TRY(config.context, keys.integer("context_length", 1, kMaxContext));
-  FATHOM_TRY(config.norm_eps, keys.number("attention.layer_norm_rms_epsilon", 0.0f, 1.0f));
+  const char* const eps = family.encoder ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+  FATHOM_TRY(config.norm_eps, keys.number(eps, 0.0f, 1.0f));
   const gguf::TensorRecord* table = file.tensor("token_embd.weight");
   if (table == nullptr) {
     return Error{ErrorCode::format, "tensor token_embd.weight: is missing: give a language model's GGUF"};
@@ -79,8 +81,9 @@ Result<void> read_sizes(const gguf::File& file, Metadata& keys, ModelConfig& con
                              table->tensor.rows, kMaxVocab)};
   }
   config.vocab = static_cast<int32_t>(table->tensor.rows);
-  config.tied_head = file.tensor("output.weight") == nullptr;
   keys.note("vocab", fmt::to_string(config.vocab), "tensor token_embd.weight");
+  if (family.encoder) return {};
+  config.tied_head = file.tensor("output.weight") == nullptr;
   keys.note("head", config.tied_head ? "token_embd.weight" : "output.weight",
             config.tied_head ? "no tensor output.weight" : "tensor output.weight");
   return {};
@@ -197,6 +200,7 @@ void apply_family(const gguf::File& file, const Family& family, Pairing pairing,
   for (size_t l = 0; l < config.layers.size(); ++l) {
     LayerSpec& layer = config.layers[l];
     layer.gate = family.gate;
+    layer.gated = family.gated;
     layer.pairing = pairing;
     layer.qk_norm = family.qk_norm;
     layer.norm_after = family.norm_after;
@@ -204,7 +208,7 @@ void apply_family(const gguf::File& file, const Family& family, Pairing pairing,
   }
   config.embedding_scale = family.scaled_embedding ? std::sqrt(static_cast<float>(config.d_model)) : 1.0f;
   const auto yes = [](bool b) { return std::string(b ? "yes" : "no"); };
-  keys.note("gate", family.gate == Gate::silu ? "silu" : "gelu_tanh", std::string(kFamilyDefault));
+  keys.note("gate", std::string(name_of(family.gate)), std::string(kFamilyDefault));
   keys.note("pairing", std::string(name_of(pairing)),
             pairing == family.pairing ? std::string(kFamilyDefault) : keys.key("rope.pairing"));
   keys.note("qk_norm", yes(family.qk_norm), std::string(kFamilyDefault));
@@ -212,6 +216,28 @@ void apply_family(const gguf::File& file, const Family& family, Pairing pairing,
   keys.note("qkv_bias", yes(config.layers[0].qkv_bias),
             family.qkv_bias == config.layers[0].qkv_bias ? std::string(kFamilyDefault) : "tensor blk.0.attn_q.bias");
   keys.note("embedding_scale", fmt::format("{:g}", config.embedding_scale), std::string(kFamilyDefault));
+}
+
+/// What an encoder has in place of rotation and a head.
+Result<void> apply_encoder(Metadata& keys, ModelConfig& config) {
+  config.norm = NormKind::layer;
+  config.learned_positions = true;
+  for (LayerSpec& layer : config.layers) {
+    layer.causal = false;
+    layer.norm_sum = true;
+  }
+  enum : int32_t { kNone, kMean, kFirst };  // GGUF's numbers
+  FATHOM_TRY(const int32_t pooling, keys.integer("pooling_type", 0, 1 << 10, kMean));
+  if (pooling != kMean && pooling != kFirst) {
+    return Error{ErrorCode::unsupported,
+                 fmt::format("key {}: {} is neither 1 (mean) nor 2 (first token): take a model with one of these",
+                             keys.key("pooling_type"), pooling)};
+  }
+  config.pooling = pooling == kFirst ? Pooling::first : Pooling::mean;
+  FATHOM_TRY(const int32_t unit, keys.integer("embedding.unit_length", 0, 1, 1));
+  config.unit_length = unit != 0;
+  FATHOM_TRY(config.usual_tokens, keys.integer("embedding.usual_tokens", 3, config.context, config.context));
+  return {};
 }
 
 }  // namespace
@@ -223,12 +249,16 @@ Result<ModelConfig> read_config(const gguf::File& file) {
   config.family = family->name;
   config.name = quoted(file.find("general.name"));
   keys.note("family", config.family, "general.architecture");
-  FATHOM_TRY(refuse_foreign_features(keys));
-  FATHOM_TRY(read_sizes(file, keys, config));
+  FATHOM_TRY(refuse_foreign_features(keys, *family));
+  FATHOM_TRY(read_sizes(file, *family, keys, config));
   FATHOM_TRY(read_shapes(keys, config));
   FATHOM_TRY(const std::vector<int32_t> windows, read_windows(keys, *family, config.n_layers));
   for (size_t l = 0; l < windows.size(); ++l) config.layers[l].window = windows[l];
-  FATHOM_TRY(read_rope(file, *family, keys, config));
+  if (family->encoder) {
+    FATHOM_TRY(apply_encoder(keys, config));
+  } else {
+    FATHOM_TRY(read_rope(file, *family, keys, config));
+  }
   FATHOM_TRY(read_attention_scale(keys, *family, config));
   FATHOM_TRY(const Pairing pairing, read_pairing(keys, *family));
   apply_family(file, *family, pairing, keys, config);

@@ -31,16 +31,27 @@ Json spec_json(const LayerSpec& spec) {
           {"kv_heads", spec.kv_heads},
           {"head_dim", spec.head_dim},
           {"feed_forward", spec.feed_forward},
-          {"gate", spec.gate == Gate::silu ? "silu" : "gelu_tanh"},
+          {"gate", name_of(spec.gate)},
+          {"gated", spec.gated},
           {"pairing", spec.pairing == Pairing::halves ? "halves" : "adjacent"},
           {"rope_dim", spec.rope_dim},
           {"rope_base", spec.rope_base},
           {"rope_scale", spec.rope_scale},
+          {"causal", spec.causal},
           {"window", spec.window},
           {"attention_scale", spec.attention_scale},
           {"qk_norm", spec.qk_norm},
           {"qkv_bias", spec.qkv_bias},
-          {"norm_after", spec.norm_after}};
+          {"norm_after", spec.norm_after},
+          {"norm_sum", spec.norm_sum}};
+}
+
+/// Null for a model that predicts tokens.
+Json encoder_json(const ModelConfig& config) {
+  if (!config.encodes()) return nullptr;
+  return {{"pooling", config.pooling == Pooling::mean ? "mean" : "first"},
+          {"unit_length", config.unit_length},
+          {"usual_tokens", config.usual_tokens}};
 }
 
 Json layers_json(const ModelConfig& config) {
@@ -79,7 +90,17 @@ std::string label(const Linear& linear) {
   std::string text = fmt::format("{}/{}", linear.kernel->name, info(linear.matrix.type).name);
   for (char& c : text) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c);
   const Activation form = linear.kernel->activation;
-  return form == Activation::f32 ? text : text + (form == Activation::q8 ? "/8" : "/12");
+  switch (form) {
+    case Activation::f32:
+      return text;
+    case Activation::q8:
+      return text + "/8";
+    case Activation::q12:
+      return text + "/12";
+    case Activation::bf16:
+      return text + "/16";
+  }
+  return text;
 }
 
 /// The matrices of one place in all layers, by the kernels that serve them.
@@ -110,13 +131,14 @@ Json kernels_json(const Model& model) {
   add_linear(kernels, "attn_k", weights, &LayerWeights::k);
   add_linear(kernels, "attn_v", weights, &LayerWeights::v);
   add_linear(kernels, "attn_output", weights, &LayerWeights::o);
-  add_linear(kernels, "ffn_gate", weights, &LayerWeights::gate);
+  if (model.config().layers[0].gated) add_linear(kernels, "ffn_gate", weights, &LayerWeights::gate);
   add_linear(kernels, "ffn_up", weights, &LayerWeights::up);
   add_linear(kernels, "ffn_down", weights, &LayerWeights::down);
-  kernels.push_back({{"operation", "head"}, {"kernel", label(weights.head)}});
+  if (!weights.head.empty()) kernels.push_back({{"operation", "head"}, {"kernel", label(weights.head)}});
   add_entry(kernels, "embed", model, &KernelTable::embed);
   add_entry(kernels, "norm", model, &KernelTable::norm);
   add_entry(kernels, "quantize", model, &KernelTable::quantize);
+  add_entry(kernels, "round", model, &KernelTable::round);
   add_entry(kernels, "gated", model, &KernelTable::gated);
   add_entry(kernels, "add", model, &KernelTable::add);
   add_entry(kernels, "rope", model, &KernelTable::rope);
@@ -182,6 +204,7 @@ std::string describe_json(const Model& model) {
       {"norm_eps", config.norm_eps},
       {"embedding_scale", config.embedding_scale},
       {"tied_head", config.tied_head},
+      {"encoder", encoder_json(config)},
       {"rope_factors", config.rope_factors},
       {"file_bytes", model.file_bytes()},
       {"layers", layers_json(config)},

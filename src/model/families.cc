@@ -4,10 +4,26 @@
 namespace fathom {
 namespace {
 
-// Sources: the families' published configurations (Gemma 3 report, 2025; Llama 2 and 3, 2023 and 2024; Qwen 2.5 and 3,
-// 2024 and 2025). Of Gemma 3 only the 27B, 62 layers deep, scales scores by its query width (168) and not head_dim
-// (128).
+// Sources: the families' published configurations (BERT, Devlin et al. 2018; Gemma 3 report, 2025; Llama 2 and 3, 2023
+// and 2024; Qwen 2.5 and 3, 2024 and 2025). Of Gemma 3 only the 27B, 62 layers deep, scales scores by its query width
+// (168) and not head_dim (128).
 constexpr Family kFamilies[] = {
+    {
+        .name = "bert",
+        .gate = Gate::gelu,
+        .gated = false,
+        .pairing = Pairing::halves,
+        .qk_norm = false,
+        .qkv_bias = true,
+        .norm_after = false,
+        .encoder = true,
+        .scaled_embedding = false,
+        .default_rope_base = 0.0f,
+        .default_local_rope_base = 0.0f,
+        .windowed = false,
+        .default_window_pattern = 0,
+        .wide_scale_layers = 0,
+    },
     {
         .name = "gemma3",
         .gate = Gate::gelu_tanh,

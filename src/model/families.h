@@ -13,10 +13,12 @@ namespace fathom {
 struct Family {
   std::string_view name;  // general.architecture, and the prefix of its keys
   Gate gate;
+  bool gated = true;  // a tensor ffn_gate beside ffn_up
   Pairing pairing;
   bool qk_norm;
   bool qkv_bias;                   // q, k and v must have a bias; every other matrix may have one
   bool norm_after;                 // tensors post_attention_norm and post_ffw_norm
+  bool encoder = false;            // bidirectional, norms with biases on residual sums, learned positions, no head
   bool scaled_embedding;           // token rows times sqrt(d_model)
   float default_rope_base;         // rope.freq_base
   float default_local_rope_base;   // rope.freq_base_swa, for layers with a window
@@ -28,7 +30,7 @@ struct Family {
 std::span<const Family> families();
 const Family* find_family(std::string_view name);
 
-/// "gemma3, llama, qwen2, qwen3", for messages.
+/// "bert, gemma3, llama, qwen2, qwen3", for messages.
 std::string known_families();
 
 }  // namespace fathom

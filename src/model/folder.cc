@@ -11,6 +11,7 @@
 #include <set>
 
 #include "kernels/ref/dequant.h"
+#include "src/model/families.h"
 #include "src/model/safetensors.h"
 
 namespace fathom {
@@ -146,9 +147,10 @@ Result<Folder> read_folder(const std::string& path) {
   for (const char* name : {kConfig, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
     if (fs::exists(at / name)) folder.files.push_back((at / name).string());
   }
+  const std::string family(gguf::StringCursor(folder.tables.file.keys.front().value).next());
+  if (find_family(family)->encoder) FATHOM_TRY(read_folder_pooling(path, folder.tables, folder.files));
   FATHOM_TRY(const Shards shards, find_shards(at));
   size_t n_read = 0;
-  const std::string family(gguf::StringCursor(folder.tables.file.keys.front().value).next());
   for (const std::string& name : shards.names) {
     const std::string shard = (at / name).string();
     FATHOM_TRY(MappedFile mapped, MappedFile::open(shard, "the weights that the index names"));
@@ -171,7 +173,7 @@ std::span<std::byte> FolderTables::made(size_t bytes) { return made_.emplace_bac
 void FolderTables::key(std::string_view name, gguf::Value value, std::string_view field) {
   const std::string& whole =
       names_.emplace_back(name == "general.architecture" ? std::string(name) : fmt::format("{}.{}", family_, name));
-  const std::string& origin = names_.emplace_back(fmt::format("config.json {}", field));
+  const std::string& origin = names_.emplace_back(fmt::format("{}{}{}", source_, field.empty() ? "" : " ", field));
   file.keys.push_back({.name = whole, .value = value, .origin = origin});
 }
 

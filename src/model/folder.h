@@ -23,7 +23,9 @@ class FolderTables {
   FolderTables(FolderTables&&) = default;
   FolderTables& operator=(FolderTables&&) = default;
 
-  // A key under the model's family, where "config.json FIELD" says it.
+  /// The file that the coming keys are read from; config.json until it is said.
+  void source(std::string_view file) { source_ = file; }
+  // A key under the model's family, where a field of that file says it.
   void integer(std::string_view name, int64_t value, std::string_view field);
   void number(std::string_view name, double value, std::string_view field);
   void text(std::string_view name, std::string_view value, std::string_view field);
@@ -41,7 +43,7 @@ class FolderTables {
   gguf::Value scalar(gguf::Kind kind, T value);
   std::span<std::byte> made(size_t bytes);
 
-  std::string family_;
+  std::string family_, source_ = "config.json";
   std::deque<std::string> names_;  // moving a deque keeps its elements where they are
   std::deque<std::vector<std::byte>> made_;
 };
@@ -72,6 +74,12 @@ Result<TokenizerTables> read_folder_tokenizer(const std::string& path, int32_t v
 // folder_config.cc
 /// config.json as keys.
 void read_folder_config(const JsonField& config, FolderTables& tables);
+
+// folder_pooling.cc
+/// What sentence-transformers' files say of an encoder, as keys; `files` gets the paths of those that are read.
+///   errors   format: a file not of its form; unsupported: a way to pool, or a step behind the layers, that Fathom has
+///            not; each names the file
+Result<void> read_folder_pooling(const std::string& path, FolderTables& tables, std::vector<std::string>& files);
 
 // folder_names.cc
 /// GGUF's name for a tensor of a family; empty: nothing that a run needs. `add_one`: a norm that is stored less 1.

@@ -20,11 +20,9 @@ struct Architecture {
 };
 
 constexpr Architecture kArchitectures[] = {
-    {"Gemma3ForCausalLM", "gemma3", "gelu_pytorch_tanh"},
-    {"LlamaForCausalLM", "llama", "silu"},
-    {"MistralForCausalLM", "llama", "silu"},
-    {"Qwen2ForCausalLM", "qwen2", "silu"},
-    {"Qwen3ForCausalLM", "qwen3", "silu"},
+    {"BertModel", "bert", "gelu"},         {"Gemma3ForCausalLM", "gemma3", "gelu_pytorch_tanh"},
+    {"LlamaForCausalLM", "llama", "silu"}, {"MistralForCausalLM", "llama", "silu"},
+    {"Qwen2ForCausalLM", "qwen2", "silu"}, {"Qwen3ForCausalLM", "qwen3", "silu"},
 };
 
 struct Copied {
@@ -121,6 +119,20 @@ void read_windows(const JsonField& config, bool windowed, FolderTables& tables) 
   }
 }
 
+void read_encoder(const JsonField& config, FolderTables& tables) {
+  const JsonField epsilon = config["layer_norm_eps"];
+  tables.number("attention.layer_norm_epsilon", epsilon ? epsilon.number(0, 1) : 1e-12, "layer_norm_eps");
+  const JsonField positions = config["position_embedding_type"];
+  if (const std::string type = positions.text_or("absolute"); type != "absolute") {
+    positions.fault(
+        ErrorCode::unsupported,
+        fmt::format("{}: positions are not those of a table: take a model without it", gguf::printable(type)));
+  }
+  if (config["is_decoder"].given() && config["is_decoder"].flag()) {
+    config["is_decoder"].fault(ErrorCode::unsupported, "BERT as a decoder: take an encoder");
+  }
+}
+
 }  // namespace
 
 void read_folder_config(const JsonField& config, FolderTables& tables) {
@@ -140,6 +152,7 @@ void read_folder_config(const JsonField& config, FolderTables& tables) {
   for (const Copied& c : kMayBeThere) {
     if (config[c.field]) tables.integer(c.key, config[c.field].whole(0, kMostWhole), c.field);
   }
+  if (architecture->family == "bert") return read_encoder(config, tables);
   const JsonField epsilon = config["rms_norm_eps"];
   tables.number("attention.layer_norm_rms_epsilon", epsilon ? epsilon.number(0, 1) : 1e-6, "rms_norm_eps");
   if (const JsonField scale = config["query_pre_attn_scalar"]) {

@@ -32,6 +32,21 @@ constexpr NamePair kNormsAround[] = {{"post_attention_layernorm", "post_attentio
                                      {"pre_feedforward_layernorm", "ffn_norm"},
                                      {"post_feedforward_layernorm", "post_ffw_norm"}};
 
+// Behind "encoder.layer.N.", in front of ".weight" or ".bias".
+constexpr NamePair kInEncoderLayer[] = {{"attention.self.query", "attn_q"},
+                                        {"attention.self.key", "attn_k"},
+                                        {"attention.self.value", "attn_v"},
+                                        {"attention.output.dense", "attn_output"},
+                                        {"attention.output.LayerNorm", "attn_output_norm"},
+                                        {"intermediate.dense", "ffn_up"},
+                                        {"output.dense", "ffn_down"},
+                                        {"output.LayerNorm", "layer_output_norm"}};
+constexpr NamePair kOutsideEncoder[] = {{"embeddings.word_embeddings.weight", "token_embd.weight"},
+                                        {"embeddings.position_embeddings.weight", "position_embd.weight"},
+                                        {"embeddings.token_type_embeddings.weight", "token_types.weight"},
+                                        {"embeddings.LayerNorm.weight", "token_embd_norm.weight"},
+                                        {"embeddings.LayerNorm.bias", "token_embd_norm.bias"}};
+
 std::string_view other(std::span<const NamePair> pairs, std::string_view theirs) {
   const auto found = std::find_if(pairs.begin(), pairs.end(), [&](const NamePair& p) { return p.theirs == theirs; });
   return found != pairs.end() ? found->ours : std::string_view();
@@ -41,11 +56,15 @@ std::string_view other(std::span<const NamePair> pairs, std::string_view theirs)
 
 FolderName folder_name(std::string_view family, std::string_view tensor) {
   const bool around = family == "gemma3";  // norms on both sides, and stored less 1
+  const bool encoder = family == "bert";
   const bool is_norm = tensor.ends_with("norm.weight");
-  if (const std::string_view ours = other(kOutside, tensor); !ours.empty()) {
+  if (encoder && tensor.starts_with("bert.")) tensor.remove_prefix(5);  // as a part of a larger model
+  if (const std::string_view ours = encoder ? other(kOutsideEncoder, tensor) : other(kOutside, tensor); !ours.empty()) {
     return {.name = std::string(ours), .known = true, .add_one = around && is_norm};
   }
-  constexpr std::string_view kLayers = "model.layers.";
+  // The first token's answer to a question of training, and ids that count from 0.
+  if (encoder && (tensor.starts_with("pooler.") || tensor == "embeddings.position_ids")) return {.known = true};
+  const std::string_view kLayers = encoder ? "encoder.layer." : "model.layers.";
   if (!tensor.starts_with(kLayers)) return {};
   tensor.remove_prefix(kLayers.size());
   int32_t layer = 0;
@@ -57,7 +76,7 @@ FolderName folder_name(std::string_view family, std::string_view tensor) {
   if (dot == std::string_view::npos) return {};
   const std::string_view part = tensor.substr(0, dot), kind = tensor.substr(dot);
   if (kind != ".weight" && kind != ".bias") return {};
-  std::string_view ours = other(kInLayer, part);
+  std::string_view ours = encoder ? other(kInEncoderLayer, part) : other(kInLayer, part);
   if (ours.empty()) ours = around ? other(kNormsAround, part) : other(kNormsBefore, part);
   if (ours.empty()) return {};
   return {.name = "blk." + std::to_string(layer) + "." + std::string(ours) + std::string(kind),

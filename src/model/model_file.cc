@@ -15,8 +15,8 @@
 namespace fathom {
 namespace {
 
-constexpr std::string_view kNumericNames[kNumerics] = {"fast", "faithful", "exact"};
-constexpr std::string_view kNumericPaths[kNumerics] = {"fast: q8", "faithful: q12", "exact: f32"};
+constexpr std::string_view kNumericNames[kNumerics] = {"fast", "faithful", "exact", "bf16"};
+constexpr std::string_view kNumericPaths[kNumerics] = {"fast: q8", "faithful: q12", "exact: f32", "bf16"};
 
 class Hash {
  public:

@@ -183,6 +183,7 @@ uint64_t hash_layout(std::span<const Linear* const> matrices) {
     add(m->matrix.rows);
     add(m->matrix.cols);
     add(m->kernel->activation == Activation::f32);  // plain and expanded panels; q8 and q12 share theirs
+    if (m->kernel->activation == Activation::bf16) add(Activation::bf16);
     add(m->packed_bytes);
   }
   return XXH3_64bits_digest(&state);

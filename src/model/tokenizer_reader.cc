@@ -133,6 +133,8 @@ Result<TokenizerTables> read_tokenizer_tables(const gguf::File& file, int32_t vo
   FATHOM_TRY(section.read("unknown_token_id", tables.unknown));
   FATHOM_TRY(section.read("padding_token_id", tables.padding));
   FATHOM_TRY(section.read("eot_token_id", tables.eot));
+  if (tables.bos < 0) FATHOM_TRY(section.read("cls_token_id", tables.bos));
+  if (tables.eos < 0) FATHOM_TRY(section.read("seperator_token_id", tables.eos));  // GGUF spells it so
   // SentencePiece and Llama 3 models want a beginning-of-text token unless their file says otherwise.
   tables.add_bos = tables.model == "llama" || tables.pre == "llama-bpe" || tables.pre == "llama3";
   FATHOM_TRY(section.read("add_bos_token", tables.add_bos));

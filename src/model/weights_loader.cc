@@ -19,9 +19,11 @@ struct MatrixSlot {
   Linear* dst;
 };
 
+/// Numbers that are copied as f32: a vector, or a table that is read by rows.
 struct VectorSlot {
   const Tensor* tensor;
   const float** dst;
+  int64_t size() const { return tensor->rows * tensor->cols; }
 };
 
 std::string dims_text(const gguf::TensorRecord& record) {
@@ -59,13 +61,13 @@ class Binder {
                    fmt::format("tensor {}: found {}, expected {} from the file's keys: convert the model again", name,
                                dims_text(*record), length)};
     }
-    if (tensor.type != DType::f32 && tensor.type != DType::f16 && tensor.type != DType::bf16) {
-      return Error{ErrorCode::unsupported,
-                   fmt::format("tensor {}: a vector of type {}, expected F32, F16 or BF16: convert the model again",
-                               name, info(tensor.type).name)};
-    }
-    vectors_.push_back({&tensor, dst});
-    return {};
+    return copied(tensor, dst);
+  }
+
+  /// A matrix of which rows are added, not multiplied.
+  Result<void> table(const std::string& name, int64_t rows, int64_t cols, const float** dst) {
+    FATHOM_TRY(const Tensor* tensor, matrix(name, rows, cols));
+    return copied(*tensor, dst);
   }
 
   /// A matrix `name.weight` and its bias `name.bias`, which only some models have.
@@ -92,6 +94,16 @@ class Binder {
   std::span<const VectorSlot> vectors() const { return vectors_; }
 
  private:
+  Result<void> copied(const Tensor& tensor, const float** dst) {
+    if (tensor.type != DType::f32 && tensor.type != DType::f16 && tensor.type != DType::bf16) {
+      return Error{ErrorCode::unsupported,
+                   fmt::format("tensor {}: a vector of type {}, expected F32, F16 or BF16: convert the model again",
+                               tensor.name, info(tensor.type).name)};
+    }
+    vectors_.push_back({&tensor, dst});
+    return {};
+  }
+
   static Error missing(const std::string& name) {
     return {ErrorCode::format, fmt::format("tensor {}: is missing: fetch or convert the model again", name)};
   }
@@ -105,7 +117,15 @@ class Binder {
 Result<void> bind_layer(Binder& binder, const LayerSpec& spec, int64_t d, size_t l, LayerWeights& dst) {
   const auto name = [l](std::string_view part) { return fmt::format("blk.{}.{}", l, part); };
   const int64_t q_width = int64_t{spec.heads} * spec.head_dim, kv_width = int64_t{spec.kv_heads} * spec.head_dim;
-  FATHOM_TRY(binder.vector(name("attn_norm.weight"), d, &dst.attention_norm));
+  if (spec.norm_sum) {
+    FATHOM_TRY(binder.vector(name("attn_output_norm.weight"), d, &dst.attention_after_norm));
+    FATHOM_TRY(binder.vector(name("attn_output_norm.bias"), d, &dst.attention_after_bias));
+    FATHOM_TRY(binder.vector(name("layer_output_norm.weight"), d, &dst.feed_forward_after_norm));
+    FATHOM_TRY(binder.vector(name("layer_output_norm.bias"), d, &dst.feed_forward_after_bias));
+  } else {
+    FATHOM_TRY(binder.vector(name("attn_norm.weight"), d, &dst.attention_norm));
+    FATHOM_TRY(binder.vector(name("ffn_norm.weight"), d, &dst.feed_forward_norm));
+  }
   FATHOM_TRY(binder.linear(name("attn_q"), q_width, d, &dst.q, spec.qkv_bias));
   FATHOM_TRY(binder.linear(name("attn_k"), kv_width, d, &dst.k, spec.qkv_bias));
   FATHOM_TRY(binder.linear(name("attn_v"), kv_width, d, &dst.v, spec.qkv_bias));
@@ -114,8 +134,7 @@ Result<void> bind_layer(Binder& binder, const LayerSpec& spec, int64_t d, size_t
     FATHOM_TRY(binder.vector(name("attn_q_norm.weight"), spec.head_dim, &dst.q_norm));
     FATHOM_TRY(binder.vector(name("attn_k_norm.weight"), spec.head_dim, &dst.k_norm));
   }
-  FATHOM_TRY(binder.vector(name("ffn_norm.weight"), d, &dst.feed_forward_norm));
-  FATHOM_TRY(binder.linear(name("ffn_gate"), spec.feed_forward, d, &dst.gate));
+  if (spec.gated) FATHOM_TRY(binder.linear(name("ffn_gate"), spec.feed_forward, d, &dst.gate));
   FATHOM_TRY(binder.linear(name("ffn_up"), spec.feed_forward, d, &dst.up));
   FATHOM_TRY(binder.linear(name("ffn_down"), d, spec.feed_forward, &dst.down));
   if (spec.norm_after) {
@@ -125,16 +144,33 @@ Result<void> bind_layer(Binder& binder, const LayerSpec& spec, int64_t d, size_t
   return {};
 }
 
-Result<void> bind_model(Binder& binder, const ModelConfig& config, Weights& dst) {
+Result<void> bind_positions(Binder& binder, const ModelConfig& config, Weights& dst) {
   const int64_t d = config.d_model;
-  dst.layers.resize(config.layers.size());
-  FATHOM_TRY(const Tensor* table, binder.matrix("token_embd.weight", config.vocab, d));
-  dst.embedding = *table;
+  FATHOM_TRY(binder.table("position_embd.weight", config.context, d, &dst.positions));
+  if (const gguf::TensorRecord* const segments = binder.find("token_types.weight")) {
+    FATHOM_TRY(binder.table("token_types.weight", segments->tensor.rows, d, &dst.segments));
+  }
+  FATHOM_TRY(binder.vector("token_embd_norm.weight", d, &dst.embedding_norm));
+  return binder.vector("token_embd_norm.bias", d, &dst.embedding_bias);
+}
+
+Result<void> bind_head(Binder& binder, const ModelConfig& config, Weights& dst) {
+  const int64_t d = config.d_model;
   FATHOM_TRY(binder.vector("output_norm.weight", d, &dst.final_norm));
   const char* head = config.tied_head ? "token_embd" : "output";
   FATHOM_TRY(binder.linear(head, config.vocab, d, &dst.head));
   FATHOM_TRY(const Tensor* head_rows, binder.matrix(fmt::format("{}.weight", head), config.vocab, d));
   dst.head_rows = *head_rows;
+  return {};
+}
+
+Result<void> bind_model(Binder& binder, const ModelConfig& config, Weights& dst) {
+  const int64_t d = config.d_model;
+  dst.layers.resize(config.layers.size());
+  FATHOM_TRY(const Tensor* table, binder.matrix("token_embd.weight", config.vocab, d));
+  dst.embedding = *table;
+  if (config.learned_positions) FATHOM_TRY(bind_positions(binder, config, dst));
+  if (!config.encodes()) FATHOM_TRY(bind_head(binder, config, dst));
   binder.find("rope_freqs.weight");  // in config.rope_factors already
   for (size_t l = 0; l < dst.layers.size(); ++l) FATHOM_TRY(bind_layer(binder, config.layers[l], d, l, dst.layers[l]));
   return binder.check_all_used();
@@ -145,7 +181,7 @@ Result<void> copy_vectors(std::span<const VectorSlot> slots, Weights& dst) {
   constexpr int64_t kAlign = 16;  // floats of a cache line
   const auto padded = [](int64_t n) { return (n + kAlign - 1) / kAlign * kAlign; };
   int64_t total = 0;
-  for (const VectorSlot& slot : slots) total += padded(slot.tensor->cols);
+  for (const VectorSlot& slot : slots) total += padded(slot.size());
   Buffer buffer(static_cast<size_t>(total) * sizeof(float));
   if (buffer.data() == nullptr) {
     return Error{ErrorCode::capacity,
@@ -154,15 +190,15 @@ Result<void> copy_vectors(std::span<const VectorSlot> slots, Weights& dst) {
   auto* at = buffer.as<float>();
   for (const VectorSlot& slot : slots) {
     const Tensor& tensor = *slot.tensor;
-    kernels::dequantize_row(tensor.type, tensor.data, at, tensor.cols);
-    for (int64_t i = 0; i < tensor.cols; ++i) {
+    kernels::dequantize_row(tensor.type, tensor.data, at, slot.size());
+    for (int64_t i = 0; i < slot.size(); ++i) {
       if (std::isfinite(at[i])) continue;
       return Error{ErrorCode::format,
                    fmt::format("tensor {}: element {} is {:g}, expected a finite number: fetch the file again",
                                tensor.name, i, at[i])};
     }
     *slot.dst = at;
-    at += padded(tensor.cols);
+    at += padded(slot.size());
   }
   dst.vectors = std::move(buffer);
   return {};

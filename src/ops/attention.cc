@@ -72,7 +72,7 @@ void run_row_block(const Call& call, int64_t begin, int64_t end, int64_t kv_head
     for (int64_t r = begin; r < end; ++r) {
       const Chunks own = chunks_of(args.rows[r]);
       if (c < own.begin || c >= own.end) continue;
-      call.kernels.chunk(args, r, kv_head, c, next);
+      call.kernels.chunk(args, r, 1, kv_head, c, next);
       call.kernels.fold(args, slots + (r - begin) * call.partial, next);
     }
   }
@@ -101,7 +101,7 @@ void run_split_row(ThreadPool& pool, Call& call, int64_t r) {
   pool.run(items, [&](int64_t i) {
     const int64_t kv_head = i / own.size(), chunk = i % own.size();
     if (!call.listens(kv_head)) return;
-    call.kernels.chunk(args, r, kv_head, own.begin + chunk, call.scratch + i * call.partial);
+    call.kernels.chunk(args, r, 1, kv_head, own.begin + chunk, call.scratch + i * call.partial);
   });
   float* sum = call.scratch + items * call.partial;
   for (int64_t h = 0; h < args.kv_heads; ++h) {

@@ -83,11 +83,13 @@ struct Stretch {
 void run_panels(const Activations& src, const Stretch& stretch, int64_t row, int64_t panel, int64_t end) {
   const LinearJob& job = *stretch.job;
   const Linear& w = *job.weight;
-  LinearArgs args{w.matrix, w.packed, nullptr,       {}, std::min(stretch.rows, job.n - row),
-                  w.bias,   nullptr,  job.dst_stride};
+  LinearArgs args{w.matrix, w.packed, nullptr,        {},     std::min(stretch.rows, job.n - row),
+                  w.bias,   nullptr,  job.dst_stride, nullptr};
   args.dst = job.dst + row * job.dst_stride;
   if (w.kernel->activation == Activation::f32) {
     args.src = src.f32 + row * w.matrix.cols;
+  } else if (w.kernel->activation == Activation::bf16) {
+    args.src_bf16 = src.bf16 + row * padded_cols(w.matrix.cols);
   } else {
     const int64_t first = row * src.quant.cols;
     args.src_quant = {src.quant.values + first, src.quant.scales + first / kQuantBlock,

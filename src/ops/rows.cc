@@ -18,6 +18,7 @@ KernelTable merge(std::span<const KernelTable* const> tables) noexcept {
     take(merged.embed, table->embed);
     take(merged.norm, table->norm);
     take(merged.quantize, table->quantize);
+    take(merged.round, table->round);
     take(merged.gated, table->gated);
     take(merged.add, table->add);
     take(merged.rope, table->rope);

@@ -281,7 +281,7 @@ TEST(Reference, AttentionOfTwoCellsIsTheirWeightedMean) {
   float dst = 0, partial[3];
   const AttentionArgs args{DType::f32, &q, &row, 1, 1, 1, 1.0f, &dst};
   const AttentionKernels& attention = kernels::ref().attention.run;
-  attention.chunk(args, 0, 0, 0, partial);
+  attention.chunk(args, 0, 1, 0, 0, partial);
   attention.finish(args, 0, 0, partial);
   EXPECT_FLOAT_EQ(dst, 7);  // weights 3/4 and 1/4
 }

@@ -70,6 +70,8 @@ class FATHOM_API KvCache {
   DType type_ = DType::f16;
   int32_t n_layers_ = 0;
   int32_t max_tokens_ = 0;
+  bool one_layer_ =
+      false;  // an encoder's: all layers share the memory of one, as each is read before the next is written
   std::vector<size_t> key_bytes_;  // [n_layers]  of one page's keys, and as much of its values
   size_t block_bytes_ = 0;
   std::vector<Sequence> sequences_;

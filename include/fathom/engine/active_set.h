@@ -27,6 +27,7 @@ struct RowState {
   int32_t token = 0;
   int32_t sequence = 0;
   int32_t position = 0;
+  int32_t last_cell = 0;  // that it sees of its sequence: its own, or in an encoder the sequence's last
   int32_t generated = 0;  // generated rows of its sequence before it
   RowKind kind = RowKind::prompt;
   bool predicts = false;     // its logits are wanted
@@ -106,6 +107,14 @@ class ActiveSet {
     }
   }
 
+  /// Rows whose sequence nobody attends in any more write no cells: they would not be read.
+  void forget_finished(std::span<const RowState> rows, int32_t n_sequences) {
+    read_.assign(static_cast<size_t>(n_sequences), false);
+    for (const int32_t row : attend_) read_[static_cast<size_t>(rows[static_cast<size_t>(row)].sequence)] = true;
+    std::erase_if(write_,
+                  [&](int32_t row) { return !read_[static_cast<size_t>(rows[static_cast<size_t>(row)].sequence)]; });
+  }
+
   /// Rows that attend; the last n_silenced() of them do so without the heads that the policy names.
   std::span<const int32_t> attend() const { return attend_; }
   int64_t n_silenced() const { return static_cast<int64_t>(silenced_.size()); }
@@ -116,6 +125,7 @@ class ActiveSet {
  private:
   std::vector<int32_t> running_, attend_, silenced_, write_, feed_;
   std::vector<Verdict> verdicts_;  // of every row
+  std::vector<bool> read_;         // [sequences]
 };
 
 }  // namespace fathom

@@ -63,6 +63,7 @@ struct LayerLoop {
       boundary.decide(*this, layer - 1);  // sets each running row's verdict in `active`
       settle(layer - 1);                  // lets rows that owe layers join
       active.act();
+      if (!spec_of(layer).causal) active.forget_finished(rows, n_sequences());
       attention_half(layer);
       feed_forward_half(layer);
       if (observer != nullptr) observer->at(*this, layer);
@@ -70,7 +71,8 @@ struct LayerLoop {
     head();
   }
 
-  /// x += after_norm(attention(norm(x))) for rows that attend; keys and values for those and for all that do not.
+  /// x += after_norm(attention(norm(x))) for rows that attend, or norm(x + attention(x)) where norms are on sums; keys
+  /// and values for those and for all that do not.
   void attention_half(int32_t layer) {
     const LayerSpec& spec = spec_of(layer);
     const LayerWeights& w = weights_of(layer);
@@ -99,7 +101,7 @@ struct LayerLoop {
     if (n == 0) return;
 
     for (AttentionRow* view = buffers.views; int32_t r : attend) {
-      const int32_t end = row(r).position + 1;
+      const int32_t end = row(r).last_cell + 1;
       *view++ = {cache.pages(layer, row(r).sequence), spec.window > 0 ? std::max(0, end - spec.window) : 0, end};
     }
     mix(layer, 0, n_whole, {});
@@ -109,15 +111,15 @@ struct LayerLoop {
       mix(layer, n_whole, n_quiet, quiet->listened());
       quiet->tell(*this, n_whole, n_quiet);
     }
-    add_to_state(attend, w.attention_after_norm);
+    add_to_state(attend, spec.norm_sum, w.attention_after_norm, w.attention_after_bias);
     for (int64_t i = 0; i < n; ++i) {
       RowState& r = row(attend[static_cast<size_t>(i)]);
-      r.ran_half(work.attention(layer, r.position, i < n_whole ? AttentionSaving{} : quiet->saving()));
+      r.ran_half(work.attention(layer, r.last_cell, i < n_whole ? AttentionSaving{} : quiet->saving()));
     }
     boundary.after_half(*this, Half::attention, attend);
   }
 
-  /// x += after_norm(down(gate(x) * up(x))) for rows that run it.
+  /// x += after_norm(down(gate(x) * up(x))), or norm(x + down(gate(up(x)))), for rows that run it.
   void feed_forward_half(int32_t layer) {
     const LayerSpec& spec = spec_of(layer);
     const LayerWeights& w = weights_of(layer);
@@ -127,15 +129,15 @@ struct LayerLoop {
     boundary.before_half(*this, Half::feed_forward);
 
     norm_rows(feed, w.feed_forward_norm);
-    const LinearJob in[] = {{&w.gate, n, buffers.gate, spec.feed_forward}, {&w.up, n, buffers.up, spec.feed_forward}};
-    product(buffers.normed, config.d_model, in);
-    run_rows(
-        pool, kernels.gated, n, spec.feed_forward,
-        GatedArgs{
-            .kind = spec.gate, .a = buffers.gate, .b = buffers.up, .cols = spec.feed_forward, .dst = buffers.gate});
+    const int64_t ff = spec.feed_forward;
+    const float* const factor = spec.gated ? buffers.up : nullptr;
+    const LinearJob in[] = {{spec.gated ? &w.gate : &w.up, n, buffers.gate, ff}, {&w.up, n, buffers.up, ff}};
+    product(buffers.normed, config.d_model, std::span(in).first(spec.gated ? 2 : 1));
+    run_rows(pool, kernels.gated, n, ff,
+             GatedArgs{.kind = spec.gate, .a = buffers.gate, .b = factor, .cols = ff, .dst = buffers.gate});
     const LinearJob out[] = {{&w.down, n, buffers.projected, config.d_model}};
-    product(buffers.gate, spec.feed_forward, out);
-    add_to_state(feed, w.feed_forward_after_norm);
+    product(buffers.gate, ff, out);
+    add_to_state(feed, spec.norm_sum, w.feed_forward_after_norm, w.feed_forward_after_bias);
     for (int32_t r : feed) row(r).ran_half(work.feed_forward(layer));
     boundary.after_half(*this, Half::feed_forward, feed);
   }
@@ -174,7 +176,8 @@ struct LayerLoop {
 
   // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
   void embed();                                                                  // tokens -> x
-  void norm_rows(std::span<const int32_t> which, const float* weight);           // x[which] -> normed
+  void add_positions();                                                          // of a table, with the norm behind
+  void norm_rows(std::span<const int32_t> which, const float* weight);           // x[which] -> normed; null: as it is
   void norm_exits(std::span<const int32_t> which, const ExitHeads::Exit& exit);  // the same, translated and tempered
   void translate_fills(int32_t layer, std::span<const int32_t> write);  // normed, of rows whose exit has KV translators
   void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);
@@ -186,7 +189,9 @@ struct LayerLoop {
   void mark_cells(int32_t layer, std::span<const int32_t> write);    // provenance, debts, and fills as work
   void settle(int32_t layer);  // rows that owe the layers above join where their sequence goes on, and leave where not
   void mix(int32_t layer, int64_t first, int64_t n, std::span<const uint8_t> listened);  // q -> mixed
-  void add_to_state(std::span<const int32_t> which, const float* after_norm);            // x[which] += projected
+  /// x[which] += projected; a norm is on what is added, or on the sum.
+  void add_to_state(std::span<const int32_t> which, bool norm_sum, const float* weight, const float* bias);
+  int32_t n_sequences() const { return static_cast<int32_t>(inexact_from.size()) / config.n_layers; }
 };
 
 }  // namespace fathom

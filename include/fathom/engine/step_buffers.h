@@ -47,6 +47,7 @@ struct StepBuffers {
   float* compared = nullptr;      // [max_rows]
   int32_t* ids = nullptr;         // [max_rows]
   QuantRows quant{};              // [max_rows, widest input]
+  uint16_t* bf16 = nullptr;       // [max_rows, widest input]  in the memory of quant.values and .low
   KvCell* cells = nullptr;        // [max_rows]
   AttentionRow* views = nullptr;  // [max_rows]
   LogitStats* stats = nullptr;    // [max_rows]

@@ -20,21 +20,21 @@ class WorkModel {
  public:
   WorkModel() = default;
   explicit WorkModel(const ModelConfig& config)
-      : vocab_(config.vocab), head_(vocab_ * config.d_model), cosine_(3.0 * config.d_model) {
+      : vocab_(config.vocab), head_(config.encodes() ? 0 : vocab_ * config.d_model), cosine_(3.0 * config.d_model) {
     const double d = config.d_model;
     for (const LayerSpec& spec : config.layers) {
       const double q = double(spec.heads) * spec.head_dim, kv = double(spec.kv_heads) * spec.head_dim;
       layers_.push_back({.project = d * (2 * q + 2 * kv),
                          .fill = d * 2 * kv,
                          .per_cell = 2 * q,
-                         .feed_forward = 3 * d * spec.feed_forward,
+                         .feed_forward = (spec.gated ? 3 : 2) * d * spec.feed_forward,
                          .window = spec.window});
     }
     fill_above_.assign(layers_.size() + 1, 0);
     for (size_t l = layers_.size(); l > 0; --l) fill_above_[l - 1] = fill_above_[l] + layers_[l - 1].fill;
   }
 
-  /// The attention half of a layer (from 1) for a row at `position`.
+  /// The attention half of a layer (from 1) for a row that sees cells up to that of `position`.
   double attention(int32_t layer, int32_t position, const AttentionSaving& saved = {}) const {
     const Part& p = layers_[static_cast<size_t>(layer - 1)];
     const int32_t cells = p.window > 0 ? std::min(position + 1, p.window) : position + 1;

@@ -10,6 +10,7 @@ namespace fathom {
 
 /// Everything known about an opened model, one JSON object:
 ///   family, name, n_layers, d_model, vocab, context, norm_eps, embedding_scale, tied_head, rope_factors, file_bytes
+///   encoder         {pooling, unit_length, usual_tokens}; null: it predicts tokens
 ///   parameters      elements of all tensors
 ///   layers          [{layers: "1-5,7-11", heads, kv_heads, ...}] equal LayerSpecs together, layers counted from 1
 ///   sources         [{name, value, source}] where each value of the specs came from

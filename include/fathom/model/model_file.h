@@ -17,11 +17,11 @@
 
 namespace fathom {
 
-/// "fast", "faithful" or "exact"; and back, nothing for another word.
+/// "fast", "faithful", "exact" or "bf16"; and back, nothing for another word.
 FATHOM_API std::string_view name_of(Numerics numerics) noexcept;
 FATHOM_API std::optional<Numerics> numerics_named(std::string_view name) noexcept;
 
-/// What a path rounds, as fingerprints carry it: "fast: q8", "faithful: q12", "exact: f32".
+/// What a path rounds, as fingerprints carry it: "fast: q8", "faithful: q12", "exact: f32", "bf16".
 FATHOM_API std::string_view numeric_path(Numerics numerics) noexcept;
 
 /// What ties sidecars and traces to what was run.

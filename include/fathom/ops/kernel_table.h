@@ -10,24 +10,28 @@
 
 namespace fathom {
 
-inline constexpr uint32_t kKernelTableVersion = 4;
+inline constexpr uint32_t kKernelTableVersion = 5;
 
 /// How products are rounded; part of every fingerprint. Which product has how many bits depends on nothing but the
 /// path: not on rows, machine or instruction set.
 enum class Numerics : uint8_t {
   fast,      ///< activations in 8 bits, blocks of 32 inputs with one scale; integer sums inside a block
   faithful,  ///< the same in 12 bits: a second plane of bytes beside the first
-  exact,     ///< f32 activations and f32 weights (four bytes a weight): the yardstick, not for production
+  exact,     ///< f32 activations and f32 weights (four bytes a weight): the yardstick; what small encoders run on
+  bf16,      ///< both rounded to bf16, sums in f32
 };
-inline constexpr int kNumerics = 3;
+inline constexpr int kNumerics = 4;
 
 // ---- products ----------------------------------------------------------------------------------------------------
 
 inline constexpr int kQuantBlock = 32;  // inputs that share one activation scale
 inline constexpr int kSumBlock = 16;    // inputs that share one precomputed sum of quantised values
 
+/// The width of quantised and rounded rows of so many inputs.
+constexpr int64_t padded_cols(int64_t cols) { return (cols + kQuantBlock - 1) / kQuantBlock * kQuantBlock; }
+
 /// What a product reads on its left side.
-enum class Activation : uint8_t { f32, q8, q12 };
+enum class Activation : uint8_t { f32, q8, q12, bf16 };
 
 inline constexpr int kMaxQ8 = 127, kMaxQ12 = 2039;  // the largest magnitudes; 2039 is 16 * 127 + 7
 
@@ -59,6 +63,7 @@ struct LinearArgs {
   const float* bias;    // [rows] or null
   float* dst;           // [n, dst_stride]
   int64_t dst_stride;
+  const uint16_t* src_bf16 = nullptr;  // [n, padded_cols(cols)]  when the kernel reads bf16
 };
 
 /// One way to store and multiply by a matrix. Work is split over panels of `panel_rows` outputs and never over the
@@ -117,7 +122,12 @@ struct EmbedArgs {
   float* dst;  // [n, cols]
 };
 
-/// dst[i] = src[index[i]] normalised (root mean square), times weight. index may be null (identity).
+enum class NormKind : uint8_t {
+  rms,    ///< over the root of the mean square plus eps
+  layer,  ///< less the mean, then over the root of the variance plus eps
+};
+
+/// dst[i] = src[index[i]] normalised, times weight, plus bias. index may be null (identity).
 struct NormArgs {
   const float* src;      // [*, cols]
   const int32_t* index;  // [n] or null
@@ -125,6 +135,8 @@ struct NormArgs {
   const float* weight;  // [cols]
   float eps;
   float* dst;  // [n, cols]; may equal src when index is null
+  NormKind kind = NormKind::rms;
+  const float* bias = nullptr;  // [cols] or null
 };
 
 /// Quantises rows for a product, to q12 where dst has a low plane, else to q8: per block scale = max|x| / max|q|,
@@ -137,13 +149,26 @@ struct QuantizeArgs {
   QuantRows dst;
 };
 
-enum class Gate : uint8_t { silu, gelu_tanh };
+/// Rounds rows for a product that reads bf16, to the nearest, ties to even; a NaN stays one, what is larger than the
+/// largest finite number becomes infinite.
+struct RoundArgs {
+  const float* src;  // [n, src_cols]
+  int64_t src_cols;
+  uint16_t* dst;     // [n, dst_cols]; the rest of a padded row becomes zero
+  int64_t dst_cols;  // padded_cols(src_cols)
+};
+
+enum class Gate : uint8_t {
+  silu,       ///< a / (1 + exp(-a))
+  gelu_tanh,  ///< 0.5 a (1 + tanh(sqrt(2 / pi) (a + 0.044715 a^3)))
+  gelu,       ///< 0.5 a (1 + erf(a / sqrt(2)))
+};
 
 /// dst[i] = gate(a[i]) * b[i]
 struct GatedArgs {
   Gate kind;
   const float* a;  // [n, cols]
-  const float* b;  // [n, cols]
+  const float* b;  // [n, cols] or null: ones
   int64_t cols;
   float* dst;  // [n, cols]; may equal a
 };
@@ -252,8 +277,10 @@ struct AttentionShareArgs {
 /// (max score, sum of exp(score - max), sum of exp(score - max) * v): [group, 2 + head_dim].
 /// Cells of chunk c, [256 c, 256 c + 256) within the row's [begin, end), are folded in ascending chunk order.
 struct AttentionKernels {
-  /// Writes the partial of one chunk; an empty chunk gives max = -inf, sum = 0, zeros.
-  void (*chunk)(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) noexcept;
+  /// Writes the partials of one chunk for rows [row, row + n), which see the same cells of the same pages:
+  /// [n, group, 2 + head_dim]. An empty chunk gives max = -inf, sum = 0, zeros.
+  void (*chunk)(const AttentionArgs& args, int64_t row, int64_t n, int64_t kv_head, int64_t chunk,
+                float* partial) noexcept;
   /// into = into merged with next, both [group, 2 + head_dim].
   void (*fold)(const AttentionArgs& args, float* into, const float* next) noexcept;
   /// dst of one row and KV head = the weighted sum over the sum of weights.
@@ -293,6 +320,7 @@ struct KernelTable {
   RowKernel<EmbedArgs> embed;
   RowKernel<NormArgs> norm;
   RowKernel<QuantizeArgs> quantize;
+  RowKernel<RoundArgs> round;
   RowKernel<GatedArgs> gated;
   RowKernel<AddArgs> add;
   RowKernel<RopeArgs> rope;

@@ -55,8 +55,9 @@ FATHOM_API void pack_linear(Linear& linear, const Tensor& weight, std::byte* dst
 
 /// Activations of one sublayer in every form its products read.
 struct Activations {
-  const float* f32 = nullptr;  // [n, cols]
-  QuantRows quant{};           // filled when some product reads q8 or q12
+  const float* f32 = nullptr;      // [n, cols]
+  QuantRows quant{};               // filled when some product reads q8 or q12
+  const uint16_t* bf16 = nullptr;  // [n, padded_cols(cols)], filled when some product reads bf16
 };
 
 /// One product of a group: the first n rows of the activations times `weight`.
