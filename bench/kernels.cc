@@ -46,7 +46,8 @@ constexpr Shape kShapes[] = {
     {DType::q5_0, 2048, 640},  {DType::q8_0, 262144, 640}, {DType::q6_k, 640, 2048},    {DType::q4_k, 640, 2048},
     {DType::q5_0, 4864, 896},  {DType::q5_0, 896, 896},    {DType::q6_k, 896, 4864},    {DType::q8_0, 151936, 896},
     {DType::q4_k, 8960, 1536}, {DType::q4_k, 1536, 8960},  {DType::q6_k, 151936, 1536}, {DType::q4_0, 4096, 4096},
-    {DType::q5_k, 4096, 4096}, {DType::f16, 1024, 1024},   {DType::bf16, 1024, 1024},   {DType::f32, 1024, 1024},
+    {DType::q5_k, 4096, 4096}, {DType::f16, 1024, 1024},   {DType::bf16, 1024, 1024},   {DType::f32, 384, 384},
+    {DType::f32, 1536, 384},   {DType::f32, 384, 1536},
 };
 constexpr int64_t kRows[] = {1, 2, 4, 8, 16, 64, 512};
 
@@ -147,7 +148,8 @@ void run_case(benchmark::State& state, const Product& product, int64_t n, Thread
   const Activations src = activations_of(packed.declared);
   const double before = bench::memory_roof(pool);
   const bool reads_bytes = packed.copies[0].kernel->activation != Activation::f32;
-  const double int8 = reads_bytes ? bench::int8_roof(pool, bench::isa_of_table(product.table->name)) : 0;
+  const double roof = reads_bytes ? bench::int8_roof(pool, bench::isa_of_table(product.table->name))
+                                  : bench::f32_roof(pool, bench::vector_bytes(product.table->name));
   size_t copy = 0;
   std::vector<double> times;
   for (auto _ : state) {
@@ -170,9 +172,9 @@ void run_case(benchmark::State& state, const Product& product, int64_t n, Thread
   state.counters["Gop/s"] = operations / each / 1e9;
   state.counters["roof_GB/s"] = memory / 1e9;
   state.counters["of_memory"] = bytes / each / memory;
-  if (int8 > 0) {
-    state.counters["roof_Gop/s"] = int8 / 1e9;
-    state.counters["of_int8"] = operations / each / int8;
+  if (roof > 0) {
+    state.counters["roof_Gop/s"] = roof / 1e9;
+    state.counters[reads_bytes ? "of_int8" : "of_f32"] = operations / each / roof;
   }
   if (one_row.count(name) != 0) state.counters["x_one_row"] = each / one_row[name];
 }

@@ -1,5 +1,5 @@
-// The two roofs of this machine, measured when they are asked for: how fast it reads memory, and how many operations it
-// makes of bytes. Shared machines move within the hour, so every share of a roof is of the same minute.
+// The roofs of this machine, measured when they are asked for: how fast it reads memory, and how many operations it
+// makes of bytes and of floats. Shared machines move within the hour, so every share of a roof is of the same minute.
 // Next: roof.cc, which prints them; kernels.cc, which sets products beside them.
 #pragma once
 
@@ -52,6 +52,12 @@ inline Isa isa_of_table(std::string_view table) {
   return table == "cpu/avx512vnni" ? Isa::vnni : Isa::avx2;
 }
 
+/// Bytes of the vectors of a kernel table; 0 where no loop is written.
+inline int vector_bytes(std::string_view table) {
+  if (best_isa() == Isa::none || table == "cpu/scalar") return 0;
+  return table == "cpu/avx2" ? 32 : 64;
+}
+
 namespace detail {
 
 /// The sum of n words, a multiple of 8; asked for 4 KiB ahead, without which a plain loop reads a quarter slower.
@@ -67,7 +73,7 @@ inline uint64_t sum_words(const uint64_t* src, size_t n) {
 }
 
 #if defined(__x86_64__)
-constexpr int64_t kChains = 10;  // hide a latency of five at two a cycle
+constexpr int kChains = 10;  // hide a latency of five at two a cycle
 
 /// kChains * n times 64 products and sums of bytes.
 __attribute__((target("avx512f,avx512vnni"))) inline void vnni_products(int64_t n) {
@@ -96,6 +102,34 @@ __attribute__((target("avx2"))) inline void avx2_products(int64_t n) {
                              : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm12");
   }
 }
+#undef FATHOM_BENCH_CHAIN
+
+#define FATHOM_BENCH_CHAIN(v, acc) "vfmadd231ps %%" v "10, %%" v "10, %%" v acc "\n"
+#define FATHOM_BENCH_CHAINS(v) \
+  FATHOM_BENCH_CHAIN(v, "0")   \
+  FATHOM_BENCH_CHAIN(v, "1")   \
+  FATHOM_BENCH_CHAIN(v, "2")   \
+  FATHOM_BENCH_CHAIN(v, "3")   \
+  FATHOM_BENCH_CHAIN(v, "4")   \
+  FATHOM_BENCH_CHAIN(v, "5")   \
+  FATHOM_BENCH_CHAIN(v, "6") FATHOM_BENCH_CHAIN(v, "7") FATHOM_BENCH_CHAIN(v, "8") FATHOM_BENCH_CHAIN(v, "9")
+
+/// kChains * n fused products and sums of f32 in each lane.
+__attribute__((target("avx512f"))) inline void zmm_products(int64_t n) {
+  asm volatile("vpxord %%zmm10, %%zmm10, %%zmm10" ::: "xmm10");
+  for (int64_t i = 0; i < n; ++i) {
+    asm volatile(FATHOM_BENCH_CHAINS("zmm")::
+                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9");
+  }
+}
+__attribute__((target("avx2,fma"))) inline void ymm_products(int64_t n) {
+  asm volatile("vpxor %%xmm10, %%xmm10, %%xmm10" ::: "xmm10");
+  for (int64_t i = 0; i < n; ++i) {
+    asm volatile(FATHOM_BENCH_CHAINS("ymm")::
+                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9");
+  }
+}
+#undef FATHOM_BENCH_CHAINS
 #undef FATHOM_BENCH_CHAIN
 #endif
 
@@ -152,21 +186,37 @@ inline double memory_roof(ThreadPool& pool) {
   return best;
 }
 
-/// Operations a second (a product and its sum are two) of the pool's threads; 0 where no loop is written.
-inline double int8_roof([[maybe_unused]] ThreadPool& pool, [[maybe_unused]] Isa isa) {
-  double best = 0;
-#if defined(__x86_64__)
-  if (isa == Isa::none) return 0;
+/// Operations a second (a product and its sum are two) of the pool's threads, `lanes` chains of them in a step of
+/// `loop`.
+inline double operations_roof(ThreadPool& pool, int lanes, void (*loop)(int64_t steps)) {
   constexpr int64_t kSteps = 1 << 14, kParts = 4;  // of a thread: about 50 us each
   const int64_t parts = kParts * pool.threads();
-  const auto operations = 2.0 * static_cast<double>(kSteps * detail::kChains * parts * (isa == Isa::vnni ? 64 : 32));
+  const auto operations = 2.0 * static_cast<double>(kSteps * parts * lanes);
+  double best = 0;
   for (const auto begin = Clock::now(); seconds_since(begin) < kMeasureSeconds;) {
     const auto stretch = Clock::now();
-    pool.run(parts, [&](int64_t) { isa == Isa::vnni ? detail::vnni_products(kSteps) : detail::avx2_products(kSteps); });
+    pool.run(parts, [&](int64_t) { loop(kSteps); });
     best = std::max(best, operations / seconds_since(stretch));
   }
-#endif
   return best;
+}
+
+/// Of bytes; 0 where no loop is written.
+inline double int8_roof([[maybe_unused]] ThreadPool& pool, [[maybe_unused]] Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::vnni) return operations_roof(pool, detail::kChains * 64, detail::vnni_products);
+  if (isa == Isa::avx2) return operations_roof(pool, detail::kChains * 32, detail::avx2_products);
+#endif
+  return 0;
+}
+
+/// Of f32 in vectors of so many bytes; 0 where no loop is written.
+inline double f32_roof([[maybe_unused]] ThreadPool& pool, [[maybe_unused]] int vector_bytes) {
+#if defined(__x86_64__)
+  if (vector_bytes == 64) return operations_roof(pool, detail::kChains * 16, detail::zmm_products);
+  if (vector_bytes == 32) return operations_roof(pool, detail::kChains * 8, detail::ymm_products);
+#endif
+  return 0;
 }
 
 }  // namespace fathom::bench

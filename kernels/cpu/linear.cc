@@ -7,6 +7,9 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <array>
+#include <utility>
+
 #include "kernels/cpu/linear-inl.h"
 #include "kernels/cpu/linear_scalar.h"
 
@@ -34,42 +37,96 @@ HWY_INLINE VecF32 load_weights(const uint8_t* src, int p) {
   }
 }
 
-template <DType type, int rows>
-void plain_tile(const LinearArgs& args, const TileRange& range) {
-  constexpr int64_t kBytes = static_cast<int64_t>(kPanelRows * info(type).block_bytes);
+// Each output of each row is one chain of fused steps over the inputs, so that a tile's shape changes no bit. Few rows
+// wait for memory: a panel at a time, asked for far ahead. Many are bound by the fused steps: as many sums as the
+// registers hold beside a panel's weights and one activation.
+constexpr bool kLarge = HWY_TARGET == HWY_AVX3;  // 32 registers of 16 lanes
+constexpr int kManyPanels = kLarge ? 2 : 1;
+constexpr int kPlainRows = kLarge ? 12 : 6;  // the largest tile
+constexpr int64_t kFewRows = kLarge ? 8 : kPlainRows;
+constexpr int64_t kCacheAhead = 512;  // bytes of a panel that comes from second cache: 5 % on AVX-512
+
+template <int rows, int panels>
+HWY_INLINE void store_plain(const LinearArgs& args, int64_t row, int64_t p,
+                            const VecF32 (&acc)[rows][panels * kParts]) {
   const F32 df;
-  const int64_t cols = args.matrix.cols;
-  const float* src = args.src + range.row * cols;
-  for (int64_t p = range.begin; p < range.end; ++p) {
-    const uint8_t* panel =
-        static_cast<const uint8_t*>(args.packed) + static_cast<size_t>(p) * float_panel_bytes(type, cols);
-    VecF32 acc[rows][kParts];
-    for (auto& row_acc : acc) {
-      for (auto& v : row_acc) v = hn::Zero(df);
-    }
-    for (int64_t k = 0; k < cols; ++k) {
-      prefetch(panel + k * kBytes, kBytes);
-      VecF32 w[kParts];
-      for (int i = 0; i < kParts; ++i) w[i] = load_weights<type>(panel + k * kBytes, i);
+  for (int i = 0; i < panels; ++i) {
+    const int64_t o = (p + i) * kPanelRows;
+    if (o + kPanelRows <= args.matrix.rows) {
+#pragma GCC unroll 12
       for (int r = 0; r < rows; ++r) {
-        const VecF32 a = hn::Set(df, src[r * cols + k]);
-        for (int i = 0; i < kParts; ++i) acc[r][i] = hn::MulAdd(w[i], a, acc[r][i]);
+        for (int v = 0; v < kParts; ++v) {
+          VecF32 sum = acc[r][i * kParts + v];
+          if (args.bias != nullptr) sum = hn::Add(sum, hn::LoadU(df, args.bias + o + v * kLanes));
+          hn::StoreU(sum, df, args.dst + (row + r) * args.dst_stride + o + v * kLanes);
+        }
       }
+      continue;
     }
-    alignas(64) float sums[kPanelRows];
+#pragma GCC unroll 12
     for (int r = 0; r < rows; ++r) {
-      for (int i = 0; i < kParts; ++i) hn::Store(acc[r][i], df, sums + i * kLanes);
-      store_outputs(args, range.row + r, p, true, sums);
+      alignas(64) float sums[kPanelRows];
+      for (int v = 0; v < kParts; ++v) hn::Store(acc[r][i * kParts + v], df, sums + v * kLanes);
+      store_outputs(args, row + r, p + i, true, sums);
     }
   }
 }
 
+/// All inputs of `rows` rows from `row` on for panels [p, p + panels).
+template <DType type, int panels, int rows, int64_t ahead>
+void plain_tile(const LinearArgs& args, int64_t row, int64_t p) {
+  constexpr int64_t kBytes = static_cast<int64_t>(kPanelRows * info(type).block_bytes);
+  constexpr int kReach = 3;  // rows that one pointer reaches with a register for the distance
+  const F32 df;
+  const int64_t cols = args.matrix.cols, panel_bytes = kBytes * cols;
+  const uint8_t* panel = static_cast<const uint8_t*>(args.packed) + p * panel_bytes;
+  const float* src[(rows + kReach - 1) / kReach];
+#pragma GCC unroll 12
+  for (int r = 0; r < rows; r += kReach) src[r / kReach] = args.src + (row + r) * cols;
+  VecF32 acc[rows][panels * kParts];
+#pragma GCC unroll 12
+  for (int r = 0; r < rows; ++r) {
+    for (int i = 0; i < panels * kParts; ++i) acc[r][i] = hn::Zero(df);
+  }
+  for (int64_t k = 0; k < cols; ++k, panel += kBytes) {
+    VecF32 w[panels * kParts];
+    for (int i = 0; i < panels; ++i) prefetch(panel + i * panel_bytes, kBytes, ahead);
+    for (int i = 0; i < panels * kParts; ++i) w[i] = load_weights<type>(panel + i / kParts * panel_bytes, i % kParts);
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; ++r) {
+      const VecF32 a = hn::Set(df, src[r / kReach][r % kReach * cols]);
+      for (int i = 0; i < panels * kParts; ++i) acc[r][i] = hn::MulAdd(w[i], a, acc[r][i]);
+    }
+    for (auto& from : src) ++from;
+  }
+  store_plain<rows, panels>(args, row, p, acc);
+}
+
+using PlainTile = void (*)(const LinearArgs& args, int64_t row, int64_t p);
+
+/// Tiles of 1, 2, ... rows.
+template <DType type, int panels, int64_t ahead, size_t... i>
+constexpr std::array<PlainTile, kPlainRows> plain_tiles(std::index_sequence<i...>) {
+  return {plain_tile<type, panels, static_cast<int>(i) + 1, ahead>...};
+}
+
 template <DType type>
 void run_plain(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
-  constexpr TileFn kTiles[8] = {plain_tile<type, 1>, plain_tile<type, 2>, plain_tile<type, 3>, plain_tile<type, 4>,
-                                plain_tile<type, 5>, plain_tile<type, 6>, plain_tile<type, 7>, plain_tile<type, 8>};
-  run_tiles(args, nullptr, kTiles, 1, float_panel_bytes(type, args.matrix.cols), 1, 1, begin,
-            end);  // one segment: all inputs
+  constexpr auto kOne = plain_tiles<type, 1, kPrefetchBytes>(std::make_index_sequence<kPlainRows>());
+  constexpr auto kMany = plain_tiles<type, kManyPanels, kCacheAhead>(std::make_index_sequence<kPlainRows>());
+  const bool few = args.n <= kFewRows;
+  const auto fit = static_cast<int64_t>(kGroupBytes / float_panel_bytes(type, args.matrix.cols));
+  const int64_t group = few ? end - begin : std::max<int64_t>(1, fit / kManyPanels) * kManyPanels;
+  for (; begin < end; begin += group) {
+    const int64_t last = std::min(end, begin + group);
+    for (int64_t row = 0, tiles = (args.n + kPlainRows - 1) / kPlainRows; tiles > 0; --tiles) {
+      const int64_t rows = (args.n - row + tiles - 1) / tiles;  // tiles as equal as can be
+      int64_t p = begin;
+      for (; !few && p + kManyPanels <= last; p += kManyPanels) kMany[rows - 1](args, row, p);
+      for (; p < last; ++p) kOne[rows - 1](args, row, p);
+      row += rows;
+    }
+  }
 }
 
 struct Runs {
