@@ -33,6 +33,7 @@ std::vector<float> normal(size_t n) {
 
 struct Shape {
   int64_t heads, kv_heads, dim, cells, rows, layers;
+  bool whole = false;  // every row sees all cells; else the last does, and each the cells up to its own
 };
 
 /// Caches of several layers, so that decode reads memory and not the processor's caches.
@@ -65,7 +66,7 @@ class Layers {
   std::vector<const KvPage*> pointers_;
 };
 
-/// `rows` rows, the last at position cells - 1; one iteration is one layer.
+/// `rows` rows of a sequence; one iteration is one layer.
 void run_attention(benchmark::State& state, const KernelTable& table, const Shape& s, DType type, int threads) {
   const Layers layers(s, type);
   const auto q = normal(static_cast<size_t>(s.rows * s.heads * s.dim));
@@ -76,7 +77,8 @@ void run_attention(benchmark::State& state, const KernelTable& table, const Shap
   int64_t layer = 0, cells = 0;
   for (auto _ : state) {
     for (int64_t r = 0; r < s.rows; ++r) {
-      rows[static_cast<size_t>(r)] = {layers.pages(layer), 0, static_cast<int32_t>(s.cells - s.rows + r + 1)};
+      const int64_t end = s.whole ? s.cells : s.cells - s.rows + r + 1;
+      rows[static_cast<size_t>(r)] = {layers.pages(layer), 0, static_cast<int32_t>(end)};
       cells += rows[static_cast<size_t>(r)].end;
     }
     attention(pool(threads), table, args, s.rows, plan);
@@ -137,7 +139,7 @@ void add_row_kernels(const KernelTable& t, int64_t d, int64_t ff, int64_t vocab)
   add_rows<LogitStatsArgs>("logit_stats", vocab, t, &KernelTable::logit_stats, {a.data(), vocab, &stats});
 }
 
-/// Attention of gemma3-270m, qwen2.5-coder-0.5b and qwen2.5-coder-1.5b.
+/// Attention of gemma3-270m, qwen2.5-coder-0.5b and qwen2.5-coder-1.5b, and of minilm-l6 over whole texts.
 void add_attentions(const KernelTable& t) {
   for (const Shape& s :
        {Shape{4, 1, 256, 4096, 1, 18}, Shape{14, 2, 64, 4096, 1, 24}, Shape{12, 2, 128, 4096, 1, 28}}) {
@@ -146,6 +148,9 @@ void add_attentions(const KernelTable& t) {
   for (const Shape& s :
        {Shape{4, 1, 256, 512, 512, 1}, Shape{14, 2, 64, 512, 512, 1}, Shape{12, 2, 128, 512, 512, 1}}) {
     add_attention("attention_prefill", t, s, DType::f16);
+  }
+  for (int64_t cells : {32, 128, 512}) {
+    add_attention("attention_text", t, {12, 12, 32, cells, cells, 1, true}, DType::f32);
   }
 }
 

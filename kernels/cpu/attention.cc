@@ -2,7 +2,7 @@
 // Next in the flow: kernels/cpu/tables.cc.
 // Scores have cells for lanes, sums over head_dim ascending; weighted values have dims for lanes, sums over cells
 // ascending; both fused. A chunk's sums run over its 256 fixed places, so that its bits depend on its own cells only:
-// not on begin and end, not on how many heads share a tile, not on other rows. Error bounds: docs/numerics.md.
+// not on begin and end, not on how many heads or rows share a tile, not on other rows. Error bounds: docs/numerics.md.
 #include "kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention.cc"
@@ -21,7 +21,7 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int64_t kPages = kAttentionChunk / kPageCells;
 constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;  // 32 vector registers, else 16
-constexpr int64_t kMaxHeads = kManyRegisters ? 8 : 4;                              // query heads of one tile
+constexpr int64_t kMaxHeads = kManyRegisters ? 8 : 4;                              // queries of one tile
 
 /// Vectors of cells in a tile of scores: sums, one query each and a key stay in registers.
 constexpr int score_vectors(int heads) { return heads <= (kManyRegisters ? 4 : 2) ? 4 : 2; }
@@ -36,8 +36,17 @@ template <class T>
 struct Chunk {
   const T* k[kPages];      // [head_dim, 64]
   const T* v[kPages];      // [64, head_dim]
-  uint64_t cells[kPages];  // real and within [begin, end)
+  uint64_t cells[kPages];  // real and within the row's [begin, end)
+  int64_t begin, end;      // whole vectors of cells, from the first that counts to the last
   int64_t dim;
+};
+
+/// The queries of a tile, heads of one row or rows of one head, and where their partials go.
+struct Queries {
+  const float* q;
+  int64_t q_stride;  // from one query to the next
+  float* dst;        // (max score, sum of weights, weighted values [dim])
+  int64_t dst_stride;
 };
 
 /// Bits [begin, end) of a page, cut to it.
@@ -61,6 +70,9 @@ HWY_INLINE Chunk<T> open_chunk(const AttentionArgs& args, int64_t row, int64_t k
     c.cells[i] = wanted & cells.pages[page]->real;
     c.k[i] = static_cast<const T*>(cells.pages[page]->k) + offset;
     c.v[i] = static_cast<const T*>(cells.pages[page]->v) + offset;
+    if (c.cells[i] == 0) continue;
+    if (c.end == 0) c.begin = (i * kPageCells + __builtin_ctzll(c.cells[i])) / kWidth * kWidth;
+    c.end = ((i + 1) * kPageCells - __builtin_clzll(c.cells[i]) + kWidth - 1) / kWidth * kWidth;
   }
   return c;
 }
@@ -79,10 +91,11 @@ HWY_INLINE const T* after_keys(const Chunk<T>& chunk, int64_t p) {
   return chunk.v[chunk.cells[0] != 0 ? 0 : p];
 }
 
-/// scores[h, c] = scale * (q[h] . k[:, c]) for the cells of page p, -inf for those that do not count.
+/// scores[h, c] = scale * (q[h] . k[:, c]) for the cells of page p; -inf for others between the chunk's begin and end.
 template <class T, int kHeads>
-void score_page(const float* q, const Chunk<T>& chunk, int64_t p, float scale, float* scores) {
+void score_page(const Queries& queries, const Chunk<T>& chunk, int64_t p, float scale, float* scores) {
   const uint64_t cells = chunk.cells[p];
+  const float* q = queries.q;
   const int64_t dim = chunk.dim;
   const T *k = chunk.k[p], *next = after_keys(chunk, p);
   constexpr int kVectors = score_vectors(kHeads);
@@ -98,7 +111,7 @@ void score_page(const float* q, const Chunk<T>& chunk, int64_t p, float scale, f
       Vec key[kVectors];
       for (int v = 0; v < kVectors; ++v) key[v] = load_cells(k + d * kPageCells + c + v * kWidth);
       for (int h = 0; h < kHeads; ++h) {
-        const Vec query = hn::Set(kLanes, q[h * dim + d]);
+        const Vec query = hn::Set(kLanes, q[h * queries.q_stride + d]);
         for (int v = 0; v < kVectors; ++v) sum[h][v] = hn::MulAdd(query, key[v], sum[h][v]);
       }
     }
@@ -109,14 +122,15 @@ void score_page(const float* q, const Chunk<T>& chunk, int64_t p, float scale, f
       }
     }
   }
-  for (uint64_t rest = ~cells; rest != 0; rest &= rest - 1) {
+  const uint64_t softened = range_bits(chunk.begin - p * kPageCells, chunk.end - p * kPageCells);
+  for (uint64_t rest = softened & ~cells; rest != 0; rest &= rest - 1) {
     for (int h = 0; h < kHeads; ++h) scores[h * kAttentionChunk + __builtin_ctzll(rest)] = -kInfinity;
   }
 }
 
-/// dst[h, d..] = sum over cells of weights[h, cell] * v[cell, d..] for kVectors vectors of dims.
+/// dst[h][2 + d..] = sum over cells of weights[h, cell] * v[cell, d..] for kVectors vectors of dims.
 template <class T, int kHeads, int kVectors>
-HWY_INLINE void weigh_dims(const Chunk<T>& chunk, const float* weights, int64_t d, float* dst) {
+HWY_INLINE void weigh_dims(const Chunk<T>& chunk, const float* weights, int64_t d, const Queries& queries) {
   Vec sum[kHeads][kVectors];
   for (int h = 0; h < kHeads; ++h) {
     for (int v = 0; v < kVectors; ++v) sum[h][v] = hn::Zero(kLanes);
@@ -137,7 +151,8 @@ HWY_INLINE void weigh_dims(const Chunk<T>& chunk, const float* weights, int64_t 
     }
   }
   for (int h = 0; h < kHeads; ++h) {
-    for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[h][v], kLanes, dst + h * (2 + chunk.dim) + d + v * kWidth);
+    float* dst = queries.dst + h * queries.dst_stride + 2 + d;
+    for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[h][v], kLanes, dst + v * kWidth);
   }
 }
 
@@ -161,70 +176,88 @@ void weigh_rest(const Chunk<T>& chunk, const float* weights, int64_t d, float* d
 }
 
 template <class T, int kHeads>
-void weigh(const Chunk<T>& chunk, const float* weights, float* dst) {
+void weigh(const Chunk<T>& chunk, const float* weights, const Queries& queries) {
   constexpr int kVectors = value_vectors(kHeads);
   int64_t d = 0;
   for (; d + kVectors * kWidth <= chunk.dim; d += kVectors * kWidth) {
-    weigh_dims<T, kHeads, kVectors>(chunk, weights, d, dst);
+    weigh_dims<T, kHeads, kVectors>(chunk, weights, d, queries);
   }
-  for (; d + kWidth <= chunk.dim; d += kWidth) weigh_dims<T, kHeads, 1>(chunk, weights, d, dst);
+  for (; d + kWidth <= chunk.dim; d += kWidth) weigh_dims<T, kHeads, 1>(chunk, weights, d, queries);
   for (int h = 0; h < kHeads; ++h) {
-    weigh_rest(chunk, weights + h * kAttentionChunk, d, dst + h * (2 + chunk.dim));
+    weigh_rest(chunk, weights + h * kAttentionChunk, d, queries.dst + h * queries.dst_stride + 2);
   }
 }
 
-/// Turns a chunk's scores into weights exp(score - max), in place; writes max and their sum to dst[0] and dst[1].
-/// Where every score is -inf the weights are 0, and a NaN stays one.
-HWY_INLINE void soften(float* scores, float* dst) {
-  Vec most = hn::Set(kLanes, -kInfinity);
-  for (int64_t c = 0; c < kAttentionChunk; c += kWidth) most = hn::Max(most, hn::Load(kLanes, scores + c));
-  const float max = max_lanes(most);
-  const Vec shift = hn::Set(kLanes, max == -kInfinity ? 0.0f : max);
-  Vec sum = hn::Zero(kLanes);
-  for (int64_t c = 0; c < kAttentionChunk; c += kWidth) {
-    const Vec weight = exp_of_negative(hn::Sub(hn::Load(kLanes, scores + c), shift));
-    hn::Store(weight, kLanes, scores + c);
-    sum = hn::Add(sum, weight);
-  }
-  dst[0] = max;
-  dst[1] = sum_lanes(sum);
-}
-
-/// One tile of query heads against one chunk.
+/// Turns a tile's scores into weights exp(score - max), in place; writes max and their sum to dst[h][0] and dst[h][1].
+/// Where every score is -inf the weights are 0, and a NaN stays one. Cells before begin and behind end would add zeros.
+/// Queries alternate: the two sums across lanes of one alone would wait for one another.
 template <class T, int kHeads>
-void run_tile(const Chunk<T>& chunk, const float* q, float scale, float* dst) {
+HWY_INLINE void soften(const Chunk<T>& chunk, float* scores, const Queries& queries) {
+  Vec most[kHeads], shift[kHeads], sum[kHeads];
+  for (int h = 0; h < kHeads; ++h) most[h] = hn::Set(kLanes, -kInfinity);
+  for (int64_t c = chunk.begin; c < chunk.end; c += kWidth) {
+    for (int h = 0; h < kHeads; ++h) most[h] = hn::Max(most[h], hn::Load(kLanes, scores + h * kAttentionChunk + c));
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    const float max = queries.dst[h * queries.dst_stride] = max_lanes(most[h]);
+    shift[h] = hn::Set(kLanes, max == -kInfinity ? 0.0f : max);
+    sum[h] = hn::Zero(kLanes);
+  }
+  for (int64_t c = chunk.begin; c < chunk.end; c += kWidth) {
+    for (int h = 0; h < kHeads; ++h) {
+      float* at = scores + h * kAttentionChunk + c;
+      const Vec weight = exp_of_negative(hn::Sub(hn::Load(kLanes, at), shift[h]));
+      hn::Store(weight, kLanes, at);
+      sum[h] = hn::Add(sum[h], weight);
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) queries.dst[h * queries.dst_stride + 1] = sum_lanes(sum[h]);
+}
+
+/// One tile of queries against one chunk.
+template <class T, int kHeads>
+void run_tile(const Chunk<T>& chunk, const Queries& queries, float scale) {
   HWY_ALIGN float scores[kHeads * kAttentionChunk];
   for (int64_t p = 0; p < kPages; ++p) {
-    score_page<T, kHeads>(q, chunk, p, scale, scores + p * kPageCells);
+    score_page<T, kHeads>(queries, chunk, p, scale, scores + p * kPageCells);
   }
-  for (int h = 0; h < kHeads; ++h) soften(scores + h * kAttentionChunk, dst + h * (2 + chunk.dim));
-  weigh<T, kHeads>(chunk, scores, dst + 2);
+  soften<T, kHeads>(chunk, scores, queries);
+  weigh<T, kHeads>(chunk, scores, queries);
 }
 
+/// n queries against one chunk, in tiles as equal as can be.
 template <class T>
-void run_chunk(const AttentionArgs& args, int64_t row, int64_t kv_head, int64_t chunk, float* partial) {
-  using Tile = void (*)(const Chunk<T>&, const float*, float, float*);
+void run_queries(const Chunk<T>& chunk, Queries queries, int64_t n, float scale) {
+  using Tile = void (*)(const Chunk<T>&, const Queries&, float);
   static constexpr Tile kTiles[] = {run_tile<T, 1>, run_tile<T, 2>, run_tile<T, 3>, run_tile<T, 4>,
                                     run_tile<T, 5>, run_tile<T, 6>, run_tile<T, 7>, run_tile<T, 8>};
-  const int64_t group = args.heads / args.kv_heads, dim = args.head_dim;
-  const int64_t tiles = (group + kMaxHeads - 1) / kMaxHeads;
+  for (int64_t tiles = (n + kMaxHeads - 1) / kMaxHeads; tiles > 0; --tiles) {
+    const int64_t heads = (n + tiles - 1) / tiles;
+    kTiles[heads - 1](chunk, queries, scale);
+    queries.q += heads * queries.q_stride;
+    queries.dst += heads * queries.dst_stride;
+    n -= heads;
+  }
+}
+
+/// A key or value that was read meets as many queries as a tile holds: rows of one head, or heads of one row.
+template <class T>
+void run_chunk(const AttentionArgs& args, int64_t row, int64_t n, int64_t kv_head, int64_t chunk, float* partial) {
+  const int64_t group = args.heads / args.kv_heads, dim = args.head_dim, stride = 2 + dim;
   const Chunk<T> cells = open_chunk<T>(args, row, kv_head, chunk);
   const float* q = args.q + (row * args.heads + kv_head * group) * dim;
-  for (int64_t t = 0, h = 0; t < tiles; ++t) {
-    const int64_t heads = (group - h + tiles - t - 1) / (tiles - t);  // tiles as equal as can be
-    kTiles[heads - 1](cells, q + h * dim, args.scale, partial + h * (2 + dim));
-    h += heads;
+  const bool by_rows = n >= group;
+  for (int64_t i = 0; i < (by_rows ? group : n); ++i) {
+    const Queries queries = by_rows ? Queries{q + i * dim, args.heads * dim, partial + i * stride, group * stride}
+                                    : Queries{q + i * args.heads * dim, dim, partial + i * group * stride, stride};
+    run_queries(cells, queries, by_rows ? n : group, args.scale);
   }
 }
 
 void chunk(const AttentionArgs& args, int64_t row, int64_t n, int64_t kv_head, int64_t chunk, float* partial) noexcept {
-  const int64_t each = args.heads / args.kv_heads * (2 + args.head_dim);
-  for (int64_t i = 0; i < n; ++i) {
-    float* dst = partial + i * each;
-    args.type == DType::f32   ? run_chunk<float>(args, row + i, kv_head, chunk, dst)
-    : args.type == DType::f16 ? run_chunk<uint16_t>(args, row + i, kv_head, chunk, dst)
-                              : run_chunk<BFloat16>(args, row + i, kv_head, chunk, dst);
-  }
+  args.type == DType::f32   ? run_chunk<float>(args, row, n, kv_head, chunk, partial)
+  : args.type == DType::f16 ? run_chunk<uint16_t>(args, row, n, kv_head, chunk, partial)
+                            : run_chunk<BFloat16>(args, row, n, kv_head, chunk, partial);
 }
 
 void fold(const AttentionArgs& args, float* into, const float* next) noexcept {

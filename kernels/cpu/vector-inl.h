@@ -85,10 +85,8 @@ HWY_INLINE float max_lanes(Vec v) {
 ///   error    below 2 ulp (0.96 measured): x - n ln 2 in two parts, a polynomial of degree 6 on |r| <= ln 2 / 2
 ///   source   Cephes expf (Moshier 1984)
 HWY_INLINE Vec exp_of_negative(Vec x) {
-  const Vec lowest = hn::Set(kLanes, -87.33f);
-  const auto in_range = hn::Ge(x, lowest);  // false for NaN
-  const auto n = hn::NearestInt(hn::Mul(hn::IfThenElse(in_range, x, lowest), hn::Set(kLanes, 1.44269504f)));
-  const Vec whole = hn::ConvertTo(kLanes, n);
+  const Vec to_integer = hn::Set(kLanes, 0x1.8p23f);  // its last bit is worth 1: adding it rounds half even
+  const Vec n = hn::Add(hn::Mul(x, hn::Set(kLanes, 1.44269504f)), to_integer), whole = hn::Sub(n, to_integer);
   Vec r = hn::NegMulAdd(whole, hn::Set(kLanes, 0.693359375f), x);
   r = hn::NegMulAdd(whole, hn::Set(kLanes, -2.12194440e-4f), r);
   Vec p = hn::MulAdd(hn::Set(kLanes, 1.9875691500e-4f), r, hn::Set(kLanes, 1.3981999507e-3f));
@@ -97,9 +95,9 @@ HWY_INLINE Vec exp_of_negative(Vec x) {
   p = hn::MulAdd(p, r, hn::Set(kLanes, 1.6666665459e-1f));
   p = hn::MulAdd(p, r, hn::Set(kLanes, 5.0000001201e-1f));
   p = hn::Add(hn::MulAdd(p, hn::Mul(r, r), r), hn::Set(kLanes, 1.0f));
-  const hn::RebindToSigned<Lanes> ints;
-  const Vec power = hn::BitCast(kLanes, hn::ShiftLeft<23>(hn::Add(n, hn::Set(ints, 127))));
-  return hn::IfThenZeroElse(hn::Lt(x, lowest), hn::Mul(p, power));
+  const hn::RebindToSigned<Lanes> ints;  // the shift leaves n alone of what lies below the exponent
+  const auto power = hn::Add(hn::ShiftLeft<23>(hn::BitCast(ints, n)), hn::Set(ints, 127 << 23));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(kLanes, -87.33f)), hn::Mul(p, hn::BitCast(kLanes, power)));
 }
 
 }  // namespace fathom::kernels::HWY_NAMESPACE

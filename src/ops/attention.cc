@@ -11,8 +11,9 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kRowBlock = 16;     // rows that meet a chunk while it is in cache
-constexpr int64_t kPartsAThread = 4;  // fewer row blocks than this for each thread: split over chunks
+constexpr int64_t kRowBlock = 16;               // rows that meet a chunk while it is in cache
+constexpr int64_t kBlockSlots = 2 * kRowBlock;  // partials of a block: its rows' sums, and what is folded into them
+constexpr int64_t kPartsAThread = 4;            // fewer row blocks than this for each thread: split over chunks
 
 /// The chunks [begin, end) a row meets.
 struct Chunks {
@@ -58,22 +59,40 @@ struct Call {
 
 // ---- many rows: an item is a block of rows and one KV head ------------------------------------------------------
 
-/// Folds every chunk of rows [begin, end) for one KV head; a chunk meets all rows of the block before the next one.
+/// Where a row meets a chunk: the cells, none at all being a meeting too, and whether it is the row's first.
+struct Meeting {
+  const KvPage* const* pages = nullptr;
+  int64_t begin = 0, end = 0;
+  bool first = false;
+  bool operator==(const Meeting&) const = default;
+};
+
+Meeting meeting_of(const AttentionRow& row, int64_t chunk) {
+  const int64_t begin = std::max<int64_t>(row.begin, chunk * kAttentionChunk);
+  const int64_t end = std::min<int64_t>(row.end, (chunk + 1) * kAttentionChunk);
+  return begin < end ? Meeting{row.pages, begin, end, begin == row.begin} : Meeting{};
+}
+
+/// Folds every chunk of rows [begin, end) for one KV head; a chunk meets all rows of the block before the next one, and
+/// those that see the same cells of it together.
 void run_row_block(const Call& call, int64_t begin, int64_t end, int64_t kv_head, float* slots) {
   const AttentionArgs& args = call.args;
   Chunks all{std::numeric_limits<int64_t>::max(), 0};
   for (int64_t r = begin; r < end; ++r) {
     const Chunks own = chunks_of(args.rows[r]);
-    set_empty(args, slots + (r - begin) * call.partial);
+    if (own.size() == 0) set_empty(args, slots + (r - begin) * call.partial);
     if (own.size() > 0) all = {std::min(all.begin, own.begin), std::max(all.end, own.end)};
   }
   float* next = slots + kRowBlock * call.partial;
   for (int64_t c = all.begin; c < all.end; ++c) {
-    for (int64_t r = begin; r < end; ++r) {
-      const Chunks own = chunks_of(args.rows[r]);
-      if (c < own.begin || c >= own.end) continue;
-      call.kernels.chunk(args, r, 1, kv_head, c, next);
-      call.kernels.fold(args, slots + (r - begin) * call.partial, next);
+    for (int64_t r = begin, n = 1; r < end; r += n) {
+      const Meeting meeting = meeting_of(args.rows[r], c);
+      for (n = 1; r + n < end && meeting_of(args.rows[r + n], c) == meeting;) ++n;
+      if (meeting.end == 0) continue;
+      float* sums = slots + (r - begin) * call.partial;
+      call.kernels.chunk(args, r, n, kv_head, c, meeting.first ? sums : next);
+      if (meeting.first) continue;
+      for (int64_t i = 0; i < n; ++i) call.kernels.fold(args, sums + i * call.partial, next + i * call.partial);
     }
   }
   for (int64_t r = begin; r < end; ++r) finish(call.kernels, args, r, kv_head, slots + (r - begin) * call.partial);
@@ -82,7 +101,7 @@ void run_row_block(const Call& call, int64_t begin, int64_t end, int64_t kv_head
 void run_row_blocks(ThreadPool& pool, Call& call, int64_t block) {
   const int64_t kv_heads = call.args.kv_heads, items = (call.n + block - 1) / block * kv_heads;
   pool.run(std::min<int64_t>(pool.threads(), items), [&](int64_t part) {
-    float* slots = call.scratch + part * (kRowBlock + 1) * call.partial;
+    float* slots = call.scratch + part * kBlockSlots * call.partial;
     for (int64_t i; (i = call.next.fetch_add(1, std::memory_order_relaxed)) < items;) {
       if (!call.listens(i % kv_heads)) continue;
       const int64_t begin = i / kv_heads * block;
@@ -93,7 +112,7 @@ void run_row_blocks(ThreadPool& pool, Call& call, int64_t block) {
 
 // ---- few rows: an item is one chunk of one row and one KV head -----------------------------------------------------
 
-/// Computes the partials of row `r` in any order on all threads, then folds them in ascending order.
+/// Computes the partials of row `r` in any order on all threads, then folds them into its first in ascending order.
 void run_split_row(ThreadPool& pool, Call& call, int64_t r) {
   const AttentionArgs& args = call.args;
   const Chunks own = chunks_of(args.rows[r]);
@@ -103,13 +122,11 @@ void run_split_row(ThreadPool& pool, Call& call, int64_t r) {
     if (!call.listens(kv_head)) return;
     call.kernels.chunk(args, r, 1, kv_head, own.begin + chunk, call.scratch + i * call.partial);
   });
-  float* sum = call.scratch + items * call.partial;
   for (int64_t h = 0; h < args.kv_heads; ++h) {
     if (!call.listens(h)) continue;
-    set_empty(args, sum);
-    for (int64_t c = 0; c < own.size(); ++c) {
-      call.kernels.fold(args, sum, call.scratch + (h * own.size() + c) * call.partial);
-    }
+    float* sum = call.scratch + h * own.size() * call.partial;
+    if (own.size() == 0) set_empty(args, sum);
+    for (int64_t c = 1; c < own.size(); ++c) call.kernels.fold(args, sum, sum + c * call.partial);
     finish(call.kernels, args, r, h, sum);
   }
 }
@@ -132,8 +149,8 @@ Result<AttentionPlan> AttentionPlan::make(const Limits& limits) {
                                                   limits.heads, limits.kv_heads)};
   }
   const int64_t partial = partial_floats(limits.heads, limits.kv_heads, limits.head_dim);
-  const int64_t blocks = limits.threads * (kRowBlock + 1);
-  const int64_t split = limits.kv_heads * max_chunks(limits) + 1;
+  const int64_t blocks = limits.threads * kBlockSlots;
+  const int64_t split = limits.kv_heads * max_chunks(limits);
   AttentionPlan plan{limits, Buffer(static_cast<size_t>(std::max(blocks, split) * partial) * sizeof(float))};
   if (plan.scratch.data() == nullptr) {
     return Error{ErrorCode::capacity, fmt::format("attention needs {} bytes of working memory: lower max_tokens ({})",
@@ -146,11 +163,11 @@ void attention(ThreadPool& pool, const KernelTable& table, const AttentionArgs& 
                const AttentionPlan& plan, std::span<const uint8_t> listened) noexcept {
   const int64_t partial = partial_floats(args.heads, args.kv_heads, args.head_dim);
   const int64_t slots = static_cast<int64_t>(plan.scratch.size() / sizeof(float)) / partial;
-  FATHOM_ASSERT(args.heads % args.kv_heads == 0 && pool.threads() * (kRowBlock + 1) <= slots);
+  FATHOM_ASSERT(args.heads % args.kv_heads == 0 && pool.threads() * kBlockSlots <= slots);
   Call call{table.attention.run, args, n, listened, partial, plan.scratch.as<float>()};
   if (n * args.kv_heads < kPartsAThread * pool.threads()) {
     for (int64_t r = 0; r < n; ++r) {
-      FATHOM_ASSERT(chunks_of(args.rows[r]).size() * args.kv_heads < slots);
+      FATHOM_ASSERT(chunks_of(args.rows[r]).size() * args.kv_heads <= slots);
       run_split_row(pool, call, r);
     }
     return;

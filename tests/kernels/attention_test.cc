@@ -352,6 +352,30 @@ RC_GTEST_PROP(Attention, ARowsBitsDependOnItsOwnCellsOnly, ()) {
   }
 }
 
+// Whole texts, an answer's last rows, and prefill, whose rows share all chunks but their last.
+TEST(Attention, RowsThatShareCellsHaveTheBitsOfEachAlone) {
+  for (const Heads& h : {Heads{12, 12, 32}, Heads{14, 2, 64}, Heads{3, 1, 20}}) {
+    for (DType type : {DType::f32, DType::f16, DType::bf16}) {
+      Cache cache(type, h, 600, 5), other(type, h, 600, 6);
+      for (int64_t c : {0, 3, 64, 65, 255, 300, 599}) cache.forget(c);
+      std::vector<AttentionRow> rows;
+      for (int64_t cells : {0, 1, 20, 64, 100, 257, 600}) rows.insert(rows.end(), 19, cache.view(0, cells));
+      for (int i = 0; i < 20; ++i) rows.push_back((i / 3 % 2 == 0 ? cache : other).view(i < 10 ? 0 : 200, 530));
+      for (int64_t end = 500; end < 530; ++end) rows.push_back(other.view(end > 520 ? end - 300 : 0, end));
+      const auto row = static_cast<size_t>(h.heads * h.dim);
+      const Floats q = normal(rows.size() * row, 3);
+      for (const KernelTable* t : cpu_tables()) {
+        const Floats together = attend(*t, cache, q, rows, 2);
+        for (size_t i = 0; i < rows.size(); ++i) {
+          const auto first = q.begin() + static_cast<std::ptrdiff_t>(i * row);
+          const Floats alone = attend(*t, cache, Floats(first, first + static_cast<std::ptrdiff_t>(row)), {rows[i]});
+          ASSERT_TRUE(same_bits<float>(alone, {together.data() + i * row, row})) << t->name << ", row " << i;
+        }
+      }
+    }
+  }
+}
+
 TEST(AttentionPlan, RefusesSizesThatFitNothing) {
   const auto message = [](AttentionPlan::Limits limits) { return AttentionPlan::make(limits).error().message; };
   EXPECT_EQ(message({0, 4, 2, 64, 100}),
