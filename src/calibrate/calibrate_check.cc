@@ -42,6 +42,9 @@ Result<void> check(const Pieces& pieces, const CalibrateOptions& options, const 
     return wrong(fmt::format("n_settings {}: 1 to {}", options.n_settings, kMostSettings));
   }
   if (options.measured_tokens < 8) return wrong(fmt::format("measured_tokens {}: at least 8", options.measured_tokens));
+  if (config.encodes()) {
+    return wrong(fmt::format("family {} encodes texts: give a model that predicts tokens", config.family));
+  }
   if (config.n_layers < 2) return wrong("a model of one layer has no exit: run it as it is");
   if (config.n_layers > kMostLayersSeen) {
     return wrong(fmt::format("a model of {} layers: at most {}: run it as it is", config.n_layers, kMostLayersSeen));

@@ -13,7 +13,7 @@
 namespace fathom {
 namespace {
 
-constexpr int32_t kAround = 2;       // tokens that stand around every text
+constexpr int32_t kAround = Encoder::kLeastTokens - 1;  // tokens that stand around every text
 constexpr size_t kBytesAToken = 16;  // of a long text that are read first, for each token there is room for
 constexpr std::string_view kBetweenWords = " \t\n\r";
 
@@ -90,9 +90,9 @@ Result<Encoder> Encoder::make(const Model& model, const EncoderOptions& options)
   }
   EncoderOptions all = options;
   if (all.max_tokens == 0) all.max_tokens = config.usual_tokens;
-  if (all.max_tokens <= kAround || all.max_tokens > config.context) {
+  if (all.max_tokens < kLeastTokens || all.max_tokens > config.context) {
     return refused(fmt::format("EncoderOptions::max_tokens {} is outside {}..{}: the model was made for that many",
-                               all.max_tokens, kAround + 1, config.context));
+                               all.max_tokens, kLeastTokens, config.context));
   }
   all.max_rows = std::max(all.max_rows, all.max_tokens);
   FATHOM_TRY(Session session, Session::make(model, {.max_tokens = all.max_tokens,
@@ -134,11 +134,12 @@ Result<void> Encoder::Impl::run_step(const Policy& policy, Trace* trace) {
   std::vector<double> macs(in_step.size(), 0.0), full(in_step.size(), 0.0);
   for (const RowResult& row : result->rows) {
     const auto i = static_cast<size_t>(row.sequence);
-    in_step[i]->depth += row.depth / static_cast<float>(in_step[i]->tokens);
+    in_step[i]->depth += row.depth;  // exact: halves of layers
     macs[i] += row.macs;
     full[i] += row.full_macs;
   }
   for (size_t i = 0; i < in_step.size(); ++i) {
+    in_step[i]->depth /= static_cast<float>(in_step[i]->tokens);
     in_step[i]->work = macs[i] / full[i];
     FATHOM_TRY(session.truncate(static_cast<int32_t>(i), 0));
   }
@@ -150,6 +151,7 @@ Result<void> Encoder::Impl::run_step(const Policy& policy, Trace* trace) {
 Result<std::vector<Embedding>> Encoder::embed(std::span<const std::string_view> texts, const Policy& policy,
                                               Trace* trace) {
   Impl& impl = *impl_;
+  FATHOM_TRY(policy.check(impl.model.config().n_layers));
   std::vector<Embedding> results(texts.size());
   impl.rows.clear();
   impl.in_step.clear();
@@ -162,7 +164,10 @@ Result<std::vector<Embedding>> Encoder::embed(std::span<const std::string_view> 
     if (full) FATHOM_TRY(impl.run_step(policy, trace));
     const auto sequence = static_cast<int32_t>(impl.in_step.size());
     for (size_t p = 0; p < impl.ids.size(); ++p) {
-      impl.rows.push_back({.token = impl.ids[p], .sequence = sequence, .position = static_cast<int32_t>(p)});
+      impl.rows.push_back({.token = impl.ids[p],
+                           .sequence = sequence,
+                           .position = static_cast<int32_t>(p),
+                           .kind = RowKind::generated});  // what depth stages act on unless told otherwise
     }
     impl.in_step.push_back(&result);
   }

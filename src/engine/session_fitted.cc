@@ -43,6 +43,9 @@ Result<void> Session::Impl::check_encoder(const Plan& plan) const {
   if (plan.screens || plan.hot_tokens > 0 || plan.check_tokens > 0) {
     return refuse("a way to read the language head", "leave screen_head, defer_head and screen_checks out");
   }
+  if (plan.policy.table != nullptr && plan.policy.table->sequential(plan.policy.self)) {
+    return refuse("a stage that reads what the token before did", "leave budget(...) and last_entropy out");
+  }
   if (reads(plan.policy, kExitSignals)) {
     return refuse("answers of layers without a head", "exit at a layer, or by similarity");
   }

@@ -12,6 +12,7 @@
 #include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/report.h"
 #include "tests/calibrate/text_files.h"
+#include "tests/support/refused.h"
 #include "tests/support/tiny_model.h"
 
 namespace fathom {
@@ -118,6 +119,13 @@ TEST(Limits, WhatIsBeyondThemIsNamedBeforeTheWork) {
   EXPECT_NE(refused(calibrate(small.model, pieces)).find("can be printed"), std::string::npos);
   pieces.groups.resize(kMostGroups + 1);
   EXPECT_EQ(refused(calibrate(small.model, pieces)), "17 groups of texts: give at most 16");
+}
+
+TEST(Limits, AnEncoderHasNothingToCalibrate) {
+  const Small small;
+  const Pieces pieces = small.sample(1, 8, 800);
+  const Result<Calibration> found = calibrate(testing::tiny_model({.family = "bert"}), pieces);
+  testing::expect_refused(found, ErrorCode::argument, {"bert", "predicts tokens"});
 }
 
 }  // namespace

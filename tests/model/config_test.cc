@@ -5,6 +5,7 @@
 
 #include "src/model/config_reader.h"
 #include "src/model/families.h"
+#include "tests/support/refused.h"
 #include "tests/support/tiny_model.h"
 
 namespace fathom {
@@ -37,12 +38,32 @@ TEST(Config, every_family_reads_its_sizes_from_keys) {
     EXPECT_EQ(config.vocab, 384);
     ASSERT_EQ(config.layers.size(), 4u);
     EXPECT_EQ(config.layers[3].heads, 4);
-    EXPECT_EQ(config.layers[3].kv_heads, 2);
+    EXPECT_EQ(config.layers[3].kv_heads, family.encoder ? 4 : 2);
     EXPECT_EQ(config.layers[3].head_dim, 16);
     EXPECT_EQ(config.layers[3].feed_forward, 96);
     EXPECT_FLOAT_EQ(config.layers[3].attention_scale, 0.25f);
     EXPECT_EQ(source_of(config, "attention.head_count").source, std::string(family.name) + ".attention.head_count");
   }
+}
+
+TEST(Config, bert_reads_a_whole_text_and_has_no_head) {
+  const ModelConfig config = config_of(tiny_writer({.family = "bert"})).value();
+  EXPECT_TRUE(config.encodes());
+  EXPECT_EQ(config.norm, NormKind::layer);
+  EXPECT_TRUE(config.learned_positions);
+  EXPECT_FALSE(config.tied_head);
+  for (const LayerSpec& layer : config.layers) {
+    EXPECT_TRUE(!layer.causal && layer.norm_sum && layer.qkv_bias && !layer.gated && layer.gate == Gate::gelu);
+    EXPECT_EQ(layer.rope_dim, 0);
+  }
+  EXPECT_EQ(source_of(config, "pooling_type").source, "bert.pooling_type");
+  EXPECT_EQ(source_of(config, "embedding.usual_tokens").source, "family default");
+  GgufWriter pooled = tiny_writer({.family = "bert"});
+  pooled.set_u32("bert.pooling_type", 3);
+  testing::expect_refused(config_of(pooled), ErrorCode::unsupported, {"bert.pooling_type", "3", "first token"});
+  GgufWriter causal = tiny_writer({.family = "bert"});
+  causal.set_bool("bert.attention.causal", true);
+  testing::expect_refused(config_of(causal), ErrorCode::unsupported, {"bert.attention.causal", "true", "encoder"});
 }
 
 TEST(Config, gemma3_sees_everything_in_every_sixth_layer_only) {
@@ -93,7 +114,7 @@ TEST(Config, llama_rotates_neighbours_and_the_others_halves) {
   for (const Family& family : families()) {
     const ModelConfig config = config_of(tiny_writer({.family = std::string(family.name)})).value();
     EXPECT_EQ(config.layers[0].pairing == Pairing::adjacent, family.name == "llama");
-    EXPECT_EQ(config.layers[0].qkv_bias, family.name == "qwen2");
+    EXPECT_EQ(config.layers[0].qkv_bias, family.name == "qwen2" || family.name == "bert");
     EXPECT_EQ(config.layers[0].qk_norm, family.name == "qwen3" || family.name == "gemma3");
   }
 }

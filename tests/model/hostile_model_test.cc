@@ -66,7 +66,7 @@ TEST(HostileModel, a_family_that_is_not_known_is_named) {
        [](GgufWriter& w) { w.set_u32("qwen2.expert_count", 8); }},
       {"an encoder",
        ErrorCode::unsupported,
-       {"qwen2.attention.causal", "encoder"},
+       {"qwen2.attention.causal", "false", "generates text"},
        [](GgufWriter& w) { w.set_bool("qwen2.attention.causal", false); }},
       {"soft-capped logits",
        ErrorCode::unsupported,

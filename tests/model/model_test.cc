@@ -50,10 +50,12 @@ TEST(Model, every_family_opens_with_every_type) {
       EXPECT_EQ(model.config().family, family.name);
       ASSERT_EQ(model.weights().layers.size(), 2u);
       EXPECT_EQ(model.weights().embedding.rows, 384);
-      EXPECT_EQ(model.weights().head.matrix.type, static_cast<DType>(type));
+      EXPECT_EQ(model.weights().layers[1].q.matrix.type, static_cast<DType>(type));
+      EXPECT_EQ(model.weights().head.empty(), family.encoder);
+      EXPECT_EQ(model.weights().head.matrix.type, family.encoder ? DType::f32 : static_cast<DType>(type));
       EXPECT_EQ(model.weights().layers[1].q.bias != nullptr, family.qkv_bias);
       EXPECT_EQ(model.weights().layers[1].q_norm != nullptr, family.qk_norm);
-      EXPECT_EQ(model.weights().layers[1].feed_forward_after_norm != nullptr, family.norm_after);
+      EXPECT_EQ(model.weights().layers[1].feed_forward_after_norm != nullptr, family.norm_after || family.encoder);
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
@@ -60,21 +61,49 @@ class PlainForward {
   PlainForward(const Model& model, std::span<const int32_t> ids, const PlainOptions& options)
       : model_(model), config_(model.config()), ids_(ids), options_(options) {}
 
-  Rows run() {
+  Rows logits() {
+    Rows x = states();
+    const Row final_norm = vector("output_norm.weight");
+    for (Row& row : x) row = norm(row, final_norm, {});
+    return product(matrix(config_.tied_head ? "token_embd.weight" : "output.weight"), x, {});
+  }
+
+  Row embedding() {
+    const Rows x = states();
+    Row sum = x[0];
+    for (size_t r = 1; r < x.size() && config_.pooling == Pooling::mean; ++r) {
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += x[r][i];
+    }
+    double squares = 0;
+    for (const double value : sum) squares += value * value;
+    const double count = config_.pooling == Pooling::mean ? static_cast<double>(x.size()) : 1.0;
+    for (double& value : sum) value /= config_.unit_length ? std::sqrt(squares) : count;
+    return sum;
+  }
+
+ private:
+  /// Behind the last layer.
+  Rows states() {
     const Rows table = matrix("token_embd.weight");
     Rows x;
     for (const int32_t id : ids_) {
       x.push_back(table[static_cast<size_t>(id)]);
       for (double& value : x.back()) value *= config_.embedding_scale;
     }
+    if (config_.learned_positions) add_positions(x);
     keep(x);
     for (size_t l = 0; l < config_.layers.size(); ++l) layer(x, l, "blk." + std::to_string(l) + ".");
-    const Row final_norm = vector("output_norm.weight");
-    for (Row& row : x) row = norm(row, final_norm);
-    return product(config_.tied_head ? table : matrix("output.weight"), x, {});
+    return x;
   }
 
- private:
+  void add_positions(Rows& x) const {
+    const Rows positions = matrix("position_embd.weight"), segments = matrix("token_types.weight");
+    for (size_t p = 0; p < x.size(); ++p) {
+      for (size_t i = 0; i < x[p].size(); ++i) x[p][i] += positions[p][i] + segments[0][i];
+    }
+    x = normed(x, "token_embd_norm");
+  }
+
   const Tensor* find(const std::string& name) const {
     for (const Tensor& tensor : model_.tensors()) {
       if (tensor.name == name) return &tensor;
@@ -114,12 +143,14 @@ class PlainForward {
     return product(matrix(name + ".weight"), x, vector_or_none(name + ".bias"));
   }
 
-  Row norm(const Row& x, const Row& weight) const {
-    double squares = 0;
-    for (const double value : x) squares += value * value;
-    const double scale = 1.0 / std::sqrt(squares / static_cast<double>(x.size()) + config_.norm_eps);
+  Row norm(const Row& x, const Row& weight, const Row& bias) const {
+    const auto n = static_cast<double>(x.size());
+    double mean = 0, squares = 0;
+    if (config_.norm == NormKind::layer) mean = std::accumulate(x.begin(), x.end(), 0.0) / n;
+    for (const double value : x) squares += (value - mean) * (value - mean);
+    const double scale = 1.0 / std::sqrt(squares / n + config_.norm_eps);
     Row y(x.size());
-    for (size_t i = 0; i < x.size(); ++i) y[i] = x[i] * scale * weight[i];
+    for (size_t i = 0; i < x.size(); ++i) y[i] = (x[i] - mean) * scale * weight[i] + (bias.empty() ? 0 : bias[i]);
     return y;
   }
 
@@ -131,7 +162,7 @@ class PlainForward {
       for (size_t begin = 0; begin < x[position].size(); begin += dim) {
         const auto first = x[position].begin() + static_cast<std::ptrdiff_t>(begin);
         Row head(first, first + spec.head_dim);
-        if (!weight.empty()) head = norm(head, weight);
+        if (!weight.empty()) head = norm(head, weight, {});
         rotate(head, spec, static_cast<double>(position));
         std::copy(head.begin(), head.end(), first);
       }
@@ -159,10 +190,11 @@ class PlainForward {
     for (size_t p = 0; p < q.size(); ++p) {
       const size_t begin =
           spec.window != 0 && p + 1 > static_cast<size_t>(spec.window) ? p + 1 - static_cast<size_t>(spec.window) : 0;
+      const size_t end = spec.causal ? p + 1 : q.size();
       for (size_t h = 0; h < static_cast<size_t>(spec.heads); ++h) {
         const size_t q_at = h * dim, kv_at = h / static_cast<size_t>(spec.heads / spec.kv_heads) * dim;
         Row weights;
-        for (size_t c = begin; c <= p; ++c) {
+        for (size_t c = begin; c < end; ++c) {
           double score = 0;
           for (size_t i = 0; i < dim; ++i) score += q[p][q_at + i] * k[c][kv_at + i];
           weights.push_back(score * spec.attention_scale);
@@ -170,8 +202,8 @@ class PlainForward {
         const double largest = *std::max_element(weights.begin(), weights.end());
         double sum = 0;
         for (double& weight : weights) sum += weight = std::exp(weight - largest);
-        own[p] += weights.back() / sum / spec.heads;
-        for (size_t c = begin; c <= p; ++c) {
+        own[p] += weights[p - begin] / sum / spec.heads;
+        for (size_t c = begin; c < end; ++c) {
           for (size_t i = 0; i < dim; ++i) y[p][q_at + i] += weights[c - begin] / sum * v[c][kv_at + i];
         }
       }
@@ -182,6 +214,7 @@ class PlainForward {
 
   double gate(Gate kind, double x) const {
     if (kind == Gate::silu) return x / (1.0 + std::exp(-x));
+    if (kind == Gate::gelu) return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
     if (options_.gelu_table && std::abs(x) >= 10) return x > 0 ? x : 0;
     const double in = options_.gelu_table ? to_half(x) : x;
     constexpr double kRootTwoOverPi = 0.79788456080286535588;
@@ -190,17 +223,26 @@ class PlainForward {
   }
 
   Rows normed(const Rows& x, const std::string& name) const {
-    const Row weight = vector(name);
+    const Row weight = vector(name + ".weight"), bias = vector_or_none(name + ".bias");
     Rows y;
-    for (const Row& row : x) y.push_back(norm(row, weight));
+    for (const Row& row : x) y.push_back(norm(row, weight, bias));
     return y;
   }
 
-  /// Adds a half's output to the rows that run the layer (from 0).
-  void add(Rows& x, const Rows& y, size_t layer) const {
+  bool runs(size_t row, size_t layer) const {
+    return options_.depths.empty() || layer < static_cast<size_t>(options_.depths[row]);
+  }
+
+  /// Adds a half's output to the rows that run the layer (from 0); its norm is on what is added, or on the sum.
+  void add(Rows& x, Rows y, size_t layer, const std::string& norm_name) const {
+    const LayerSpec& spec = config_.layers[layer];
+    if (spec.norm_after) y = normed(y, norm_name);
     for (size_t r = 0; r < x.size(); ++r) {
-      if (!options_.depths.empty() && layer >= static_cast<size_t>(options_.depths[r])) continue;
-      for (size_t i = 0; i < x[r].size(); ++i) x[r][i] += y[r][i];
+      for (size_t i = 0; i < x[r].size(); ++i) y[r][i] += x[r][i];
+    }
+    if (spec.norm_sum) y = normed(y, norm_name);
+    for (size_t r = 0; r < x.size(); ++r) {
+      if (runs(r, layer)) x[r] = y[r];
     }
     keep(x);
   }
@@ -211,22 +253,25 @@ class PlainForward {
 
   void layer(Rows& x, size_t l, const std::string& name) const {
     const LayerSpec& spec = config_.layers[l];
-    Rows in = normed(x, name + "attn_norm.weight");
+    const Rows in = spec.norm_sum ? x : normed(x, name + "attn_norm");
     Rows q = linear(name + "attn_q", in), k = linear(name + "attn_k", in);
     prepare_heads(q, spec, name + "attn_q_norm.weight");
     prepare_heads(k, spec, name + "attn_k_norm.weight");
-    Rows out = linear(name + "attn_output", attention(q, k, linear(name + "attn_v", in), spec));
-    if (spec.norm_after) out = normed(out, name + "post_attention_norm.weight");
-    add(x, out, l);
-    in = normed(x, name + "ffn_norm.weight");
-    Rows gated = linear(name + "ffn_gate", in);
+    const Rows mixed = attention(q, k, linear(name + "attn_v", in), spec);
+    add(x, linear(name + "attn_output", mixed), l, name + (spec.norm_sum ? "attn_output_norm" : "post_attention_norm"));
+    const Rows inner = feed_forward(spec.norm_sum ? x : normed(x, name + "ffn_norm"), spec, name);
+    add(x, linear(name + "ffn_down", inner), l, name + (spec.norm_sum ? "layer_output_norm" : "post_ffw_norm"));
+  }
+
+  Rows feed_forward(const Rows& in, const LayerSpec& spec, const std::string& name) const {
     const Rows up = linear(name + "ffn_up", in);
-    for (size_t r = 0; r < gated.size(); ++r) {
-      for (size_t i = 0; i < gated[r].size(); ++i) gated[r][i] = gate(spec.gate, gated[r][i]) * up[r][i];
+    Rows inner = spec.gated ? linear(name + "ffn_gate", in) : up;
+    for (size_t r = 0; r < inner.size(); ++r) {
+      for (size_t i = 0; i < inner[r].size(); ++i) {
+        inner[r][i] = gate(spec.gate, inner[r][i]) * (spec.gated ? up[r][i] : 1);
+      }
     }
-    out = linear(name + "ffn_down", gated);
-    if (spec.norm_after) out = normed(out, name + "post_ffw_norm.weight");
-    add(x, out, l);
+    return inner;
   }
 
   const Model& model_;
@@ -239,7 +284,11 @@ class PlainForward {
 
 std::vector<std::vector<double>> plain_logits(const Model& model, std::span<const int32_t> ids,
                                               const PlainOptions& options) {
-  return PlainForward(model, ids, options).run();
+  return PlainForward(model, ids, options).logits();
+}
+
+std::vector<double> plain_embedding(const Model& model, std::span<const int32_t> ids, const PlainOptions& options) {
+  return PlainForward(model, ids, options).embedding();
 }
 
 }  // namespace fathom::testing

@@ -38,4 +38,9 @@ struct PlainOptions {
 std::vector<std::vector<double>> plain_logits(const Model& model, std::span<const int32_t> ids,
                                               const PlainOptions& options = {});
 
+/// An encoder's embedding of one text, from the same: states behind the last layer, pooled as ModelConfig says.
+///   ids      with the tokens around the text
+///   returns  [d_model]
+std::vector<double> plain_embedding(const Model& model, std::span<const int32_t> ids, const PlainOptions& options = {});
+
 }  // namespace fathom::testing

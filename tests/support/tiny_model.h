@@ -13,9 +13,10 @@
 namespace fathom::testing {
 
 enum class TinyVocab {
-  family,         ///< sentencepiece for gemma3, byte_bpe for the others
+  family,         ///< sentencepiece for gemma3, wordpiece for bert, byte_bpe for the others
   sentencepiece,  ///< byte tokens, letters, a few words, user-defined newline and tab
   byte_bpe,       ///< all bytes, a few merges, ChatML tokens
+  wordpiece,      ///< letters, digits and signs, a few words and endings, [CLS] and [SEP]
   none,           ///< ids only
 };
 
@@ -25,8 +26,8 @@ struct TinyOptions {
   // Widths; K types store rows of 256, so d_model, heads * head_dim and feed_forward are raised to 256 for them.
   int32_t d_model = 64;
   int32_t heads = 4;
-  int32_t kv_heads = 2;
-  int32_t head_dim = 16;
+  int32_t kv_heads = 2;   // bert: as `heads`
+  int32_t head_dim = 16;  // bert: d_model / heads
   int32_t feed_forward = 96;
   int32_t vocab = 384;  // at least 320 with a tokenizer
   int32_t context = 512;

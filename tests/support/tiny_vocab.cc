@@ -1,4 +1,5 @@
-// Two small vocabularies: SentencePiece BPE with byte tokens, and byte BPE. Next: tests/support/tiny_writer.cc.
+// Three small vocabularies: SentencePiece BPE with byte tokens, byte BPE and WordPiece. Next:
+// tests/support/tiny_writer.cc.
 #include "tests/support/tiny_vocab.h"
 
 #include <fmt/format.h>
@@ -100,6 +101,32 @@ void add_byte_bpe(GgufWriter& writer, const TinyOptions& options) {
   writer.set_bool("tokenizer.ggml.add_bos_token", false);
 }
 
+// What begins a word has a space mark in front; what goes on has none.
+void add_wordpiece(GgufWriter& writer, const TinyOptions& options) {
+  Vocab vocab;
+  const std::string space = "\xe2\x96\x81";
+  vocab.add("[PAD]", kControl);
+  vocab.add("[UNK]", kUnknown);
+  vocab.add("[CLS]", kControl);
+  vocab.add("[SEP]", kControl);
+  for (char c = 'a'; c <= 'z'; ++c) {
+    vocab.add(space + c, kNormal);
+    vocab.add(std::string(1, c), kNormal);
+  }
+  for (const char c : std::string("0123456789.,;:!?'\"()[]-_")) vocab.add(space + c, kNormal);
+  for (const char* word : {"the", "and", "hand", "ring", "\xe6\xb0\xb4"}) vocab.add(space + word, kNormal);
+  for (const char* ending : {"ing", "er", "ed", "there"}) vocab.add(ending, kNormal);
+  vocab.fill(options.vocab);
+  writer.set_text("tokenizer.ggml.model", "bert");
+  writer.set_text("tokenizer.ggml.pre", "default");
+  writer.set_texts("tokenizer.ggml.tokens", vocab.tokens);
+  writer.set_i32s("tokenizer.ggml.token_type", vocab.kinds);
+  writer.set_u32("tokenizer.ggml.padding_token_id", 0);
+  writer.set_u32("tokenizer.ggml.unknown_token_id", 1);
+  writer.set_u32("tokenizer.ggml.cls_token_id", 2);
+  writer.set_u32("tokenizer.ggml.seperator_token_id", 3);
+}
+
 }  // namespace
 
 std::string byte_stand_in(int byte) {
@@ -112,12 +139,18 @@ std::string byte_stand_in(int byte) {
 
 void add_vocab(GgufWriter& writer, const TinyOptions& options) {
   TinyVocab kind = options.tokenizer;
-  if (kind == TinyVocab::family) kind = options.family == "gemma3" ? TinyVocab::sentencepiece : TinyVocab::byte_bpe;
+  if (kind == TinyVocab::family) {
+    kind = options.family == "gemma3" ? TinyVocab::sentencepiece
+           : options.family == "bert" ? TinyVocab::wordpiece
+                                      : TinyVocab::byte_bpe;
+  }
   switch (kind) {
     case TinyVocab::sentencepiece:
       return add_sentencepiece(writer, options);
     case TinyVocab::byte_bpe:
       return add_byte_bpe(writer, options);
+    case TinyVocab::wordpiece:
+      return add_wordpiece(writer, options);
     case TinyVocab::family:
     case TinyVocab::none:
       writer.set_u32(options.family + ".vocab_size", static_cast<uint32_t>(options.vocab));

@@ -11,12 +11,17 @@ namespace fathom::testing {
 namespace {
 
 bool is_k_type(DType type) { return info(type).block_elements == 256; }
+bool is_encoder(const TinyOptions& options) { return options.family == "bert"; }
 
 TinyOptions widened(TinyOptions options) {
   if (is_k_type(options.type)) {
     options.d_model = std::max(options.d_model, 256);
     options.feed_forward = std::max(options.feed_forward, 256);
     options.head_dim = std::max(options.head_dim, 256 / options.heads);
+  }
+  if (is_encoder(options)) {
+    options.kv_heads = options.heads;
+    options.head_dim = options.d_model / options.heads;
   }
   return options;
 }
@@ -37,10 +42,29 @@ class Tensors {
 
   /// f32 numbers around `mean`.
   void vector(const std::string& name, int32_t n, float mean, float deviation) {
-    Random random(options_.seed, name);
-    Bytes data;
-    for (int32_t i = 0; i < n; ++i) append(data, mean + deviation * random.normal());
-    writer_.tensors.push_back({name, {static_cast<uint64_t>(n)}, info(DType::f32).gguf_id, std::move(data), {}});
+    writer_.tensors.push_back(
+        {name, {static_cast<uint64_t>(n)}, info(DType::f32).gguf_id, numbers(name, n, mean, deviation), {}});
+  }
+
+  /// The same in rows, of whatever type the matrices are.
+  void table(const std::string& name, int32_t rows, int32_t cols, float deviation) {
+    writer_.tensors.push_back({name,
+                               {static_cast<uint64_t>(cols), static_cast<uint64_t>(rows)},
+                               info(DType::f32).gguf_id,
+                               numbers(name, rows * cols, 0.0f, deviation),
+                               {}});
+  }
+
+  /// Weights around 1 and a bias.
+  void layer_norm(const std::string& name, int32_t n) {
+    vector(name + ".weight", n, 1.0f, 0.125f);
+    vector(name + ".bias", n, 0.0f, 0.125f);
+  }
+
+  /// A matrix and its bias.
+  void linear(const std::string& name, int32_t rows, int32_t cols, float deviation) {
+    matrix(name + ".weight", rows, cols, deviation);
+    vector(name + ".bias", rows, 0.0f, 0.25f);
   }
 
   void raw_vector(const std::string& name, const std::vector<float>& values) {
@@ -50,6 +74,12 @@ class Tensors {
   }
 
  private:
+  Bytes numbers(const std::string& name, int32_t n, float mean, float deviation) const {
+    Random random(options_.seed, name);
+    Bytes data;
+    for (int32_t i = 0; i < n; ++i) append(data, mean + deviation * random.normal());
+    return data;
+  }
   static void append(Bytes& data, float value) {
     const Bytes four = GgufWriter::payload_of(value);
     data.insert(data.end(), four.begin(), four.end());
@@ -70,6 +100,12 @@ void add_keys(GgufWriter& writer, const TinyOptions& o) {
   writer.set_u32(key("embedding_length"), static_cast<uint32_t>(o.d_model));
   writer.set_u32(key("feed_forward_length"), static_cast<uint32_t>(o.feed_forward));
   writer.set_u32(key("attention.head_count"), static_cast<uint32_t>(o.heads));
+  if (is_encoder(o)) {
+    writer.set_f32(key("attention.layer_norm_epsilon"), 1e-12f);
+    writer.set_bool(key("attention.causal"), false);
+    writer.set_u32(key("pooling_type"), 1);
+    return;
+  }
   writer.set_u32(key("attention.head_count_kv"), static_cast<uint32_t>(o.kv_heads));
   writer.set_f32(key("attention.layer_norm_rms_epsilon"), 1e-6f);
   writer.set_u32(key("attention.key_length"), static_cast<uint32_t>(o.head_dim));
@@ -110,6 +146,25 @@ void add_layer(Tensors& tensors, const TinyOptions& o, int32_t l) {
   }
 }
 
+void add_encoder_layer(Tensors& tensors, const TinyOptions& o, int32_t l) {
+  const auto name = [l](const char* part) { return fmt::format("blk.{}.{}", l, part); };
+  const int32_t d = o.d_model;
+  for (const char* part : {"attn_q", "attn_k", "attn_v", "attn_output"}) {
+    tensors.linear(name(part), d, d, deviation(d));
+  }
+  tensors.layer_norm(name("attn_output_norm"), d);
+  tensors.linear(name("ffn_up"), o.feed_forward, d, 2 * deviation(d));
+  tensors.linear(name("ffn_down"), d, o.feed_forward, deviation(o.feed_forward));
+  tensors.layer_norm(name("layer_output_norm"), d);
+}
+
+void add_encoder(Tensors& tensors, const TinyOptions& o) {
+  tensors.table("position_embd.weight", o.context, o.d_model, 0.25f);
+  tensors.table("token_types.weight", 2, o.d_model, 0.25f);
+  tensors.layer_norm("token_embd_norm", o.d_model);
+  for (int32_t l = 0; l < o.n_layers; ++l) add_encoder_layer(tensors, o, l);
+}
+
 }  // namespace
 
 GgufWriter tiny_writer(const TinyOptions& given) {
@@ -119,6 +174,10 @@ GgufWriter tiny_writer(const TinyOptions& given) {
   add_vocab(writer, o);
   Tensors tensors(writer, o);
   tensors.matrix("token_embd.weight", o.vocab, o.d_model, o.family == "gemma3" ? 2 * deviation(o.d_model) : 0.25f);
+  if (is_encoder(o)) {
+    add_encoder(tensors, o);
+    return writer;
+  }
   tensors.vector("output_norm.weight", o.d_model, 1.0f, 0.125f);
   if (!o.tied_head) tensors.matrix("output.weight", o.vocab, o.d_model, 2 * deviation(o.d_model));
   if (o.rope_factors) {

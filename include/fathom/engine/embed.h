@@ -32,6 +32,8 @@ struct Embedding {
 
 class FATHOM_API Encoder {
  public:
+  static constexpr int32_t kLeastTokens = 3;  // of EncoderOptions::max_tokens: one, and the two around it
+
   /// Buffers, cells and threads for running an encoder.
   ///   errors   argument: the model predicts tokens instead, has no vocabulary, or an option is out of range;
   ///            capacity: memory refused
@@ -43,8 +45,9 @@ class FATHOM_API Encoder {
 
   /// Embeddings in the order of the texts. At full depth they are the same, bit for bit, whatever else is in the call.
   ///   texts    any bytes; what is not UTF-8 becomes U+FFFD; an empty text has an embedding too
-  ///   policy   nothing given: full depth
-  ///   errors   unsupported: a stage that needs a language head; format: a result that is no number; capacity: memory
+  ///   policy   nothing given: full depth; its stages act on every token, as on generated ones
+  ///   errors   argument: a layer that the model has not; unsupported: a stage that needs a language head or another
+  ///            order; format: a result that is no number; capacity: memory
   ///   cost     multiply-adds linear in tokens, and tokens times the text's own length; memory: the options' and
   ///   results
   Result<std::vector<Embedding>> embed(std::span<const std::string_view> texts, const Policy& policy = {},
