@@ -148,7 +148,7 @@ Result<Folder> read_folder(const std::string& path) {
     if (fs::exists(at / name)) folder.files.push_back((at / name).string());
   }
   const std::string family(gguf::StringCursor(folder.tables.file.keys.front().value).next());
-  if (find_family(family)->encoder) FATHOM_TRY(read_folder_pooling(path, folder.tables, folder.files));
+  if (find_family(family)->encoder) FATHOM_TRY(read_folder_pooling(at, folder));
   FATHOM_TRY(const Shards shards, find_shards(at));
   size_t n_read = 0;
   for (const std::string& name : shards.names) {

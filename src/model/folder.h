@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,7 +53,7 @@ struct Folder {
   std::vector<MappedFile> shards;  // before what points into them
   FolderTables tables;
   std::vector<std::string> files;  // paths of what is read of it, the tokenizer's included
-  std::string config;              // the text of config.json
+  std::string config;              // the text of config.json, and of what an encoder has beside it
 };
 
 /// Whether a path is such a folder.
@@ -76,10 +77,10 @@ Result<TokenizerTables> read_folder_tokenizer(const std::string& path, int32_t v
 void read_folder_config(const JsonField& config, FolderTables& tables);
 
 // folder_pooling.cc
-/// What sentence-transformers' files say of an encoder, as keys; `files` gets the paths of those that are read.
+/// What sentence-transformers' files say of an encoder, as keys; the folder gets their paths and text.
 ///   errors   format: a file not of its form; unsupported: a way to pool, or a step behind the layers, that Fathom has
 ///            not; each names the file
-Result<void> read_folder_pooling(const std::string& path, FolderTables& tables, std::vector<std::string>& files);
+Result<void> read_folder_pooling(const std::filesystem::path& path, Folder& folder);
 
 // folder_names.cc
 /// GGUF's name for a tensor of a family; empty: nothing that a run needs. `add_one`: a norm that is stored less 1.

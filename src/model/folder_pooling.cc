@@ -20,11 +20,14 @@ constexpr int64_t kModeNumbers[] = {1, 2};  // GGUF's
 
 /// A file of the folder whose fields become keys.
 template <class Read>
-Result<void> read_part(const fs::path& folder, const std::string& name, FolderTables& tables, Read&& read) {
-  FATHOM_TRY(const JsonValue document,
-             read_folder_json((folder / name).string(), {.fields = 4096, .remedy = "fetch the folder again"}));
+Result<void> read_part(const fs::path& path, const std::string& name, Folder& folder, Read&& read) {
+  FATHOM_TRY(const MappedFile mapped, MappedFile::open((path / name).string(), "the file that belongs there"));
+  const std::string_view text(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
+  FATHOM_TRY(const JsonValue document, parse_json(text, name, {.fields = 4096, .remedy = "fetch the folder again"}));
+  folder.files.push_back((path / name).string());
+  folder.config += text;
   std::optional<Error> error;
-  tables.source(name);
+  folder.tables.source(name);
   read(JsonField(&document, "", &error));
   if (error) return Error{error->code, fmt::format("{}: {}", name, error->message)};
   return {};
@@ -47,25 +50,23 @@ void read_mode(const JsonField& config, FolderTables& tables) {
 
 }  // namespace
 
-Result<void> read_folder_pooling(const std::string& path, FolderTables& tables, std::vector<std::string>& files) {
-  const fs::path folder(path);
-  if (fs::exists(folder / kLengths)) {
-    files.push_back((folder / kLengths).string());
-    FATHOM_TRY(read_part(folder, kLengths, tables, [&](const JsonField& config) {
+Result<void> read_folder_pooling(const fs::path& path, Folder& folder) {
+  FolderTables& tables = folder.tables;
+  if (fs::exists(path / kLengths)) {
+    FATHOM_TRY(read_part(path, kLengths, folder, [&](const JsonField& config) {
       if (config["max_seq_length"]) {
         tables.integer("embedding.usual_tokens", config["max_seq_length"].whole(0, int64_t{1} << 40), "max_seq_length");
       }
     }));
   }
-  if (!fs::exists(folder / kModules)) {
+  if (!fs::exists(path / kModules)) {
     tables.source("no modules.json");
     tables.integer("embedding.unit_length", 0, "");
     return {};
   }
-  files.push_back((folder / kModules).string());
   std::string pooling;
   bool pools = false, divides = false;
-  FATHOM_TRY(read_part(folder, kModules, tables, [&](const JsonField& modules) {
+  FATHOM_TRY(read_part(path, kModules, folder, [&](const JsonField& modules) {
     modules.each(kMostModules, [&](const JsonField& module) {
       const std::string type = module["type"].text();
       const std::string_view name = std::string_view(type).substr(type.rfind('.') + 1);
@@ -89,8 +90,7 @@ Result<void> read_folder_pooling(const std::string& path, FolderTables& tables, 
                                                 kModules, gguf::printable(pooling))};
   }
   const std::string config = (fs::path(pooling) / "config.json").string();
-  files.push_back((folder / config).string());
-  return read_part(folder, config, tables, [&](const JsonField& fields) { read_mode(fields, tables); });
+  return read_part(path, config, folder, [&](const JsonField& fields) { read_mode(fields, tables); });
 }
 
 }  // namespace fathom

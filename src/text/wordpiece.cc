@@ -151,6 +151,7 @@ void WordPiece::encode_word(std::string_view word, std::string& name, std::vecto
     const size_t mark = name.size();
     name.append(word.substr(at));
     int32_t id = -1;
+    if (at > 0 && name.starts_with(kSpaceMark)) name.clear();  // in a text it is a character, and marks no word's begin
     while (name.size() > mark && (id = index_->find(name)) < 0) {
       do name.pop_back();
       while (name.size() > mark && (word[at + name.size() - mark] & 0xC0) == 0x80);

@@ -1,9 +1,8 @@
 // Hugging Face folders: the same model as its GGUF file, and what is wrong with those that are broken.
-// Next: tests/model/safetensors_test.cc, single files.
+// Next: tests/model/folder_encoder_test.cc, those of encoders.
 #include "src/model/folder.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <functional>
@@ -13,6 +12,7 @@
 #include "tests/support/folder_writer.h"
 #include "tests/support/refused.h"
 #include "tests/support/sessions.h"
+#include "tests/support/temporary_folder.h"
 
 namespace fathom {
 namespace {
@@ -21,16 +21,7 @@ using testing::FolderWriter;
 using testing::tiny_folder;
 using testing::TinyOptions;
 
-/// A folder that goes away.
-class Folder : public ::testing::Test {
- protected:
-  Folder() : path_(::testing::TempDir() + "fathom_folder_" + std::to_string(getpid())) {
-    std::filesystem::remove_all(path_);
-  }
-  ~Folder() override { std::filesystem::remove_all(path_); }
-  std::string file(const char* name) const { return path_ + "/" + name; }
-  std::string path_;
-};
+class Folder : public testing::TemporaryFolder {};
 
 std::vector<float> logits_of(const Model& model) {
   Session session = Session::make(model, {.max_tokens = 32, .max_logit_rows = 8}).value();
@@ -298,6 +289,7 @@ TEST_F(Folder, WordPieceCutsWordsIntoTheLongestPieces) {
             (Ids{4, 5, 6, 9, 7, 8}));
   EXPECT_EQ(encode("  un\t\x01un  "), (Ids{4, 4}));
   EXPECT_EQ(encode("unx un"), (Ids{1, 4}));
+  EXPECT_EQ(encode("un\xE2\x96\x81run run"), (Ids{1, 7}));  // U+2581, which GGUF's names begin words with
   EXPECT_EQ(encode("un\xE6\xBC\xA2run"), (Ids{4, 12, 7}));
   EXPECT_EQ(encode("un\xC3\xA9"), (Ids{11}));
   EXPECT_EQ(encode(std::string(101, 'e')), (Ids{1}));

@@ -11,6 +11,7 @@
 
 #include "src/model/gguf.h"
 #include "src/text/pretokenizer.h"
+#include "tests/support/folder_encoder.h"
 
 namespace fathom::testing {
 namespace {
@@ -201,9 +202,10 @@ Bytes FolderWriter::safetensors(size_t first, size_t last) const {
   }
   std::string text = header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');
-  Bytes out = GgufWriter::payload_of(uint64_t{text.size()});
-  const auto* const begin = reinterpret_cast<const std::byte*>(text.data());
-  out.insert(out.end(), begin, begin + text.size());
+  const uint64_t length = text.size();
+  Bytes out(sizeof(length) + text.size());
+  std::memcpy(out.data(), &length, sizeof(length));
+  std::memcpy(out.data() + sizeof(length), text.data(), text.size());
   for (size_t i = first; i < last; ++i) out.insert(out.end(), tensors[i].data.begin(), tensors[i].data.end());
   return out;
 }
@@ -217,6 +219,11 @@ void FolderWriter::write(const std::string& folder, size_t shards) const {
   write_file(folder + "/config.json", config.dump());
   write_file(folder + "/tokenizer.json", tokenizer.dump());
   write_file(folder + "/tokenizer_config.json", tokenizer_config.dump());
+  for (const auto& [name, json] : beside) {
+    const std::filesystem::path path = folder + "/" + name;
+    std::filesystem::create_directories(path.parent_path());
+    write_file(path.string(), json.dump());
+  }
   Json weight_map = Json::object();
   for (size_t s = 0; s < shards; ++s) {
     const size_t first = s * tensors.size() / shards, last = (s + 1) * tensors.size() / shards;
@@ -235,12 +242,17 @@ void FolderWriter::write(const std::string& folder, size_t shards) const {
 FolderWriter tiny_folder(const TinyOptions& options) {
   const GgufWriter gguf = tiny_writer(options);
   const Bytes bytes = gguf.bytes();
-  const bool gemma = options.family == "gemma3";
+  const gguf::File file = gguf::read(bytes).value();
+  const bool gemma = options.family == "gemma3", encoder = options.family == "bert";
   FolderWriter writer;
-  writer.config = config_of(options);
-  add_tokenizer(writer, gguf::read(bytes).value());
+  if (encoder) {
+    describe_encoder(options, file, writer);
+  } else {
+    writer.config = config_of(options);
+    add_tokenizer(writer, file);
+  }
   for (const GgufWriter::TensorEntry& t : gguf.tensors) {
-    FolderWriter::TensorEntry entry{.name = published_name(t.name, gemma),
+    FolderWriter::TensorEntry entry{.name = encoder ? published_encoder_name(t.name) : published_name(t.name, gemma),
                                     .dtype = dtype_of(t.type),
                                     .shape = {t.dims.rbegin(), t.dims.rend()},
                                     .data = t.data};

@@ -1,6 +1,7 @@
 // FolderWriter: a tiny model as a Hugging Face folder, whole and, on purpose, broken. Next: tests/model/folder_test.cc.
 #pragma once
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@ struct FolderWriter {
   };
 
   nlohmann::ordered_json config, tokenizer, tokenizer_config;
+  std::map<std::string, nlohmann::ordered_json> beside;  // further files by their paths in the folder
   std::vector<TensorEntry> tensors;
 
   TensorEntry& tensor(std::string_view name);
