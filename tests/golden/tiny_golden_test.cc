@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "tests/golden/base64.h"
 #include "tests/golden/tiny_cases.h"
 #include "tests/support/plain_forward.h"
 #include "tests/support/sessions.h"
@@ -29,22 +29,6 @@ const nlohmann::json& golden_of(const std::string& name) {
     if (c["name"] == name) return c;
   }
   throw std::invalid_argument("tiny.json has no case " + name + ": run ./dev oracle");
-}
-
-std::vector<float> decode_base64(const std::string& text) {
-  static constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string bytes;
-  uint32_t bits = 0;
-  int n = 0;
-  for (const char c : text) {
-    if (c == '=') break;
-    bits = bits << 6 | static_cast<uint32_t>(kDigits.find(c));
-    if ((n += 6) < 8) continue;
-    bytes += static_cast<char>(bits >> (n -= 8) & 0xff);
-  }
-  std::vector<float> values(bytes.size() / sizeof(float));
-  std::memcpy(values.data(), bytes.data(), bytes.size());
-  return values;
 }
 
 /// The root mean square of the difference of two rows of logits, over the spread of the first.
@@ -87,7 +71,7 @@ testing::PlainOptions as_llama_cpp(DType type) {
 
 /// The golden logits of one of kTinyPositions.
 std::vector<float> golden_row(const TinyCase& c, size_t i) {
-  const std::vector<float> all = decode_base64(golden_of(c.name)["logits"].get<std::string>());
+  const std::vector<float> all = testing::decode_base64(golden_of(c.name)["logits"].get<std::string>());
   const auto vocab = static_cast<size_t>(testing::kTinyVocab);
   return {all.begin() + static_cast<std::ptrdiff_t>(i * vocab),
           all.begin() + static_cast<std::ptrdiff_t>((i + 1) * vocab)};

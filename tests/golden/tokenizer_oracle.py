@@ -17,7 +17,8 @@ import tokenizer_corpus
 import tokenizer_reference
 
 HERE = pathlib.Path(__file__).parent
-MODELS = ["gemma3-270m", "qwen2.5-coder-0.5b"]
+MODELS = ["gemma3-270m", "qwen2.5-coder-0.5b"]  # of the golden
+CORPUS_MODELS = MODELS + ["minilm-l6"]
 SEED = 20260214
 
 SENTENCES = [
@@ -81,7 +82,8 @@ def literal(line):
 
 def model_path(name):
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    return cache / "fathom/models" / name / f"{name}.gguf"
+    folder = cache / "fathom/models" / name
+    return folder if (folder / "config.json").exists() else folder / f"{name}.gguf"
 
 
 def write_golden():
@@ -93,7 +95,7 @@ def write_golden():
     columns = []
     for name in MODELS:
         path = str(model_path(name))
-        reference = tokenizer_reference.reference(tokenizer_reference.tables(path))
+        reference = tokenizer_reference.reference(path)
         texts = [line.decode("utf-8", "replace") for line in lines]
         ids = [reference.encode(text) for text in texts]
         third = tokenizer_reference.LlamaCpp(path)
@@ -137,8 +139,7 @@ class Comparison:
 
     def __init__(self, model, fathom):
         self.model, self.fathom = model, fathom
-        self.section = tokenizer_reference.tables(model)
-        self.reference = tokenizer_reference.reference(self.section)
+        self.reference = tokenizer_reference.reference(model)
 
     def ours(self, file):
         command = [self.fathom, "tokenize", "-m", self.model, "-f", file, "--no-bos", "--json"]
@@ -151,19 +152,23 @@ class Comparison:
         if ours == ids:
             return ids, False
         at = next((i for i, (a, b) in enumerate(zip(ours, ids)) if a != b), min(len(ours), len(ids)))
-        mine, theirs = ([self.section["tokens"][i] for i in side[at : at + 5]] for side in (ours, ids))
+        mine, theirs = ([self.reference.token(i) for i in side[at : at + 5]] for side in (ours, ids))
         print(f"{file}: differs at id {at}: {mine}, {self.reference.name} {theirs}")
         return ids, True
 
 
 def compare(model, files, fathom):
-    comparison, third = Comparison(model, fathom), tokenizer_reference.LlamaCpp(model)
+    comparison = Comparison(model, fathom)
+    third = None if pathlib.Path(model).is_dir() else tokenizer_reference.LlamaCpp(model)
     wrong = 0
     for file in files:
         ids, differs = comparison.of_file(file)
-        other = "agrees" if third.encode(pathlib.Path(file).read_bytes().decode("utf-8", "replace")) == ids else "differs"
         wrong += differs
-        print(f"{file}: {len(ids)} ids, {'a' if differs else 'no'} difference from {comparison.reference.name}; llama.cpp {other}")
+        print(f"{file}: {len(ids)} ids, {'a' if differs else 'no'} difference from {comparison.reference.name}", end="")
+        if third is not None:
+            agrees = third.encode(pathlib.Path(file).read_bytes().decode("utf-8", "replace")) == ids
+            print(f"; llama.cpp {'agrees' if agrees else 'differs'}", end="")
+        print()
     print(f"{len(files)} files, {sum(os.path.getsize(file) for file in files)} bytes, {wrong} differing")
     return 1 if wrong else 0
 
@@ -171,9 +176,9 @@ def compare(model, files, fathom):
 def compare_corpus(folder, fathom):
     """Compares over tokenizer_corpus.py, in pieces of a megabyte, for each model that is here. llama.cpp is left out: its
     time grows with the square of a text's length."""
-    models = [name for name in MODELS if model_path(name).exists()]
+    models = [name for name in CORPUS_MODELS if model_path(name).exists()]
     if not models:
-        print(f"no model is here: ./dev model {MODELS[0]}")
+        print(f"no model is here: ./dev model {CORPUS_MODELS[0]}")
         return 1
     folder.mkdir(parents=True, exist_ok=True)
     corpus = list(tokenizer_corpus.parts(SEED, SENTENCES))
@@ -197,7 +202,7 @@ def compare_corpus(folder, fathom):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", help="a GGUF file")
+    parser.add_argument("--model", help="a GGUF file, or the folder of an encoder")
     parser.add_argument("--text", nargs="+", metavar="FILE", help="files to compare over")
     parser.add_argument("--corpus", action="store_true", help="compare over the corpus, for each model that is here")
     parser.add_argument("--fathom", default="build/release/fathom", help="our command")
@@ -207,4 +212,5 @@ def main():
     return compare(options.model, options.text, options.fathom) if options.text else write_golden()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

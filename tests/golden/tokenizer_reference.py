@@ -1,5 +1,7 @@
-"""The reference tokenizers, made from a GGUF file's own tables. Next in the flow: tokenizer_oracle.py."""
+"""The reference tokenizers, made from a GGUF file's own tables or a folder's. Next in the flow: tokenizer_oracle.py."""
 
+import json
+import pathlib
 import struct
 
 import gguf
@@ -57,6 +59,9 @@ class SentencePiece:
     def encode(self, text):
         return self.processor.EncodeAsIds(text)
 
+    def token(self, token_id):
+        return self.processor.IdToPiece(token_id)
+
 
 SPLITS = {
     "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -88,6 +93,7 @@ class Tokenizers:
         elif pre == "smollm":
             byte_level = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
         self.tokenizer.pre_tokenizer = byte_level
+        self.tokens = section["tokens"]
         # Added tokens get new ids here, so they are told back by name.
         added = [i for i, kind in enumerate(kinds) if kind == 4]
         self.tokenizer.add_tokens([AddedToken(section["tokens"][i], normalized=False) for i in added])
@@ -95,6 +101,32 @@ class Tokenizers:
 
     def encode(self, text):
         return [self.ids.get(i, i) for i in self.tokenizer.encode(text, add_special_tokens=False).ids]
+
+    def token(self, token_id):
+        return self.tokens[token_id]
+
+
+class WordPiece:
+    """`tokenizers` with a folder's own tokenizer.json, but for what cuts texts and what a text may spell: [SEP] in a text
+    is five tokens, and not the end of it."""
+
+    name = "tokenizers"
+
+    def __init__(self, folder):
+        from tokenizers import Tokenizer
+
+        description = json.loads((pathlib.Path(folder) / "tokenizer.json").read_text())
+        description.update(added_tokens=[], truncation=None, padding=None, post_processor=None)
+        self.tokenizer = Tokenizer.from_str(json.dumps(description))
+
+    def encode(self, text):
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def token(self, token_id):
+        return self.tokenizer.id_to_token(token_id)
+
+    def id_of(self, token):
+        return self.tokenizer.token_to_id(token)
 
 
 class LlamaCpp:
@@ -111,6 +143,9 @@ class LlamaCpp:
         return self.llama.tokenize(text.encode(), add_bos=False, special=False)
 
 
-def reference(section):
-    """The reference implementation of a file's tokenizer."""
+def reference(model):
+    """The reference implementation of the tokenizer of a GGUF file, or of an encoder's folder."""
+    if pathlib.Path(model).is_dir():
+        return WordPiece(model)
+    section = tables(model)
     return SentencePiece(section) if section["model"] == "llama" else Tokenizers(section)

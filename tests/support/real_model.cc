@@ -13,8 +13,9 @@ std::string real_model_path(const std::string& name) {
   const std::filesystem::path base = cache != nullptr && *cache != '\0'
                                          ? std::filesystem::path(cache)
                                          : std::filesystem::path(home == nullptr ? "" : home) / ".cache";
-  const std::filesystem::path path = base / "fathom" / "models" / name / (name + ".gguf");
-  return std::filesystem::exists(path) ? path.string() : std::string();
+  const std::filesystem::path folder = base / "fathom" / "models" / name, file = folder / (name + ".gguf");
+  if (std::filesystem::exists(folder / "config.json")) return folder.string();
+  return std::filesystem::exists(file) ? file.string() : std::string();
 }
 
 std::optional<Model> real_model(const std::string& name, const OpenOptions& options) {

@@ -8,7 +8,7 @@
 
 namespace fathom::testing {
 
-/// The path of a model by name, empty when it is not in the cache.
+/// The path of a model by name, a file or a folder; empty when it is not in the cache.
 std::string real_model_path(const std::string& name);
 
 /// The model, opened once for each (name, numerics, target); nothing when it is not in the cache.
