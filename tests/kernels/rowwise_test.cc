@@ -55,6 +55,52 @@ RC_GTEST_PROP(RowKernels, NormIsWithinItsBoundOfTheReference, ()) {
   }
 }
 
+RC_GTEST_PROP(RowKernels, LayerNormIsWithinItsBoundOfTheReference, ()) {
+  const Shape s = any_shape();
+  const auto cols = static_cast<size_t>(s.second);
+  Floats src = normal(size(s), any_seed());
+  const float offset = *rc::gen::elementOf(Floats{0, 3, -300});
+  for (float& x : src) x += offset;
+  const Floats weight = normal(cols, any_seed()), bias = normal(cols, any_seed());
+  Floats want(size(s)), got(size(s));
+  const NormArgs args{src.data(), nullptr, s.second, weight.data(), 1e-6f, got.data(), NormKind::layer, bias.data()};
+  NormArgs reference = args;
+  reference.dst = want.data();
+  kernels::ref().norm.run(reference, 0, s.first);
+  // The mean errs by a sum of cols in at least four partial sums, which moves every number and adds its square to the
+  // variance; then as above.
+  const double relative = (static_cast<double>(s.second) / 4 + 12) * kRound;
+  const auto bound = [&](size_t i) {
+    const float* const row = src.data() + i / cols * cols;
+    double mean = 0, size = 0, variance = 0;
+    for (size_t c = 0; c < cols; ++c) mean += row[c] / double(cols), size += std::abs(row[c]) / double(cols);
+    for (size_t c = 0; c < cols; ++c) variance += (row[c] - mean) * (row[c] - mean) / double(cols);
+    const double moved = relative * size, deviation = std::sqrt(variance + 1e-6), centred = std::abs(src[i] - mean);
+    const double scale = std::abs(weight[i % cols]) / deviation;
+    const double of_root = relative + moved * moved / (deviation * deviation);
+    return scale * (moved + centred * of_root) * (1 + of_root) + 2 * kRound * std::abs(want[i]);
+  };
+  for (const KernelTable* t : cpu_tables()) {
+    t->norm.run(args, 0, s.first);
+    expect(all_near<float>(got, want, bound), *t);
+  }
+}
+
+RC_GTEST_PROP(RowKernels, RoundedRowsEqualTheReferenceBitForBit, ()) {
+  const Shape s = any_shape();
+  Floats src = normal(size(s), any_seed(), std::ldexp(1.0f, *rc::gen::inRange(-140, 120)));
+  for (float special : {kNan, kInfinity, -kInfinity, 0.0f, FLT_MAX, 1 + 0x1p-8f, 1 + 3 * 0x1p-8f}) {
+    if (*rc::gen::inRange(0, 4) == 0) src[*rc::gen::inRange<size_t>(0, src.size())] = special;
+  }
+  const int64_t width = padded_cols(s.second);
+  std::vector<uint16_t> want(static_cast<size_t>(s.first * width), 99), got(want);
+  kernels::ref().round.run({src.data(), s.second, want.data(), width}, 0, s.first);
+  for (const KernelTable* t : cpu_tables()) {
+    t->round.run({src.data(), s.second, got.data(), width}, 0, s.first);
+    expect(same_bits<uint16_t>(got, want), *t);
+  }
+}
+
 RC_GTEST_PROP(RowKernels, QuantisedRowsEqualTheReferenceBitForBit, ()) {
   const Shape s = any_shape();
   Floats src = normal(size(s), any_seed(), std::ldexp(1.0f, *rc::gen::inRange(-140, 120)));
@@ -99,6 +145,11 @@ TEST(RowKernels, QuantisingTiesRoundToEvenOnEveryTarget) {
 /// The bound of a gate: exp within 4 roundings, its argument within four of |t| (at most 88, where exp(-|t|) is below
 /// FLT_MIN and counts as 0), and six operations around it.
 double gate_bound(Gate kind, double a, double want, double b) {
+  if (kind == Gate::gelu) {  // 1 - Phi(|a|) errs by its formula's 0.75e-7, under 1.3 u, and by rounding
+    const double beyond = 0.5 * std::erfc(std::abs(a) / std::sqrt(2.0)), t = std::min(88.0, a * a / 2);
+    return std::abs(a * b) * ((1.3 + (12 + 4 * t) * beyond) * kRound + 2 * FLT_MIN) + 4 * kRound * std::abs(want) +
+           FLT_MIN;
+  }
   const double t = kind == Gate::silu ? 0 : std::min(88.0, std::abs(1.5957691 * a + 0.0713548 * a * a * a));
   return (12 + 4 * t) * kRound * std::abs(want) + 2 * FLT_MIN * std::abs(a * b) + FLT_MIN;
 }
@@ -108,7 +159,7 @@ RC_GTEST_PROP(RowKernels, GatesAreWithinTheirBoundOfTheReference, ()) {
   const float deviation = *rc::gen::elementOf(Floats{0.01f, 1, 10, 100});
   const Floats a = normal(size(s), any_seed(), deviation), b = normal(size(s), any_seed());
   Floats want(size(s)), got(size(s));
-  for (Gate kind : {Gate::silu, Gate::gelu_tanh}) {
+  for (Gate kind : {Gate::silu, Gate::gelu_tanh, Gate::gelu}) {
     kernels::ref().gated.run({kind, a.data(), b.data(), s.second, want.data()}, 0, s.first);
     for (const KernelTable* t : cpu_tables()) {
       got = a;  // in place, as the engine may
@@ -122,7 +173,7 @@ TEST(RowKernels, GatesSurviveExtremeArguments) {
   const Floats a = {0, -0.0f, 1e-40f, 87.4f, -87.4f, 200, -200, 1e13f, -1e13f, FLT_MAX, kNan}, b(a.size(), 1.0f);
   Floats want(a.size()), got(a.size());
   const auto cols = static_cast<int64_t>(a.size());
-  for (Gate kind : {Gate::silu, Gate::gelu_tanh}) {
+  for (Gate kind : {Gate::silu, Gate::gelu_tanh, Gate::gelu}) {
     kernels::ref().gated.run({kind, a.data(), b.data(), cols, want.data()}, 0, 1);
     for (const KernelTable* t : cpu_tables()) {
       t->gated.run({kind, a.data(), b.data(), cols, got.data()}, 0, 1);
