@@ -49,7 +49,8 @@ inline std::optional<Isa> isa_named(std::string_view text) {
 /// The instruction set whose roof a kernel table stands under.
 inline Isa isa_of_table(std::string_view table) {
   if (best_isa() == Isa::none) return Isa::none;
-  return table == "cpu/avx512vnni" ? Isa::vnni : Isa::avx2;
+  const bool bytes = table == "cpu/avx512vnni" || table == "cpu/avx512bf16" || table == "cpu/amx";
+  return bytes ? Isa::vnni : Isa::avx2;
 }
 
 /// Bytes of the vectors of a kernel table; 0 where no loop is written.

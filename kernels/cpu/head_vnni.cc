@@ -8,7 +8,7 @@
 #include "kernels/cpu/linear_vnni-inl.h"
 #include "kernels/cpu/split_cursor.h"
 
-FATHOM_VNNI_BEGIN
+FATHOM_TARGET_BEGIN(FATHOM_VNNI)
 
 namespace fathom::kernels::vnni {
 namespace {
@@ -194,7 +194,7 @@ void screen_tile(const ScreenArgs& args, int64_t row, int64_t begin, int64_t end
 }  // namespace
 }  // namespace fathom::kernels::vnni
 
-FATHOM_VNNI_END
+FATHOM_TARGET_END
 
 namespace fathom::kernels::vnni {
 namespace {

@@ -24,6 +24,11 @@ using Runs = scalar::Runs;
 
 // ---- plain types ----------------------------------------------------------------------------------------------------
 
+HWY_INLINE VecF32 widen(const uint16_t* src) {
+  const hn::Rebind<uint16_t, I32> d16;
+  return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(I32(), hn::LoadU(d16, src))));
+}
+
 template <DType type>
 HWY_INLINE VecF32 load_weights(const uint8_t* src, int p) {
   if constexpr (type == DType::f32) {
@@ -31,9 +36,7 @@ HWY_INLINE VecF32 load_weights(const uint8_t* src, int p) {
   } else if constexpr (type == DType::f16) {
     return load_half(src, p);
   } else {
-    const hn::Rebind<uint16_t, I32> d16;
-    const auto bits = hn::LoadU(d16, reinterpret_cast<const uint16_t*>(src) + p * kLanes);
-    return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(I32(), bits)));
+    return widen(reinterpret_cast<const uint16_t*>(src) + p * kLanes);
   }
 }
 
@@ -44,7 +47,6 @@ constexpr bool kLarge = HWY_TARGET == HWY_AVX3;  // 32 registers of 16 lanes
 constexpr int kManyPanels = kLarge ? 2 : 1;
 constexpr int kPlainRows = kLarge ? 12 : 6;  // the largest tile
 constexpr int64_t kFewRows = kLarge ? 8 : kPlainRows;
-constexpr int64_t kCacheAhead = 512;  // bytes of a panel that comes from second cache: 5 % on AVX-512
 
 template <int rows, int panels>
 HWY_INLINE void store_plain(const LinearArgs& args, int64_t row, int64_t p,
@@ -102,34 +104,40 @@ void plain_tile(const LinearArgs& args, int64_t row, int64_t p) {
   store_plain<rows, panels>(args, row, p, acc);
 }
 
-using PlainTile = void (*)(const LinearArgs& args, int64_t row, int64_t p);
-
 /// Tiles of 1, 2, ... rows.
 template <DType type, int panels, int64_t ahead, size_t... i>
-constexpr std::array<PlainTile, kPlainRows> plain_tiles(std::index_sequence<i...>) {
+constexpr std::array<FloatTile, kPlainRows> plain_tiles(std::index_sequence<i...>) {
   return {plain_tile<type, panels, static_cast<int>(i) + 1, ahead>...};
 }
 
 template <DType type>
 void run_plain(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
-  constexpr auto kOne = plain_tiles<type, 1, kPrefetchBytes>(std::make_index_sequence<kPlainRows>());
-  constexpr auto kMany = plain_tiles<type, kManyPanels, kCacheAhead>(std::make_index_sequence<kPlainRows>());
-  const bool few = args.n <= kFewRows;
-  const auto fit = static_cast<int64_t>(kGroupBytes / float_panel_bytes(type, args.matrix.cols));
-  const int64_t group = few ? end - begin : std::max<int64_t>(1, fit / kManyPanels) * kManyPanels;
-  for (; begin < end; begin += group) {
-    const int64_t last = std::min(end, begin + group);
-    for (int64_t row = 0, tiles = (args.n + kPlainRows - 1) / kPlainRows; tiles > 0; --tiles) {
-      const int64_t rows = (args.n - row + tiles - 1) / tiles;  // tiles as equal as can be
-      int64_t p = begin;
-      for (; !few && p + kManyPanels <= last; p += kManyPanels) kMany[rows - 1](args, row, p);
-      for (; p < last; ++p) kOne[rows - 1](args, row, p);
-      row += rows;
+  static constexpr auto kOne = plain_tiles<type, 1, kPrefetchBytes>(std::make_index_sequence<kPlainRows>());
+  static constexpr auto kMany = plain_tiles<type, kManyPanels, kCacheAhead>(std::make_index_sequence<kPlainRows>());
+  constexpr FloatTiles kTiles{kPlainRows, kManyPanels, kFewRows, kOne.data(), kMany.data()};
+  run_float_tiles(args, kTiles, float_panel_bytes(type, args.matrix.cols), begin, end);
+}
+
+/// Rows of bf16 become floats, as many at a time as the stack has room for, and meet weights of bf16.
+void run_rounded(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
+  const int64_t cols = args.matrix.cols, stride = padded_cols(cols);
+  const int64_t fit = std::min<int64_t>(kPlainRows, kMostRoundedCols / stride);
+  alignas(64) float src[kMostRoundedCols];
+  LinearArgs some = args;
+  some.src = src;
+  for (int64_t row = 0, tiles = (args.n + fit - 1) / fit; tiles > 0; --tiles, row += some.n) {
+    some.n = (args.n - row + tiles - 1) / tiles;
+    some.dst = args.dst + row * args.dst_stride;
+    for (int64_t r = 0; r < some.n; ++r) {
+      const uint16_t* from = args.src_bf16 + (row + r) * stride;
+      for (int64_t k = 0; k < cols; k += kLanes) hn::StoreU(widen(from + k), F32(), src + r * cols + k);
     }
+    run_plain<DType::bf16>(some, begin, end);
   }
 }
 
 struct Runs {
+  static constexpr auto rounded = run_rounded;
   template <DType type, int planes>
   static constexpr auto quantised = run_panels<type, planes, Interleaved<type> >;
   template <DType type>

@@ -109,7 +109,23 @@ void run_plain(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
   }
 }
 
+inline void run_rounded(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
+  const int64_t cols = args.matrix.cols, stride = padded_cols(cols);
+  for (int64_t out = begin * kPanelRows; out < end * kPanelRows && out < args.matrix.rows; ++out) {
+    const auto* panel = static_cast<const uint16_t*>(args.packed) + out / kPanelRows * cols * kPanelRows;
+    for (int64_t r = 0; r < args.n; ++r) {
+      float acc = 0;
+      for (int64_t k = 0; k < cols; ++k) {
+        acc = std::fma(bfloat16_to_float(panel[k * kPanelRows + out % kPanelRows]),
+                       bfloat16_to_float(args.src_bf16[r * stride + k]), acc);
+      }
+      args.dst[r * args.dst_stride + out] = args.bias != nullptr ? acc + args.bias[out] : acc;
+    }
+  }
+}
+
 struct Runs {
+  static constexpr auto rounded = run_rounded;
   template <DType type, int planes>
   static constexpr auto quantised = run_quantised<type, planes>;
   template <DType type>

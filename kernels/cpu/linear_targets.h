@@ -8,9 +8,10 @@ namespace fathom::kernels {
 
 inline constexpr int kQuantTypes = 6, kPlainTypes = 3, kHeadTypes = 2;
 
-/// Kernels of one target. `Runs` has two member templates, the functions for LinearKernel::run:
+/// Kernels of one target. `Runs` has members, the functions for LinearKernel::run:
 ///   quantised<type, planes>   against codes; activations in one plane of bytes (q8) or two (q12)
 ///   plain<type>               against f32, f16 or bf16; activations in f32
+///   rounded                   against weights rounded to bf16; activations in bf16
 /// and those of HeadKernel:
 ///   split<type, planes>       the product against split panels
 ///   listed<type, planes>      the same for listed panels
@@ -71,16 +72,20 @@ struct LinearKernels {
   constexpr LinearKernel exact() const {
     return {target, Activation::f32, kPanelRows, expanded_bytes, pack_expanded, Runs::template plain<DType::f32>};
   }
+
+  constexpr LinearKernel bf16() const {
+    return {target, Activation::bf16, kPanelRows, rounded_bytes, pack_rounded, Runs::rounded};
+  }
 };
 
 /// What a table points to: a list for each numeric path, every type served.
 struct LinearLists {
-  LinearKernel fast[kDTypes] = {}, faithful[kDTypes] = {}, exact[1] = {};
+  LinearKernel fast[kDTypes] = {}, faithful[kDTypes] = {}, exact[1] = {}, bf16[1] = {};
   HeadKernel fast_heads[kHeadTypes] = {}, faithful_heads[kHeadTypes] = {};
 
   LinearLists() = default;
   template <class Runs>
-  explicit LinearLists(LinearKernels<Runs> kernels) : exact{kernels.exact()} {
+  explicit LinearLists(LinearKernels<Runs> kernels) : exact{kernels.exact()}, bf16{kernels.bf16()} {
     kernels.template fill_quantised<1>(fast);
     kernels.template fill_quantised<2>(faithful);
     kernels.fill_plain(fast);
@@ -97,6 +102,7 @@ struct LinearLists {
     table.linear[static_cast<int>(Numerics::fast)] = {fast, kDTypes};
     table.linear[static_cast<int>(Numerics::faithful)] = {faithful, kDTypes};
     table.linear[static_cast<int>(Numerics::exact)] = {exact, 1};
+    table.linear[static_cast<int>(Numerics::bf16)] = {bf16, 1};
     table.head[static_cast<int>(Numerics::fast)] = {fast_heads, kHeadTypes};
     table.head[static_cast<int>(Numerics::faithful)] = {faithful_heads, kHeadTypes};
   }

@@ -13,24 +13,11 @@
 
 #include "kernels/cpu/linear_targets.h"
 #include "kernels/cpu/linear_tile.h"
+#include "kernels/cpu/target_region.h"
 
-// Only the code between BEGIN and END may use these instructions: nothing of the standard library is in it.
-#define FATHOM_VNNI_PRAGMA(text) _Pragma(#text)
-#if defined(__clang__)
-#define FATHOM_VNNI_BEGIN                  \
-  FATHOM_VNNI_PRAGMA(clang attribute push( \
-      __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), apply_to = function))
-#define FATHOM_VNNI_END FATHOM_VNNI_PRAGMA(clang attribute pop)
-#else
-#define FATHOM_VNNI_BEGIN              \
-  FATHOM_VNNI_PRAGMA(GCC push_options) \
-  FATHOM_VNNI_PRAGMA(GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))
-#define FATHOM_VNNI_END FATHOM_VNNI_PRAGMA(GCC pop_options)
-#endif
+#define FATHOM_VNNI "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
 
-#define FATHOM_INLINE inline __attribute__((always_inline))
-
-FATHOM_VNNI_BEGIN
+FATHOM_TARGET_BEGIN(FATHOM_VNNI)
 
 namespace fathom::kernels::vnni {
 namespace {
@@ -261,7 +248,7 @@ void tile(const LinearArgs& args, const TileRange& range) {
 }  // namespace
 }  // namespace fathom::kernels::vnni
 
-FATHOM_VNNI_END
+FATHOM_TARGET_END
 
 namespace fathom::kernels::vnni {
 namespace {

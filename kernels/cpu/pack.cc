@@ -37,6 +37,24 @@ void pack_panel(const uint8_t* src, size_t src_row_bytes, int rows, int64_t cols
   }
 }
 
+/// Calls put(input, output, weight) for all weights of panel p that the matrix has.
+template <class Put>
+void expand_panel(const MatrixDesc& m, const void* src, int64_t p, Put put) {
+  constexpr int64_t kMaxUnit = 256;
+  const auto& type = info(m.type);
+  const int64_t unit = type.block_elements > 1 ? type.block_elements : (m.cols < kMaxUnit ? m.cols : kMaxUnit);
+  const size_t src_row_bytes = row_bytes(m.type, static_cast<size_t>(m.cols));
+  for (int o = 0; o < rows_of(m, p); ++o) {
+    const auto* row = static_cast<const uint8_t*>(src) + static_cast<size_t>(p * kPanelRows + o) * src_row_bytes;
+    for (int64_t k = 0; k < m.cols; k += unit) {
+      float weights[kMaxUnit];
+      const int64_t n = m.cols - k < unit ? m.cols - k : unit;
+      dequantize_row(m.type, row + row_bytes(m.type, static_cast<size_t>(k)), weights, n);
+      for (int64_t i = 0; i < n; ++i) put(k + i, o, weights[i]);
+    }
+  }
+}
+
 }  // namespace
 
 template <DType type>
@@ -86,23 +104,40 @@ size_t expanded_bytes(const MatrixDesc& m) noexcept {
 }
 
 void pack_expanded(const MatrixDesc& m, const void* src, void* dst, int64_t begin, int64_t end) noexcept {
-  constexpr int64_t kMaxUnit = 256;
-  const auto& type = info(m.type);
-  const int64_t unit = type.block_elements > 1 ? type.block_elements : (m.cols < kMaxUnit ? m.cols : kMaxUnit);
-  const size_t src_row_bytes = row_bytes(m.type, static_cast<size_t>(m.cols));
   for (int64_t p = begin; p < end; ++p) {
-    auto* panel = reinterpret_cast<float*>(static_cast<uint8_t*>(dst) +
-                                           static_cast<size_t>(p) * float_panel_bytes(DType::f32, m.cols));
+    float* panel = static_cast<float*>(dst) + p * m.cols * kPanelRows;
     std::memset(panel, 0, float_panel_bytes(DType::f32, m.cols));
-    for (int o = 0; o < rows_of(m, p); ++o) {
-      const auto* row = static_cast<const uint8_t*>(src) + static_cast<size_t>(p * kPanelRows + o) * src_row_bytes;
-      for (int64_t k = 0; k < m.cols; k += unit) {
-        float weights[kMaxUnit];
-        const int64_t n = m.cols - k < unit ? m.cols - k : unit;
-        dequantize_row(m.type, row + row_bytes(m.type, static_cast<size_t>(k)), weights, n);
-        for (int64_t i = 0; i < n; ++i) panel[(k + i) * kPanelRows + o] = weights[i];
-      }
-    }
+    expand_panel(m, src, p, [&](int64_t k, int o, float weight) { panel[k * kPanelRows + o] = weight; });
+  }
+}
+
+size_t rounded_bytes(const MatrixDesc& m) noexcept {
+  if (m.cols > kMostRoundedCols || !acceptable(m, info(m.type).block_elements, 4)) return 0;
+  return static_cast<size_t>(n_panels(m.rows)) * float_panel_bytes(DType::bf16, m.cols);
+}
+
+void pack_rounded(const MatrixDesc& m, const void* src, void* dst, int64_t begin, int64_t end) noexcept {
+  for (int64_t p = begin; p < end; ++p) {
+    uint16_t* panel = static_cast<uint16_t*>(dst) + p * m.cols * kPanelRows;
+    std::memset(panel, 0, float_panel_bytes(DType::bf16, m.cols));
+    expand_panel(m, src, p,
+                 [&](int64_t k, int o, float weight) { panel[k * kPanelRows + o] = float_to_bfloat16(weight); });
+  }
+}
+
+size_t paired_bytes(const MatrixDesc& m) noexcept {
+  if (!acceptable(m, info(m.type).block_elements, 4)) return 0;
+  return static_cast<size_t>(n_panels(m.rows)) * paired_panel_bytes(m.cols);
+}
+
+void pack_pairs(const MatrixDesc& m, const void* src, void* dst, int64_t begin, int64_t end) noexcept {
+  const size_t bytes = paired_panel_bytes(m.cols);
+  for (int64_t p = begin; p < end; ++p) {
+    auto* panel = reinterpret_cast<uint16_t*>(static_cast<uint8_t*>(dst) + static_cast<size_t>(p) * bytes);
+    std::memset(panel, 0, bytes);
+    expand_panel(m, src, p, [&](int64_t k, int o, float weight) {
+      panel[k / 2 * 2 * kPanelRows + 2 * o + k % 2] = float_to_bfloat16(weight);
+    });
   }
 }
 

@@ -22,4 +22,12 @@ void pack_plain(const MatrixDesc& matrix, const void* src, void* dst, int64_t be
 size_t expanded_bytes(const MatrixDesc& matrix) noexcept;
 void pack_expanded(const MatrixDesc& matrix, const void* src, void* dst, int64_t begin, int64_t end) noexcept;
 
+/// The same for any type rounded to bf16, in panels [cols, 16].
+size_t rounded_bytes(const MatrixDesc& matrix) noexcept;
+void pack_rounded(const MatrixDesc& matrix, const void* src, void* dst, int64_t begin, int64_t end) noexcept;
+
+/// And in panels of pairs of inputs [padded_cols / 2, 16, 2], for instructions that multiply two and add them.
+size_t paired_bytes(const MatrixDesc& matrix) noexcept;
+void pack_pairs(const MatrixDesc& matrix, const void* src, void* dst, int64_t begin, int64_t end) noexcept;
+
 }  // namespace fathom::kernels

@@ -25,6 +25,7 @@
 //   q6_k             lower, upper = sum (q - 32) a of the    t = fma(float(upper), scale, float(lower) scale)
 //                    halves of 16 inputs                     acc = fma(t, d s, acc)
 //   f32 f16 bf16     inputs ascending: acc = fma(weight, a, acc)
+// Both rounded to bf16 (Numerics::bf16): the same, unless the machine multiplies pairs: linear_bf16.cc, linear_amx.cc.
 // Activations are 8 bits in one plane of bytes, or 12 in two: a = 16 high + low, and isum is 16 times the high plane's
 // sum plus the low one's. d scale and dmin min are exact (11 + 6 bits); |isum| <= 32 * 128 * 2039 < 2^24 (q8_0, the
 // largest), so that float(isum) is exact.
@@ -92,5 +93,11 @@ constexpr int64_t n_panels(int64_t rows) { return (rows + kPanelRows - 1) / kPan
 constexpr size_t float_panel_bytes(DType type, int64_t cols) {
   return static_cast<size_t>(cols) * kPanelRows * info(type).block_bytes;
 }
+
+/// The longest row of bf16 that is multiplied as floats: 96 KB of them wait on the stack.
+inline constexpr int64_t kMostRoundedCols = 24576;
+
+/// Bytes of one panel of pairs of bf16: [padded_cols / 2, 16, 2].
+constexpr size_t paired_panel_bytes(int64_t cols) { return float_panel_bytes(DType::bf16, padded_cols(cols)); }
 
 }  // namespace fathom::kernels

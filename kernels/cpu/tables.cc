@@ -7,6 +7,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/abi.h"
+#include "kernels/cpu/linear_bf16.h"
 #include "kernels/cpu/linear_targets.h"
 #include "kernels/cpu/linear_vnni.h"
 
@@ -47,14 +48,27 @@ struct Tables {
     ++n;
   }
 
+#if HWY_TARGETS & HWY_AVX3
+  /// Quantised types by byte products; plain types and rows are those of AVX3.
+  LinearLists& add_vnni(const char* name) {
+    add(N_AVX3::fill_table, "cpu/avx3");
+    tables[n - 1].name = name;
+    vnni::replace_quantised(lists[n - 1]);
+    vnni::replace_heads(lists[n - 1]);
+    return lists[n - 1];
+  }
+#endif
+
   Tables() {
     [[maybe_unused]] const int64_t usable = hwy::SupportedTargets();
 #if HWY_TARGETS & HWY_AVX3
     if ((usable & HWY_AVX3) != 0 && __builtin_cpu_supports("avx512vnni") != 0) {
-      add(N_AVX3::fill_table, "cpu/avx3");
-      tables[n - 1].name = "cpu/avx512vnni";  // plain types and rows are those of AVX3
-      vnni::replace_quantised(lists[n - 1]);
-      vnni::replace_heads(lists[n - 1]);
+      // Cores with AMX start a pair product of AVX-512 every second cycle, half of what plain fused products give.
+      const bool tiles = amx::usable(), pairs = avx512bf16::usable();
+      if (tiles) add_vnni("cpu/amx").bf16[0] = amx::bf16_kernel();
+      if (pairs && !tiles) add_vnni("cpu/avx512bf16").bf16[0] = avx512bf16::bf16_kernel();
+      add_vnni("cpu/avx512vnni");
+      if (pairs && tiles) add_vnni("cpu/avx512bf16").bf16[0] = avx512bf16::bf16_kernel();
     }
     if (usable & HWY_AVX3) add(N_AVX3::fill_table, "cpu/avx3");
 #endif

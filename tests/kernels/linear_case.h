@@ -10,20 +10,23 @@
 #include <vector>
 
 #include "fathom/ops/kernel_table.h"
+#include "kernels/abi.h"
 #include "kernels/ref/dequant.h"
 
 namespace fathom::testing {
 
 enum class Fill { random, all_max, all_min };
 
-/// A matrix in the file's layout, activations quantised in one plane or two and others as floats, and a bias.
+/// A matrix in the file's layout, activations quantised in one plane or two and others as floats and as bf16, and a
+/// bias.
 struct LinearCase {
   MatrixDesc matrix;
   int64_t n;
   Numerics numerics;
   std::vector<uint8_t> weights;
-  std::vector<float> src;  // [n, cols] for plain types
-  std::vector<int32_t> q;  // [n, cols] what the planes hold
+  std::vector<float> src;          // [n, cols] for plain types
+  std::vector<uint16_t> src_bf16;  // [n, padded_cols] the same, rounded
+  std::vector<int32_t> q;          // [n, cols] what the planes hold
   std::vector<int8_t> values, low;
   std::vector<float> scales;
   std::vector<int32_t> sums;
@@ -42,6 +45,8 @@ struct LinearCase {
     std::uniform_int_distribution<int> value(-most, most);
     std::uniform_real_distribution<float> scale(0.001f, 0.02f);
     for (int64_t i = 0; i < n * cols; ++i) src.push_back(normal(random));
+    src_bf16.resize(static_cast<size_t>(n * padded_cols(cols)));
+    kernels::ref().round.run({src.data(), cols, src_bf16.data(), padded_cols(cols)}, 0, n);
     if (cols % kQuantBlock == 0) {
       for (int64_t i = 0; i < n * cols; ++i) {
         q.push_back(fill == Fill::random ? value(random) : fill == Fill::all_max ? most : -most);

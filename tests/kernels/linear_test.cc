@@ -52,8 +52,8 @@ std::vector<float> multiply(const LinearKernel& kernel, LinearCase& c, int64_t n
   const int64_t stride = c.matrix.rows + 2;
   constexpr float kUntouched = 12345.0f;
   std::vector<float> dst(static_cast<size_t>(n * stride), kUntouched), result;
-  const LinearArgs args{c.matrix,   packed.data(), c.src.data(), c.quant(), n, with_bias ? c.bias.data() : nullptr,
-                        dst.data(), stride};
+  const LinearArgs args{c.matrix,   packed.data(), c.src.data(),     c.quant(), n, with_bias ? c.bias.data() : nullptr,
+                        dst.data(), stride,        c.src_bf16.data()};
   for (int64_t p = 0; p < panels; p += split)
     kernel.pack(c.matrix, c.weights.data(), packed.data(), p, std::min(panels, p + split));
   for (int64_t p = 0; p < panels; p += split) kernel.run(args, p, std::min(panels, p + split));
@@ -197,6 +197,7 @@ TEST_P(LinearKernels, ShapesThatAreNoWholeBlocksOrOverflowAreDeclined) {
     EXPECT_EQ(kernel_for(*table, {GetParam(), 16, 0}), nullptr);
     EXPECT_EQ(kernel_for(*table, {GetParam(), kHuge, kHuge}), nullptr);
     EXPECT_EQ(kernel_for(*table, {GetParam(), kHuge, kHuge}, Numerics::exact), nullptr);
+    EXPECT_EQ(kernel_for(*table, {GetParam(), kHuge, kHuge}, Numerics::bf16), nullptr);
     if (info(GetParam()).block_elements > 1) {
       EXPECT_EQ(kernel_for(*table, {GetParam(), 16, cols(256) + 1}), nullptr);
     }
@@ -226,6 +227,98 @@ TEST_P(LinearKernels, TwoPlanesHoldTheSameProductAsOneWhereBothCan) {
     EXPECT_TRUE(same_bits<float>(multiply(*kernel_for(*table, two), two, 5, 3, true),
                                  multiply(*kernel_for(*table, one), one, 5, 3, true)))
         << table->name;
+  }
+}
+
+// ---- both sides rounded to bf16 -----------------------------------------------------------------------------------
+
+/// The case as a product in bf16 reads it: both sides rounded, in f32.
+LinearCase rounded(const LinearCase& c) {
+  const MatrixDesc& m = c.matrix;
+  LinearCase as_read(DType::f32, m.rows, m.cols, c.n, 1);
+  auto* weights = reinterpret_cast<float*>(as_read.weights.data());
+  const auto round = [](float& x) { x = kernels::bfloat16_to_float(kernels::float_to_bfloat16(x)); };
+  for (int64_t o = 0; o < m.rows; ++o) kernels::dequantize_row(m.type, c.row(o), weights + o * m.cols, m.cols);
+  std::for_each(weights, weights + m.rows * m.cols, round);
+  as_read.src = c.src, as_read.bias = c.bias;
+  std::for_each(as_read.src.begin(), as_read.src.end(), round);
+  return as_read;
+}
+
+TEST_P(LinearKernels, InBf16EveryTargetIsNearTheDoubleReference) {
+  for (int64_t k : {1312, 40}) {
+    LinearCase c(GetParam(), 37, cols(k), 33, 5);
+    const LinearCase as_read = rounded(c);
+    std::vector<float> want = multiply(*kernel_for(kernels::ref(), c.matrix, Numerics::bf16), c, c.n, 16, true);
+    std::vector<double> bound;  // one rounding for each input, and two; what is below FLT_MIN may count as zero
+    const double roundings = (static_cast<double>(c.matrix.cols) + 6) * 0x1p-24;
+    for (int64_t r = 0; r < c.n; ++r) {
+      for (int64_t o = 0; o < c.matrix.rows; ++o) {
+        const double bias = std::abs(c.bias[static_cast<size_t>(o)]);
+        bound.push_back(testing::reference_bound(as_read, r, o) + roundings * bias + roundings * 0x1p-100);
+      }
+    }
+    for (const KernelTable* table : targets()) {
+      const LinearKernel* kernel = kernel_for(*table, c.matrix, Numerics::bf16);
+      ASSERT_NE(kernel, nullptr) << table->name;
+      EXPECT_EQ(kernel->activation, Activation::bf16);
+      const std::vector<float> got = multiply(*kernel, c, c.n, 16, true);
+      EXPECT_TRUE(testing::all_near<float>(got, want, [&](size_t i) { return bound[i]; })) << table->name;
+    }
+  }
+}
+
+TEST_P(LinearKernels, InBf16ARowHasTheSameBitsWhateverTheRowsAndTheSplit) {
+  LinearCase c(GetParam(), 85, cols(1312), 80, 6);
+  for (const KernelTable* table : targets()) {
+    const LinearKernel* kernel = kernel_for(*table, c.matrix, Numerics::bf16);
+    const std::vector<float> want = multiply(*kernel, c, c.n, 100, true);
+    for (int64_t n : {1, 2, 7, 8, 9, 12, 13, 15, 16, 17, 31, 32, 33, 47, 64, 65}) {
+      for (int64_t split : {1, 2, 3}) {
+        const std::span<const float> head(want.data(), static_cast<size_t>(n * c.matrix.rows));
+        ASSERT_TRUE(same_bits<float>(multiply(*kernel, c, n, split, true), head))
+            << table->name << ", n = " << n << ", panels by " << split;
+      }
+    }
+  }
+}
+
+TEST(LinearBf16, SumsHaveTheirWrittenOrder) {
+  for (int64_t k : {1, 31, 33, 384}) {
+    LinearCase c(DType::f32, 21, k, 20, 7);
+    const LinearCase as_read = rounded(c);
+    const auto* weights = reinterpret_cast<const float*>(as_read.weights.data());
+    std::vector<float> tiles;  // linear_amx.cc
+    for (int64_t r = 0; r < c.n; ++r) {
+      for (int64_t o = 0; o < c.matrix.rows; ++o) {
+        float acc = c.bias[static_cast<size_t>(o)];
+        for (int64_t block = 0; block < k; block += 32) {
+          float chain[2] = {0, 0};
+          for (int64_t i = block; i < std::min(block + 32, k); ++i) {
+            chain[i % 2] = std::fma(weights[o * k + i], as_read.src[static_cast<size_t>(r * k + i)], chain[i % 2]);
+          }
+          acc += chain[0] + chain[1];
+        }
+        tiles.push_back(acc);
+      }
+    }
+    const std::vector<float> inputs = ordered(as_read, true);
+    for (const KernelTable* table : targets()) {
+      const LinearKernel* kernel = kernel_for(*table, c.matrix, Numerics::bf16);
+      const std::string name = kernel->name;
+      if (name == "cpu/avx512bf16") continue;  // how often a pair is rounded is the processor's affair
+      EXPECT_TRUE(same_bits<float>(multiply(*kernel, c, c.n, 2, true), name == "cpu/amx" ? tiles : inputs))
+          << name << ", " << k << " inputs";
+    }
+  }
+}
+
+TEST(LinearBf16, ANanActivationSpoilsItsRowAlone) {
+  LinearCase c(DType::f16, 20, 64, 18, 8);
+  c.src_bf16[64 * 3 + 17] = 0x7FC0;
+  for (const KernelTable* table : targets()) {
+    const std::vector<float> got = multiply(*kernel_for(*table, c.matrix, Numerics::bf16), c, c.n, 2, true);
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(std::isnan(got[i]), i / 20 == 3) << table->name << " " << i;
   }
 }
 
