@@ -43,6 +43,7 @@ class Run {
                .own_proposals = {},
                .profile = {},
                .skips = {},
+               .oracle_skip = {},
                .routing = {},
                .judged = {},
                .forecasts = {},
@@ -185,6 +186,7 @@ class Run {
     FATHOM_TRY(found_.profile, profile_layers(runner_, pointers(Split::fit), found_.groups.size(),
                                               texts(Split::choose).size(), progress_));
     FATHOM_TRY(found_.skips, try_skips(runner_, found_.profile, found_.options.risk, progress_));
+    found_.oracle_skip = oracle_skip(found_.profile, found_.skips, found_.options.risk);
     FATHOM_TRY(found_.routing, fit_routing(runner_, pointers(Split::fit), found_.groups.size(), found_.options,
                                            row_cost(found_.model, found_.fitted.exits, false), progress_));
     return choose_family();

@@ -270,9 +270,7 @@ Proposal thresholds_for(const ExitTrials& trials, const TrialAgreement& agreemen
     for (size_t i = 0; i < n_all && all[i].worst <= kProposalRoom * risk; ++i) {
       if (all[i].time < all[boldest].time) boldest = i;
     }
-    // Around the best: safer ones, which surely pass, and bolder ones, since a bound may turn out closer.
-    const size_t first = std::min(boldest >= n * 2 / 3 ? boldest - n * 2 / 3 : 0, n_all - n);
-    std::fill_n(wanted.begin() + std::ptrdiff_t(first), n, true);
+    want_around(wanted, boldest, n);
   }
   Proposal out{.exits = exits, .thresholds = {}, .forecasts = {}, .listed = cost.listed};
   for (size_t i = 0; i < n_all; ++i) {
@@ -305,7 +303,7 @@ float threshold_over(const ExitTrials& trials, const TrialAgreement& agreement, 
 }
 
 std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, double risk, const RowCost& cost) {
-  std::vector<double> time(n_groups), rows(n_groups);
+  MeanTime time(n_groups, cost);
   for (const TextTrial& text : trials.texts) {
     for (size_t p = 0; p < text.truth.size(); ++p) {
       double depth = cost.n_layers;
@@ -314,12 +312,10 @@ std::vector<double> oracle_time(const ExitTrials& trials, size_t n_groups, doubl
         depth = trials.layers[e];
         break;
       }
-      time[size_t(text.group)] += cost.layers * depth / cost.n_layers + cost.head;
-      ++rows[size_t(text.group)];
+      time.add(text.group, depth);
     }
   }
-  for (size_t g = 0; g < n_groups; ++g) time[g] = rows[g] > 0 ? time[g] / rows[g] : 1;
-  return time;
+  return time.of_groups();
 }
 
 }  // namespace fathom

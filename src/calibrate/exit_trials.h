@@ -8,6 +8,7 @@
 
 #include "fathom/policy/policy.h"
 #include "fathom/text/token_class.h"
+#include "src/calibrate/candidates.h"
 #include "src/calibrate/exit_watcher.h"
 #include "src/calibrate/piece_runner.h"
 #include "src/calibrate/progress.h"
@@ -15,9 +16,6 @@
 #include "src/calibrate/row_cost.h"
 
 namespace fathom {
-
-/// Of the risk that proposals aim at: a bound stands above the mean that it bounds.
-inline constexpr double kProposalRoom = 0.6;
 
 /// One exit's answer at one place.
 struct ExitAnswer {

@@ -29,6 +29,7 @@ struct Findings {
   std::vector<Proposal> own_proposals;  // [groups] for the proposal's exits; empty: none are asked for
   LayerProfile profile;                 // on pieces of Split::fit
   SkipTrials skips;
+  std::vector<double> oracle_skip;  // [groups] the least that sets of parts could read
   RoutingRecord routing;
   RouterJudgement judged;                  // of its routers, on the report's pieces
   FamilyForecasts forecasts;               // by which one family is certified

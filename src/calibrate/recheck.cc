@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "fathom/calibrate/recalibration.h"
 #include "src/calibrate/settings.h"
 
@@ -49,16 +51,29 @@ Result<Recheck> recheck(const Model& model, const Policy& policy, const FittedEx
   FATHOM_TRY(const std::vector<Choice> choices,
              certify_for_all(table, {.risks = {options.risk}, .confidence = options.confidence}));
   const Choice& choice = choices.front();
-  Recheck out{.groups = {}, .proven = choice.certified()};
+  const auto is_shift = [&](const std::string& group) {
+    return !options.promised.empty() &&
+           std::find(options.promised.begin(), options.promised.end(), group) == options.promised.end();
+  };
+  Recheck out;
+  int64_t n_promised = 0, n_proven = 0;
   const double share = (1 - options.confidence) / double(pieces.groups.size());
   for (const GroupBound& bound : choice.certified() ? choice.passed : choice.refused) {
     std::vector<float> kept;  // its mean has an upper limit, and the loss a lower one
     for (const float loss : table.losses[0][size_t(bound.group)]) kept.push_back(1 - loss);
     FATHOM_TRY(const double upper, mean_upper(kept, share));
     const double lower = 1 - upper;
-    out.groups.push_back({bound, lower, lower > options.risk});
-    out.broken |= lower > options.risk;
+    const RecheckedGroup group{.bound = bound,
+                               .lower = lower,
+                               .broken = lower > options.risk,
+                               .proven = bound.upper < options.risk,
+                               .shift = is_shift(pieces.groups[size_t(bound.group)].name)};
+    out.groups.push_back(group);
+    if (group.shift) continue;
+    out.broken |= group.broken;
+    ++n_promised, n_proven += group.proven;
   }
+  out.proven = n_promised > 0 && n_proven == n_promised;
   return out;
 }
 

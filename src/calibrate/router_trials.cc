@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "src/calibrate/exit_trials.h"
+#include "src/calibrate/candidates.h"
 #include "src/calibrate/settings.h"
 
 namespace fathom {
@@ -69,10 +69,7 @@ RouteProposal propose_routes(std::span<const RouteTrial> trials, std::span<const
   for (const double risk : risks) {
     const RouteTrial* const boldest = best_of(of_light, risk);
     if (boldest == nullptr) continue;
-    // Around the best: safer ones, which surely pass, and bolder ones, since a bound may turn out closer.
-    const auto at = size_t(boldest - of_light.data());
-    const size_t first = std::min(at >= n * 2 / 3 ? at - n * 2 / 3 : 0, of_light.size() - n);
-    std::fill_n(wanted.begin() + std::ptrdiff_t(first), n, true);
+    want_around(wanted, size_t(boldest - of_light.data()), n);
   }
   RouteProposal out{.settings = {}, .work = best->work};
   for (size_t i = 0; i < of_light.size(); ++i) {

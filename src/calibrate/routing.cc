@@ -65,17 +65,15 @@ namespace {
 
 // [groups] as RouterJudgement::oracle_time.
 std::vector<double> times_that_know(const RouterRows& rows, size_t n_groups, const RowCost& cost) {
-  std::vector<double> time(n_groups), n(n_groups);
+  MeanTime time(n_groups, cost);
   for (size_t r = 0; r < rows.size(); ++r) {
     double depth = cost.n_layers;
     for (size_t l = rows.layers.size(); l-- > 0;) {
       if (rows.spare[l][r] != 0) depth = rows.layers[l];
     }
-    time[size_t(rows.groups[r])] += cost.layers * depth / cost.n_layers + cost.head;
-    ++n[size_t(rows.groups[r])];
+    time.add(rows.groups[r], depth);
   }
-  for (size_t g = 0; g < n_groups; ++g) time[g] = n[g] > 0 ? time[g] / n[g] : 1;
-  return time;
+  return time.of_groups();
 }
 
 }  // namespace

@@ -30,8 +30,8 @@ void pack(P& p, RoutingRecord& record) {
 
 /// Fits routers and tries them; the runner's session uses them, and no exits, afterwards.
 ///   texts    of Split::fit
-///   cost     a pass over the texts with heads at places spread over them, and as many passes over a few pieces as
-///            there are light ways and thresholds within the risk
+///   cost     that of router_rows(), and as many passes over a few pieces as there are light ways and thresholds within
+///            the risk
 Result<RoutingRecord> fit_routing(PieceRunner& runner, std::span<const PieceText* const> texts, size_t n_groups,
                                   const CalibrateOptions& options, const RowCost& cost, Progress& progress);
 
@@ -46,7 +46,7 @@ void pack(P& p, RouterJudgement& judgement) {
 }
 
 /// The runner's session uses no exits afterwards.
-///   cost     a pass over the texts with heads at places spread over them
+///   cost     that of router_rows()
 Result<RouterJudgement> judge_routers(PieceRunner& runner, std::span<const PieceText* const> texts, size_t n_groups,
                                       std::span<const FittedRouter> routers, const RowCost& cost, Progress& progress);
 

@@ -10,9 +10,6 @@
 
 namespace fathom {
 
-/// Share of what full depth reads or multiplies above which a setting is not worth a trial.
-inline constexpr double kWorthTrying = 0.98;
-
 /// Tokens of the shortlist that exit checks may look at first: a check by it costs next to nothing, and 96 to 99 % of
 /// full depth's tokens are on it (docs/lossless.md).
 ///   returns  0 where the vocabulary is too small for one
@@ -25,6 +22,30 @@ struct RowCost {
   double list = 0;                       // the shortlist that checks look at first; 0: they read the whole head
   int32_t listed = 0;                    // tokens of it
   int32_t n_layers = 1;
+};
+
+/// Mean time of each group's rows, with the layers that each ran and one head.
+class MeanTime {
+ public:
+  MeanTime(size_t n_groups, const RowCost& cost) : cost_(cost), sums_(n_groups), rows_(n_groups) {}
+
+  void add(int32_t group, double depth) {
+    sums_[size_t(group)] += cost_.layers * depth / cost_.n_layers + cost_.head;
+    ++rows_[size_t(group)];
+  }
+  /// [groups] 1 where there was no row.
+  std::vector<double> of_groups() const {
+    std::vector<double> out(sums_.size(), 1);
+    for (size_t g = 0; g < out.size(); ++g) {
+      if (rows_[g] > 0) out[g] = sums_[g] / double(rows_[g]);
+    }
+    return out;
+  }
+
+ private:
+  const RowCost& cost_;
+  std::vector<double> sums_;   // [groups]
+  std::vector<int64_t> rows_;  // [groups]
 };
 
 ///   looks_first  checks look at a shortlist of check_tokens(vocab)

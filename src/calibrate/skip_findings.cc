@@ -82,9 +82,8 @@ Json head_utility(const Findings& f) {
 
 Json skip_ceiling(const Findings& f) {
   Json of = Json::array();
-  const std::vector<double> read = oracle_skip(f.profile, f.skips, f.options.risk);
   for (size_t g = 0; g < f.groups.size(); ++g) {
-    of.push_back({{"name", f.groups[g]}, {"work", std::clamp(read[g], 0.0, 1.0)}});
+    of.push_back({{"name", f.groups[g]}, {"work", std::clamp(f.oracle_skip[g], 0.0, 1.0)}});
   }
   return {{"what", "a skip that knows"},
           {"groups", std::move(of)},
@@ -95,8 +94,7 @@ Json skip_ceiling(const Findings& f) {
 
 Json skip_nogo(const Findings& f, const Calibration& c) {
   if (c.chosen >= 0 && c.settings[size_t(c.chosen)].mechanism == "skip") return {};
-  const std::vector<double> read = oracle_skip(f.profile, f.skips, f.options.risk);
-  const double most = *std::min_element(read.begin(), read.end());
+  const double most = *std::min_element(f.oracle_skip.begin(), f.oracle_skip.end());
   const bool certifying = c.settings.front().mechanism == "skip";
   const double saved = f.skips.sets.empty() ? 0 : f.skips.sets.back().saved;
   std::string decided, reason;

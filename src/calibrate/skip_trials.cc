@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "src/calibrate/row_cost.h"
+#include "src/calibrate/candidates.h"
 
 namespace fathom {
 namespace {

@@ -3,7 +3,6 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,30 +43,7 @@ struct Promise {
   std::vector<std::string> groups;  // that it is about; empty: it does not say
 };
 
-// What text of the promise's groups says of it; of any other it shows how far the shift goes, and breaks nothing.
-bool is_shift(const Promise& promised, const std::string& name) {
-  const std::vector<std::string>& groups = promised.groups;
-  return !groups.empty() && std::find(groups.begin(), groups.end(), name) == groups.end();
-}
-
-struct Verdict {
-  bool broken = false, proven = false;
-};
-Verdict verdict_of(const Recheck& found, const Promise& promised, const Pieces& pieces) {
-  Verdict verdict;
-  bool checked = false, proven = true;
-  for (const RecheckedGroup& group : found.groups) {
-    if (is_shift(promised, pieces.groups[size_t(group.bound.group)].name)) continue;
-    checked = true;
-    verdict.broken |= group.broken;
-    proven &= group.bound.upper < promised.risk;
-  }
-  verdict.proven = checked && proven;
-  return verdict;
-}
-
 Json json_of(const Recheck& found, const Promise& promised, const Pieces& pieces) {
-  const Verdict verdict = verdict_of(found, promised, pieces);
   Json groups = Json::array();
   for (const RecheckedGroup& group : found.groups) {
     groups.push_back({{"name", pieces.groups[size_t(group.bound.group)].name},
@@ -75,15 +51,15 @@ Json json_of(const Recheck& found, const Promise& promised, const Pieces& pieces
                       {"mean", group.bound.mean},
                       {"lower", group.lower},
                       {"upper", group.bound.upper},
-                      {"shift", is_shift(promised, pieces.groups[size_t(group.bound.group)].name)},
+                      {"shift", group.shift},
                       {"broken", group.broken}});
   }
   return {{"policy", promised.policy.text()},
           {"group", promised.group.empty() ? Json() : Json(promised.group)},
           {"risk", promised.risk},
           {"temperature", promised.temperature},
-          {"broken", verdict.broken},
-          {"proven", verdict.proven || is_lossless(promised.policy)},
+          {"broken", found.broken},
+          {"proven", found.proven},
           {"groups", std::move(groups)}};
 }
 
@@ -144,6 +120,7 @@ Result<int> run(const Args& args) {
                                          .temperature = promised.temperature,
                                          .confidence = promised.confidence,
                                          .group = promised.group,
+                                         .promised = promised.groups,
                                          .routers = adapted.routers,
                                          .threads = args.model.threads,
                                          .on_progress = show_progress_bar,
@@ -157,10 +134,10 @@ Result<int> run(const Args& args) {
     std::string text;
     for (const RecheckedGroup& group : found->groups) {
       const std::string& name = pieces.groups[size_t(group.bound.group)].name;
-      const char* const says = is_shift(promised, name)            ? "shift: the promise is about other groups"
-                               : group.broken                      ? "BROKEN"
-                               : group.bound.upper < promised.risk ? "proven anew"
-                                                                   : "holds";
+      const char* const says = group.shift    ? "shift: the promise is about other groups"
+                               : group.broken ? "BROKEN"
+                               : group.proven ? "proven anew"
+                                              : "holds";
       text += fmt::format("{:12} {:6.2f} % of {} differ, surely between {:.2f} % and {:.2f} %, in {} units: {}\n",
                           harmless(name), 100 * group.bound.mean, what, 100 * group.lower, 100 * group.bound.upper,
                           group.bound.n, says);
@@ -169,10 +146,9 @@ Result<int> run(const Args& args) {
         promised.temperature > 0 ? fmt::format(", of tokens drawn at temperature {:g}", promised.temperature) : "";
     FATHOM_TRY(
         print(text + fmt::format("promised: at most {:g} % at confidence {:g} %{}: {}\n", 100 * promised.risk,
-                                 100 * promised.confidence, drawn,
-                                 verdict_of(*found, promised, pieces).broken ? "broken here" : "not broken here")));
+                                 100 * promised.confidence, drawn, found->broken ? "broken here" : "not broken here")));
   }
-  return verdict_of(*found, promised, pieces).broken ? kFailure : kOk;
+  return found->broken ? kFailure : kOk;
 }
 
 }  // namespace

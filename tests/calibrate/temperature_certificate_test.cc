@@ -155,6 +155,25 @@ TEST(TemperatureCertificate, IsCheckedAnewByTheSameLossOnOtherPieces) {
   }
 }
 
+TEST(TemperatureCertificate, TextOfOtherGroupsThanThePromisesIsAShiftAndDecidesNothing) {
+  Drawn& d = drawn();
+  const auto checked = [&](const std::vector<std::string>& promised, double risk) {
+    return recheck(d.model, Policy::parse("exit_at(layer=1)").value(), d.found.exits, d.sample(2),
+                   {.risk = risk, .temperature = kTemperature, .promised = promised})
+        .value();
+  };
+  const Recheck some = checked({"prose"}, 0.01), none = checked({"poems"}, 0.01), large = checked({"poems"}, 0.999);
+  for (const Recheck* all : {&some, &none}) {
+    for (const RecheckedGroup& group : all->groups) EXPECT_TRUE(group.broken) << "what it shows is told";
+  }
+  EXPECT_TRUE(some.broken);
+  EXPECT_EQ(some.groups[0].shift + some.groups[1].shift, 1);
+  EXPECT_FALSE(none.broken);
+  EXPECT_TRUE(large.groups[0].proven && large.groups[1].proven);
+  EXPECT_FALSE(large.proven) << "nothing of it was there";
+  EXPECT_TRUE(checked({"prose"}, 0.999).proven);
+}
+
 TEST(TemperatureCertificate, ATemperatureThatIsNoneIsNamed) {
   Drawn& d = drawn();
   for (const double bad : {-1.0, double(NAN), double(INFINITY)}) {

@@ -20,6 +20,8 @@ struct RecheckOptions {
   double temperature = 0;                      // that of the certificate: CalibrateOptions::temperature
   double confidence = 0.95;                    // of all groups together
   std::string group = {};                      // whose temperatures and maps the policy reads; empty: those of all
+  std::span<const std::string> promised = {};  // groups that the promise is about; empty: all. Text of others shows how
+                                               // far a shift goes, and neither breaks nor proves it
   std::span<const FittedRouter> routers = {};  // whose utility the policy reads; may be none
   int threads = 1;
   bool (*on_progress)(void* context, std::string_view what, double done) = nullptr;
@@ -30,12 +32,14 @@ struct RecheckedGroup {
   GroupBound bound;     // what the pieces prove anew
   double lower = 0;     // the mean loss is surely above this
   bool broken = false;  // and this is above the risk
+  bool proven = false;  // the risk is above the bound
+  bool shift = false;   // the promise is about others
 };
 
 struct Recheck {
   std::vector<RecheckedGroup> groups;
-  bool broken = false;  // in some group
-  bool proven = false;  // anew, in every group
+  bool broken = false;  // in some group of the promise
+  bool proven = false;  // anew, in every group of it that there is
 };
 
 /// Runs a policy on every piece, whatever its split, and compares with full depth. A promise is called broken where a
