@@ -3,16 +3,10 @@
 
 #include <string>
 
+#include "src/calibrate/page.h"
 #include "src/calibrate/report_data.h"
 
 namespace fathom::report {
-
-/// A part of the page. An empty body: nothing was measured, and `unmeasured` is the line that says so.
-struct Section {
-  std::string id, title;
-  std::string body = {};  // HTML
-  std::string unmeasured = {};
-};
 
 // sections_settings.cc: what was tried, what it saves, what does not pay
 Section frontier_section(const Report& report);

@@ -14,13 +14,6 @@ using html::count;
 using html::number;
 using html::percent;
 
-struct Outcome {
-  const char* css;
-  const char* sign;  // an SVG path in 24 units
-  const char* badge;
-  std::string meaning;
-};
-
 Outcome outcome_of(const Report& report) {
   const Promise& promise = report.promise;
   const bool tried = std::any_of(report.candidates.begin(), report.candidates.end(),
@@ -45,10 +38,6 @@ Outcome outcome_of(const Report& report) {
   }
   return {"no", "M5 12h14", "No-go: full depth",
           "Nothing pays on this model and machine. The model runs at full depth."};
-}
-
-std::string tile(const std::string& what, const std::string& value, const std::string& note) {
-  return fmt::format("<li><span class=\"what\">{}</span><b>{}</b><span>{}</span></li>\n", what, value, note);
 }
 
 std::string between(const Ratio& r) { return fmt::format("between {:.2f} and {:.2f}", r.low, r.high); }
@@ -78,7 +67,7 @@ std::string tiles(const Report& report) {
   if (c != nullptr && c->over_lossless && !report.promise.lossless) {
     all += tile("Speed over lossless", html::ratio(c->over_lossless->ratio), between(*c->over_lossless));
   }
-  return all.empty() ? "" : "<ul class=\"tiles\">\n" + all + "</ul>\n";
+  return all;
 }
 
 std::string names_table(const std::string& caption, const std::vector<std::pair<std::string, std::string>>& names) {
@@ -115,17 +104,7 @@ std::string left_out(const Group& g) {
 }  // namespace
 
 std::string verdict(const Report& report) {
-  const Outcome outcome = outcome_of(report);
-  std::string policy;
-  if (!report.promise.policy.empty()) {
-    policy = html::paragraph(fmt::format("Policy: {}", html::code(report.promise.policy)), "policy");
-  }
-  return fmt::format(
-      "<div class=\"verdict {}\">\n<p class=\"badge\"><svg viewBox=\"0 0 24 24\" aria-hidden=\"true\"><path "
-      "d=\"{}\"/></svg>"
-      "{}</p>\n<p class=\"sentence\">{}</p>\n{}{}{}</div>\n",
-      outcome.css, outcome.sign, outcome.badge, html::escape(report.promise.sentence),
-      html::paragraph(html::escape(outcome.meaning)), policy, tiles(report));
+  return verdict_box(outcome_of(report), report.promise.sentence, report.promise.policy, tiles(report));
 }
 
 Section groups_section(const Report& report) {

@@ -40,7 +40,8 @@ SignalSet Boundary::read(int32_t layer, RowKind kind) const {
 // needed a layer, and nothing is computed for that.
 SignalSet Boundary::wanted(const LayerLoop& loop, int32_t layer, RowKind kind) const {
   SignalSet signals = read(layer, kind);
-  if (loop.fitted == nullptr || loop.fitted->at(layer) == nullptr) signals.bits &= ~SignalSet(Signal::agreement).bits;
+  const bool knows = (loop.fitted != nullptr && loop.fitted->at(layer) != nullptr) || loop.labels != nullptr;
+  if (!knows) signals.bits &= ~SignalSet(Signal::agreement).bits;
   if (loop.routers == nullptr || loop.routers->at(layer) == nullptr) signals.bits &= ~SignalSet(Signal::utility).bits;
   return signals;
 }
@@ -235,7 +236,9 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
   next_ = wanted(loop, layer + 1, RowKind::prompt) | wanted(loop, layer + 1, RowKind::generated);
   if (asking_.empty()) return;
 
-  if (layer > 0 && computed.any(kExitSignals)) check_answers(loop, layer);
+  if (layer > 0 && computed.any(kExitSignals)) {
+    loop.labels != nullptr ? check_labels(loop, layer) : check_answers(loop, layer);
+  }
   if (computed.has(Signal::utility)) ask_router(loop, layer);
   if (layer > 0 && computed.has(Signal::similarity)) {
     compare(loop, loop.buffers.before);

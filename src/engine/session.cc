@@ -214,6 +214,7 @@ LayerLoop Session::Impl::loop() {
   loop.fitted = exits.get();
   loop.group = group;
   loop.routers = routers.get();
+  loop.labels = labels.get();
   loop.classes = token_classes.empty() ? nullptr : token_classes.data();
   if (states.keeps_any()) loop.states = &states;
   loop.observer = observer;

@@ -39,6 +39,7 @@ Session::Impl::Plan Session::Impl::plan(PolicyRef policy) const {
   plan.kv = settings.kv;
   plan.in_turn = settings.settle_in_turn;
   plan.screens = settings.screen_head;
+  plan.by_words = settings.exits_by_words;
   plan.hot_tokens = settings.kv == KvMode::verify ? settings.hot_tokens : 0;
   if (plan.hot_tokens == 0) plan.check_tokens = settings.check_tokens;  // a shortlist that drafts answers checks too
   plan.silent = settings.silent;

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "fathom/classify/label_heads.h"
 #include "src/engine/session_impl.h"
 
 namespace fathom {
@@ -20,10 +21,14 @@ Result<int32_t> index_of(const ExitHeads& exits, std::string_view group) {
 }  // namespace
 
 Result<void> Session::Impl::check_fitted(const Plan& plan) const {
-  if (exits == nullptr && reads(plan.policy, Signal::agreement)) {
+  if (exits == nullptr && labels == nullptr && reads(plan.policy, Signal::agreement)) {
     return Error{ErrorCode::argument,
                  "agreement_at_least: nothing says how likely an answer is full depth's: calibrate the model, and use "
                  "what that writes (Session::use), or name confidence_at_least"};
+  }
+  if (labels == nullptr && plan.by_words) {
+    return Error{ErrorCode::argument,
+                 "word_exit: no label heads say what a text's words are worth: train a task, or leave it out"};
   }
   if (routers == nullptr && reads(plan.policy, Signal::utility)) {
     return Error{ErrorCode::argument,
@@ -46,8 +51,9 @@ Result<void> Session::Impl::check_encoder(const Plan& plan) const {
   if (plan.policy.table != nullptr && plan.policy.table->sequential(plan.policy.self)) {
     return refuse("a stage that reads what the token before did", "leave budget(...) and last_entropy out");
   }
-  if (reads(plan.policy, kExitSignals)) {
-    return refuse("answers of layers without a head", "exit at a layer, or by similarity");
+  if (labels == nullptr && reads(plan.policy, kExitSignals)) {
+    return refuse("answers of layers without a head",
+                  "train label heads (Session::use_labels), exit at a layer, or by similarity");
   }
   return {};
 }
@@ -84,6 +90,17 @@ std::string_view Session::group() const noexcept {
   const std::vector<std::string>& groups = impl_->exits->groups();
   const auto index = static_cast<size_t>(impl_->group);
   return index < groups.size() ? std::string_view(groups[index]) : std::string_view();
+}
+
+Result<void> Session::use_labels(std::shared_ptr<const LabelHeads> labels) {
+  const ModelConfig& config = impl_->model.config();
+  if (labels != nullptr && (!config.encodes() || labels->full_layer() != config.n_layers)) {
+    return Error{ErrorCode::argument,
+                 fmt::format("label heads of {} layers in a model of family {} with {}: use those of this encoder",
+                             labels->full_layer(), config.family, config.n_layers)};
+  }
+  impl_->labels = std::move(labels);
+  return {};
 }
 
 Result<void> Session::use_routers(std::shared_ptr<const Routers> routers) {

@@ -57,6 +57,7 @@ struct Session::Impl {
     HeadSet silent = {};       // heads that Verdict::silence_heads is about
     float silent_factor = 0;
     std::span<const int32_t> only = {};  // sequences that settle; empty: all
+    bool by_words = false;               // texts may leave before the first layer, which label heads say
     bool settles_all = false;  // every row that owes runs to full depth and predicts; the policy decides nothing
 
     /// Rows answer from the shortlist.
@@ -80,6 +81,7 @@ struct Session::Impl {
   std::shared_ptr<const ExitHeads> exits;
   int32_t group = 0;  // of `exits`
   std::shared_ptr<const Routers> routers;
+  std::shared_ptr<const LabelHeads> labels;
   StateHistory states;
   std::vector<TokenClass> token_classes;  // [vocab] once a policy has asked for it
   LayerObserver* observer = nullptr;      // of calibration

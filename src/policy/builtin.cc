@@ -45,6 +45,7 @@ std::string draft_ngram::text() const { return print(*this); }
 std::string defer_head::text() const { return print(*this); }
 std::string screen_head::text() const { return print(*this); }
 std::string screen_checks::text() const { return print(*this); }
+std::string word_exit::text() const { return print(*this); }
 
 Result<void> exit_at::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> exit_when::check(int32_t n_layers) const { return look(*this, n_layers); }
@@ -66,5 +67,6 @@ Result<void> draft_ngram::check(int32_t n_layers) const { return look(*this, n_l
 Result<void> defer_head::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> screen_head::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> screen_checks::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> word_exit::check(int32_t n_layers) const { return look(*this, n_layers); }
 
 }  // namespace fathom

@@ -185,6 +185,11 @@ constexpr Field kScreenChecks[] = {
     count<screen_checks, &screen_checks::tokens>("tokens", kOptional, 16, 1 << 20, "tokens of the shortlist"),
 };
 
+constexpr Field kWordExit[] = {
+    number<word_exit, &word_exit::agreement_at_least>("agreement_at_least", FieldType::number, 0, 1,
+                                                      "calibrated probability that the label is full depth's"),
+};
+
 /// A signal is bounded, and a bound is of a signal and in its range.
 std::string unfit_bounds(const void* stage) {
   const auto& s = *static_cast<const exit_when*>(stage);
@@ -236,6 +241,7 @@ constexpr StageInfo kTable[] = {
     row<screen_head>("bounds from the head's high bits rule tokens out; the rest is read in full", {}),
     row<screen_checks>("exit checks read a shortlist of the head; the whole head confirms what would leave",
                        kScreenChecks),
+    row<word_exit>("texts whose words alone say their label run no layer; of label tasks", kWordExit),
 };
 
 template <size_t... I>

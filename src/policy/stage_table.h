@@ -13,9 +13,10 @@
 namespace fathom::policy_text {
 
 /// Any built-in stage; the index of an alternative is its row in the table.
-using AnyStage = std::variant<exit_at, exit_when, patience, skip_layers, skip_sublayers, skip_when, route,
-                              silence_heads, min_depth, max_depth, budget, full_depth_first, full_depth_at,
-                              full_depth_after, kv, settle_every, draft_ngram, defer_head, screen_head, screen_checks>;
+using AnyStage =
+    std::variant<exit_at, exit_when, patience, skip_layers, skip_sublayers, skip_when, route, silence_heads, min_depth,
+                 max_depth, budget, full_depth_first, full_depth_at, full_depth_after, kv, settle_every, draft_ngram,
+                 defer_head, screen_head, screen_checks, word_exit>;
 
 /// What a field holds: int32_t, int32_t up to the model's layers, float, optional<float>, LayerSet, HeadSet, an enum of
 /// a byte, a Signal or none.

@@ -15,6 +15,7 @@
 namespace fathom {
 
 struct LayerLoop;
+class LabelHeads;
 
 /// The two halves of a layer.
 enum class Half : uint8_t { attention, feed_forward };
@@ -60,6 +61,7 @@ class Boundary {
   SignalSet read(int32_t layer, RowKind kind) const;  // by the policy, for rows of the step
   SignalSet wanted(const LayerLoop& loop, int32_t layer, RowKind kind) const;
   void check_answers(LayerLoop& loop, int32_t layer);
+  void check_labels(LayerLoop& loop, int32_t layer);  // the same of an encoder's label heads, boundary_labels.cc
   void ask_router(LayerLoop& loop, int32_t layer);
   void confirm(LayerLoop& loop, int32_t layer, const SignalSet (&reads)[2]);
   void tell_answer(const LayerLoop& loop, int32_t layer, int32_t r, const LogitStats& stats, Step& step) const;

@@ -49,6 +49,7 @@ struct LayerLoop {
   HotHead* checks = nullptr;                // what exit checks look at before the head; null: the head at once
   const ExitHeads* fitted = nullptr;        // what was fitted for rows that leave early; null: nothing
   int32_t group = 0;                        // of it
+  const LabelHeads* labels = nullptr;       // an encoder's, which answer for whole texts; null: none
   const Routers* routers = nullptr;         // say which rows need the coming layer; null: nobody does
   const TokenClass* classes = nullptr;      // [vocab] of tokens; null: nobody asks
   LayerObserver* observer = nullptr;        // sees the states between layers

@@ -21,6 +21,8 @@
 
 namespace fathom {
 
+class LabelHeads;
+
 struct SessionOptions {
   int32_t max_tokens = 4096;  // positions of a sequence; at most what the model was made for
   int32_t max_sequences = 1;
@@ -115,6 +117,10 @@ class FATHOM_API Session {
   /// Policies that read `utility` have it from these from here on; null: they are refused.
   ///   errors   argument: routers made for another model
   Result<void> use_routers(std::shared_ptr<const Routers> routers);
+
+  /// Exit checks of an encoder ask these label heads from here on, one answer for each text; null: they are refused.
+  ///   errors   argument: the model predicts tokens, or heads made for another
+  Result<void> use_labels(std::shared_ptr<const LabelHeads> labels);
 
   /// Sees the states of the coming steps; null: nobody does.
   void observe(LayerObserver* observer) noexcept;

@@ -84,6 +84,22 @@ struct screen_checks {
   friend constexpr bool operator==(const screen_checks&, const screen_checks&) = default;
 };
 
+/// A text whose words alone say its label surely enough runs no layer. Needs label heads (Session::use_labels), one of
+/// which reads words.
+///   cost     about 40 ns a token, and a multiply-add for each word and label
+struct word_exit {
+  float agreement_at_least = 1;  // calibrated probability that the label is full depth's, 0..1; required
+
+  static constexpr StageTraits traits{"word_exit", StageKind::setting};
+  constexpr void apply(Settings& settings) const noexcept {
+    settings.exits_by_words = true;
+    settings.word_agreement = agreement_at_least;
+  }
+  FATHOM_API std::string text() const;
+  FATHOM_API Result<void> check(int32_t n_layers) const;
+  friend constexpr bool operator==(const word_exit&, const word_exit&) = default;
+};
+
 /// Tokens are drafted from repetitions of prompt and own output, and confirmed beside the next row; needs kv(verify).
 struct draft_ngram {
   static constexpr StageTraits traits{"draft_ngram", StageKind::setting};

@@ -47,6 +47,9 @@ struct Settings {
   HeadSet silent = {};          // heads that Verdict::silence_heads is about
   float silent_factor = 0;      // of what they add
 
+  bool exits_by_words = false;  // texts whose words say their label run no layer
+  float word_agreement = 1;     // from this probability on that it is full depth's
+
   int32_t check_tokens = 0;  // of the shortlist that exit checks look at first; 0: they read the whole head
 
   /// Some row's token is a guess at first.
