@@ -184,7 +184,7 @@ class Run {
 
   Result<void> profile() {
     FATHOM_TRY(found_.profile, profile_layers(runner_, pointers(Split::fit), found_.groups.size(),
-                                              texts(Split::choose).size(), progress_));
+                                              texts(Split::choose).size(), found_.options.risk, progress_));
     FATHOM_TRY(found_.skips, try_skips(runner_, found_.profile, found_.options.risk, progress_));
     found_.oracle_skip = oracle_skip(found_.profile, found_.skips, found_.options.risk);
     FATHOM_TRY(found_.routing, fit_routing(runner_, pointers(Split::fit), found_.groups.size(), found_.options,

@@ -15,7 +15,7 @@ namespace {
 
 // A head is most of what a place costs where the vocabulary is large. One number of each exit and group, some hundred
 // of each exit, and a map of each exit and group, by which settings are proposed too.
-constexpr int64_t kTemperaturePlaces = 2048, kProbePlaces = 8192, kMapPlaces = 12288;
+constexpr int64_t kTemperaturePlaces = 1024, kProbePlaces = 8192, kMapPlaces = 8192;
 constexpr int32_t kListed = 8192;  // tokens that a shortlist of exit checks may have
 
 // Scores of one exit and how little its answers lose, in two halves of the pieces.

@@ -48,8 +48,8 @@ void pack(P& p, FittedRecord& record) {
 ///   texts    of Split::fit
 ///   errors   argument: a group without two pieces; those of runs and fits
 ///   cost     a pass over the texts without a head; passes over those that are asked, with heads of full depth and of
-///            each exit, for at most 2,048 places for each kind of translator and for temperatures, 8,192 for probes
-///            and 12,288 for maps (spread_places()). The runner uses the exits
+///            each exit, for at most 1,024 places for each kind of translator and for temperatures, 8,192 for probes
+///            and 8,192 for maps (spread_places()). The runner uses the exits
 Result<FittedRecord> fit_exits(PieceRunner& runner, std::span<const PieceText> texts,
                                std::span<const std::string> groups, std::span<const int32_t> layers,
                                Progress& progress);

@@ -10,6 +10,9 @@ namespace fathom {
 namespace {
 
 constexpr size_t kMostTexts = 32;  // of a group, for each part
+// Of the texts, on which each part is looked at first; and times the risk, that what changes more is never left out.
+constexpr size_t kFirstLook = 4;
+constexpr double kHopeless = 4;
 
 // The first texts of each group in turn.
 std::vector<const PieceText*> in_turn(std::span<const PieceText* const> texts, size_t n_groups, size_t most) {
@@ -31,14 +34,12 @@ SkipSet part_of(int32_t part, int32_t layer) {
   return set;
 }
 
-}  // namespace
-
-Result<Ablation> without(PieceRunner& runner, const LayerProfile& profile, const SkipSet& set, size_t n_texts) {
-  FATHOM_TRY(const Policy policy, Policy::parse(set.text()));
-  Ablation out{.set = set, .saved = saved_share(runner.session().model(), set), .losses = {}};
+// Runs the texts that an ablation lacks of the first `n_texts`.
+Result<void> go_on(PieceRunner& runner, const LayerProfile& profile, size_t n_texts, Ablation& ablation) {
+  FATHOM_TRY(const Policy policy, Policy::parse(ablation.set.text()));
   Reference reference(runner);
-  for (size_t t = 0; t < std::min(n_texts, profile.texts.size()); ++t) {
-    std::vector<float>& all = out.losses.emplace_back();
+  for (size_t t = ablation.losses.size(); t < std::min(n_texts, profile.texts.size()); ++t) {
+    std::vector<float>& all = ablation.losses.emplace_back();
     const std::vector<int32_t> compared = profile.texts[t]->compared();
     const auto add = [&](const PieceStep& step) -> Result<void> {
       FATHOM_TRY(const std::span<const float> losses, reference.losses(step));
@@ -48,27 +49,44 @@ Result<Ablation> without(PieceRunner& runner, const LayerProfile& profile, const
     FATHOM_TRY(reference.begin(*profile.texts[t], compared, profile.truth[t]));
     FATHOM_TRY(runner.run_at(*profile.texts[t], compared, add, policy));
   }
+  return {};
+}
+
+}  // namespace
+
+size_t common_texts(const LayerProfile& profile, std::span<const Ablation* const> ablations) {
+  size_t n = profile.texts.size();
+  for (const Ablation* a : ablations) n = std::min(n, a->losses.size());
+  return n;
+}
+
+Result<Ablation> without(PieceRunner& runner, const LayerProfile& profile, const SkipSet& set, size_t n_texts) {
+  Ablation out{.set = set, .saved = saved_share(runner.session().model(), set), .losses = {}};
+  FATHOM_TRY(go_on(runner, profile, n_texts, out));
   return out;
 }
 
 Result<LayerProfile> profile_layers(PieceRunner& runner, std::span<const PieceText* const> texts, size_t n_groups,
-                                    size_t n_certified, Progress& progress) {
+                                    size_t n_certified, double risk, Progress& progress) {
   const ModelConfig& config = runner.session().model().config();
   const auto n_layers = static_cast<size_t>(config.n_layers);
   size_t n_heads = 0;
   for (const LayerSpec& spec : config.layers) n_heads += static_cast<size_t>(spec.heads);
   const size_t each = std::clamp(n_certified / (kProfiledParts * n_layers), n_groups, kMostTexts * n_groups);
   const bool enough = 4 * n_certified >= n_heads * n_groups;
-  const size_t of_heads = enough ? std::clamp(n_certified / n_heads, n_groups, each) : 0;
+  const size_t of_heads = enough ? std::clamp(n_certified / (2 * n_heads), n_groups, each) : 0;
 
   LayerProfile profile{.n_groups = n_groups, .texts = in_turn(texts, n_groups, each), .truth = {}, .parts = {}};
+  const size_t first_look = std::max(profile.texts.size() / kFirstLook, n_groups);
   progress.begin("profiling layers", 0.04);
   FATHOM_TRY(profile.truth, true_tokens(runner, profile.texts, progress));
   const double all = double(kProfiledParts * n_layers * profile.texts.size() + n_heads * of_heads);
   double done = 0;
   progress.begin("profiling layers", 0.06);
   const auto leave_out = [&](const SkipSet& set, size_t n_texts) -> Result<Ablation> {
-    FATHOM_TRY(Ablation ablation, without(runner, profile, set, n_texts));
+    FATHOM_TRY(Ablation ablation, without(runner, profile, set, std::min(first_look, n_texts)));
+    const Ablation* const one[] = {&ablation};
+    if (changed_share(profile, one) <= kHopeless * risk) FATHOM_TRY(go_on(runner, profile, n_texts, ablation));
     done += double(n_texts);
     FATHOM_TRY(progress.at(std::min(1.0, done / all)));
     return ablation;
@@ -92,8 +110,7 @@ Result<LayerProfile> profile_layers(PieceRunner& runner, std::span<const PieceTe
 
 double changed_share(const LayerProfile& profile, std::span<const Ablation* const> ablations,
                      const PlaceFilter& filter) {
-  size_t n_texts = profile.texts.size();
-  for (const Ablation* a : ablations) n_texts = std::min(n_texts, a->losses.size());
+  const size_t n_texts = common_texts(profile, ablations);
   int64_t n = 0;
   double lost = 0;
   for (size_t t = 0; t < n_texts; ++t) {

@@ -16,7 +16,7 @@ namespace fathom {
 struct Ablation {
   SkipSet set;
   double saved = 0;                        // saved_share()
-  std::vector<std::vector<float>> losses;  // [texts][PieceText::compared()]
+  std::vector<std::vector<float>> losses;  // [the first texts][PieceText::compared()]
 };
 
 /// The parts that are left out one at a time.
@@ -27,16 +27,18 @@ struct LayerProfile {
   size_t n_groups = 0;
   std::vector<const PieceText*> texts;       // one of each group in turn
   std::vector<std::vector<int32_t>> truth;   // [texts] true_tokens()
-  std::vector<std::vector<Ablation>> parts;  // [kProfiledParts][layers] on all texts
+  std::vector<std::vector<Ablation>> parts;  // [kProfiledParts][layers] on all texts, or the first few
   std::vector<std::vector<Ablation>> heads;  // [layers][heads] on the first few texts; empty: there was too little text
 };
 
-/// Runs texts without each part, with the cache that comes of it, and compares them where they are compared. The number
-/// of texts is such that layers take about as long as one pass over `n_certified` texts, and heads as long again.
+/// Runs texts without each part, with the cache that comes of it, and compares them where they are compared. Each is
+/// looked at on a quarter of them first: what changes four times the risk there, over all groups, is in no set and
+/// needs no more. The number of texts is such that layers take at most about as long as one pass over `n_certified`
+/// texts, and heads half as long.
 ///   returns  the same on every run
 ///   errors   those of PieceRunner::run(); cancelled
 Result<LayerProfile> profile_layers(PieceRunner& runner, std::span<const PieceText* const> texts, size_t n_groups,
-                                    size_t n_certified, Progress& progress);
+                                    size_t n_certified, double risk, Progress& progress);
 
 /// Runs the texts of a profile without a set of parts, the first `n_texts` of them.
 Result<Ablation> without(PieceRunner& runner, const LayerProfile& profile, const SkipSet& set, size_t n_texts);
@@ -48,8 +50,11 @@ struct PlaceFilter {
   int32_t lead_from = 0, lead_to = 1 << 30;  // tokens in front of the text
 };
 
+/// How many texts all of some ablations have.
+size_t common_texts(const LayerProfile& profile, std::span<const Ablation* const> ablations);
+
 /// Mean loss over the places, if ablations together lose what they lose apart, and at most 1 (of tokens: where any
-/// changes it), over the texts that all of them have; NaN where no place is meant.
+/// changes it), over their common texts; NaN where no place is meant.
 double changed_share(const LayerProfile& profile, std::span<const Ablation* const> ablations,
                      const PlaceFilter& filter = {});
 /// The largest of the groups.

@@ -15,7 +15,7 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 // The first pieces of each group: n to certify on, and as many of the others as go with them.
 Pieces first_of(const Pieces& all, int32_t n) {
-  const std::array<int64_t, kSplits> most = {std::max(6, n / 2), n, std::max(1, n / 2)};
+  const std::array<int64_t, kSplits> most = {std::max(6, n / 2), n, std::max(1, n / 4)};
   Pieces few{.piece_tokens = all.piece_tokens,
              .groups = all.groups,
              .documents = all.documents,

@@ -138,7 +138,8 @@ std::vector<double> oracle_skip(const LayerProfile& profile, const SkipTrials& t
   std::stable_sort(all.begin(), all.end(), [](const Ablation* a, const Ablation* b) { return a->saved > b->saved; });
   std::vector<double> read(profile.n_groups);
   std::vector<int64_t> n(profile.n_groups);
-  for (size_t t = 0; t < profile.texts.size(); ++t) {
+  const size_t n_texts = common_texts(profile, all);
+  for (size_t t = 0; t < n_texts; ++t) {
     const auto group = size_t(profile.texts[t]->group);
     for (size_t p = 0; p < size_t(profile.texts[t]->n_compared()); ++p) {
       const auto largest =

@@ -25,8 +25,9 @@ Result<SkipTrials> try_skips(PieceRunner& runner, const LayerProfile& profile, d
 /// The sets of trials that save something worth a certificate, safest first, at most so many.
 std::vector<CalibratedSetting> skip_settings(const LayerProfile& profile, const SkipTrials& trials, int32_t n_settings);
 
-/// A skip that knows: each place leaves out the largest of the sets that were run whole (single parts and trials) which
-/// loses at most `risk` there; where losses are of tokens, does not change its answer.
+/// A skip that knows, on the texts that all parts have: each place leaves out the largest of the sets that were run
+/// whole (single parts and trials) which loses at most `risk` there; where losses are of tokens, does not change its
+/// answer.
 ///   returns  [groups] bytes of a row over those of full depth
 std::vector<double> oracle_skip(const LayerProfile& profile, const SkipTrials& trials, double risk);
 

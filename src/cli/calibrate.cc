@@ -73,7 +73,7 @@ Result<Pieces> sample(const Args& args, const Model& model, std::span<const Grou
       {.piece_tokens = args.piece_tokens,
        .n_fit = std::max(6, args.pieces / 2),
        .n_choose = args.pieces,
-       .n_report = std::max(1, args.pieces / 2),
+       .n_report = std::max(1, args.pieces / 4),
        .most_prompt_tokens = args.prompt_tokens,
        .fewest_documents = possible ? std::max(kFewestDocuments, int64_t(std::ceil(double(needed) / usual.shares[1])))
                                     : kFewestDocuments,

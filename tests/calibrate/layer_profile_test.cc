@@ -60,8 +60,8 @@ struct Planted {
     pieces.pieces.push_back({.tokens = std::vector<int32_t>(100)});
     return PieceRunner::make(model, pieces, 1).value();
   }
-  LayerProfile profile(size_t n_certified = 200) {
-    return profile_layers(runner, pointers(texts), 2, n_certified, progress).value();
+  LayerProfile profile(size_t n_certified = 200, double risk = 1) {
+    return profile_layers(runner, pointers(texts), 2, n_certified, risk, progress).value();
   }
 };
 
@@ -141,9 +141,30 @@ TEST(LayerProfile, TakesTextsFromAllGroupsAndNoMoreThanItsShareOfTime) {
   const LayerProfile few = planted.profile(60), none = planted.profile(9);
   EXPECT_EQ(few.texts.size(), 4u);
   EXPECT_EQ(few.texts[0]->group + few.texts[1]->group, 1);
-  EXPECT_EQ(few.heads[0][0].losses.size(), 3u);
+  EXPECT_EQ(few.heads[0][0].losses.size(), 2u);
   EXPECT_EQ(none.texts.size(), 2u);
   EXPECT_TRUE(none.heads.empty()) << "20 heads on too little text";
+}
+
+// A layer of random weights changes half of the tokens: that is soon seen, and others need the time.
+TEST(LayerProfile, WhatChangesFarTooMuchIsRunOnAFewTextsOnly) {
+  Planted planted;
+  const LayerProfile whole = planted.profile(2000), some = planted.profile(2000, .01);
+  ASSERT_EQ(some.texts.size(), 12u);
+  for (int32_t layer = 1; layer <= 5; ++layer) {
+    const Ablation& all = whole.parts[0][size_t(layer) - 1];
+    const Ablation& seen = some.parts[0][size_t(layer) - 1];
+    EXPECT_EQ(all.losses.size(), 12u);
+    EXPECT_EQ(seen.losses.size(), layer == kUseless ? 12u : 3u) << layer;
+    for (size_t t = 0; t < seen.losses.size(); ++t) EXPECT_EQ(seen.losses[t], all.losses[t]);
+  }
+  const Ablation* const two[] = {&some.parts[0][0], &some.parts[0][kUseless - 1]};
+  EXPECT_EQ(common_texts(some, two), 3u);
+  EXPECT_EQ(changed_share(some, two), changed_share(some, std::span(two).first(1))) << "the useless one adds nothing";
+  const SkipTrials trials = try_skips(planted.runner, some, 0.01, planted.progress).value();
+  ASSERT_FALSE(trials.sets.empty());
+  EXPECT_TRUE(trials.sets.back().set.attention.has(kUseless));
+  for (const double read : oracle_skip(some, trials, 0.01)) EXPECT_LE(read, 1 - trials.sets.back().saved + 1e-12);
 }
 
 TEST(SkipTrials, LeaveOutWhatIsUselessAndNothingThatIsNeeded) {

@@ -170,11 +170,13 @@ FATHOM_API double delta_for_all(const CalibrateOptions& options, size_t n_groups
 ///   errors   argument: options out of range, pieces longer than the model's context, the journal of another run;
 ///   format: states or logits that are not finite, a damaged journal; file: a journal
 ///            that cannot be written, the disk being full for instance; cancelled; those of Session::make()
-///   cost     four passes over the pieces of fit without a head, more for KV translators of wide states; a head at each
-///            exit for at most 36,864 of all places, and at each router's layer for at most 12,000; routes on a dozen
-///            pieces of each group; three passes over a third of the pieces of fit; passes over the pieces of choose
-///            and report, one for each setting; a group's own settings run on its own pieces. At a temperature full
-///            depth runs beside every pass of a policy
+///   cost     a pass over the pieces of fit, and over those of them that are asked for heads: at each exit for at most
+///            20,480 places, here and of the report 8,192 more, and at each router's layer for at most 12,000; a pass
+///            and a half over the pieces of choose for the profile; routes on a dozen pieces of each group; KV
+///            translators: a pass over the pieces of fit, more where states are wide, and three over a third of them;
+///            passes over the pieces of choose and report, one for each setting; a group's own settings run on its own
+///            pieces. Passes have heads where pieces are compared. At a temperature full depth runs beside every pass
+///            of a policy
 ///   memory   32 d^2 bytes an exit while fitting, then 36 d^2 for each layer above one, 768 MB of them at once; logits
 ///            of 64 rows twice, at a temperature once more; 4 d bytes for each exit and 20,480 places
 FATHOM_API Result<Calibration> calibrate(const Model& model, const Pieces& pieces,
