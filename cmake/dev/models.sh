@@ -6,7 +6,6 @@
 # last whole part, and the finished model appears in one step too.
 
 model_names=(gemma3-270m qwen2.5-coder-0.5b qwen2.5-coder-1.5b minilm-l6 tiny-spare)
-no_verb='no verb of fathom runs it yet: it is an encoder'  # of minilm-l6
 spare_texts=(prose.txt code.txt mixed.txt)  # of tiny-spare; the SHA-256 is that of the three in this order
 spare_texts_sha256=e364c96595e9e474ebb43d4fc3fd2dcab7349f11901a30e00623d2b0266f83a2
 
@@ -193,7 +192,6 @@ get_model() {
     [[ -e $dir/$checked ]] || die 1 "$dir cannot be written: check its owner and the disk"
     say "model: $name is whole, SHA-256 checked"
   fi
-  [[ $name != minilm-l6 ]] || say "model: $name: $no_verb"
   exec 9>&-
   model_path "$name"
 }
@@ -201,7 +199,6 @@ get_model() {
 dev_model() {
   if [[ $# -eq 0 ]]; then
     printf '%s\n' "${model_names[@]}"
-    say "minilm-l6: $no_verb"
     return
   fi
   [[ $# -eq 1 ]] || die 2 "one model at a time, not '$*': ./dev model NAME"

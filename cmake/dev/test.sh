@@ -77,21 +77,21 @@ fuzz_target() {
     -artifact_prefix="$logs/$name-" "$found" "${seeds[@]}"
 }
 
+# Programs of the README run on the models that are here.
 check_readme() {
-  local model
-  model=$(model_path gemma3-270m)
-  if [[ -e $model ]]; then
-    python3 tests/readme/check_readme.py build/release "$model"
-  else
-    python3 tests/readme/check_readme.py build/release
-  fi
+  local name path paths=()
+  for name in gemma3-270m minilm-l6; do
+    path=$(model_path "$name")
+    if [[ -e $path ]]; then paths+=("$path"); else paths+=(-); fi
+  done
+  python3 tests/readme/check_readme.py build/release "${paths[@]}"
 }
 
 dev_test() {
-  local fuzz_seconds=5 models=(gemma3-270m) name program
+  local fuzz_seconds=5 models=(gemma3-270m minilm-l6) name program
   case "$*" in
     '') ;;
-    --all) fuzz_seconds=60 models=(gemma3-270m qwen2.5-coder-0.5b qwen2.5-coder-1.5b) ;;
+    --all) fuzz_seconds=60 models=(gemma3-270m minilm-l6 qwen2.5-coder-0.5b qwen2.5-coder-1.5b) ;;
     *) die 2 "'$*' is not an option of test: only --all is" ;;
   esac
   need_packages build test

@@ -119,7 +119,7 @@ std::string table_of(const Attack& found, const Model& model) {
 
 Result<int> run(const Args& args) {
   if (!args.output.empty()) FATHOM_TRY(check_place(args.output, kWorst));  // before the work
-  FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(const ModelFile file, open_language_model(args.model));
   FATHOM_TRY(const Adaptation adapted, attacked(args, file));
   FATHOM_TRY(adapted.policy.check(file.config().n_layers));
   FATHOM_TRY(const Model model, pack(file, args.model, adapted.policy));

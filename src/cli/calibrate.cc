@@ -92,7 +92,7 @@ Result<int> run(Args args) {
   FATHOM_TRY(const std::vector<GroupData> groups, groups_of(args.data));
   FATHOM_TRY(check_place(args.output, kSidecar));  // before the work
   FATHOM_TRY(const std::string path, find_model(args.model.model));
-  FATHOM_TRY(const ModelFile file, ModelFile::open(path));
+  FATHOM_TRY(const ModelFile file, open_language_model(args.model));
   FATHOM_TRY(const BoundModel bound,
              binding_of(path, file, numerics_of(args.model), {.cache_folder = digest_folder()}));
   FATHOM_TRY(const Model model, pack(file, args.model));

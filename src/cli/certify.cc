@@ -88,7 +88,7 @@ Result<int> run(const Args& args) {
   FATHOM_TRY(const SidecarFile sidecar, SidecarFile::open(args.sidecar));
   FATHOM_TRY(const Manifest manifest, read_manifest(sidecar));
   FATHOM_TRY(const std::string path, find_model(args.model.model));
-  FATHOM_TRY(const ModelFile file, ModelFile::open(path));
+  FATHOM_TRY(const ModelFile file, open_language_model(args.model));
   const Adaptation adapted =
       adapt(args.sidecar, path, file, numerics_of(args.model), {.cache_folder = digest_folder()});
   if (!adapted.refused.empty()) return Error{ErrorCode::file, adapted.refused};

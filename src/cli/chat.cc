@@ -117,7 +117,7 @@ Result<void> turn(Dialogue& dialogue, const std::string& message, const Args& ar
 
 Result<int> run(Args args) {
   FATHOM_TRY(PolicyChoice choice, PolicyChoice::read(args.policy));
-  FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(const ModelFile file, open_language_model(args.model));
   FATHOM_TRY(choice.bind(args.model, file));
   FATHOM_TRY(choice.cover(args.run.sample));
   const Policy& policy = choice.policy();

@@ -22,7 +22,8 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{256} << 20;
 constexpr int kMaxThreads = 256;
-constexpr std::string_view kModelNames[] = {"gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "tiny-spare"};
+constexpr std::string_view kModelNames[] = {"gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "minilm-l6",
+                                            "tiny-spare"};
 
 std::string reason() { return std::generic_category().message(errno); }
 
@@ -61,7 +62,9 @@ Result<std::string> find_model(const std::string& model) {
   if (access(model.c_str(), F_OK) == 0 || model.find('/') != std::string::npos) return model;
   for (std::string_view name : kModelNames) {
     if (model != name) continue;
-    std::string path = fmt::format("{}/fathom/models/{}/{}.gguf", cache_folder(), name, name);
+    const std::string folder = fmt::format("{}/fathom/models/{}", cache_folder(), name);
+    if (access((folder + "/config.json").c_str(), F_OK) == 0) return folder;
+    std::string path = fmt::format("{}/{}.gguf", folder, name);
     if (access(path.c_str(), F_OK) == 0) return path;
     return Error{ErrorCode::file, fmt::format("model {} is not at {}: run ./dev model {}", name, path, name)};
   }
@@ -80,18 +83,40 @@ Result<std::string> read_file(const std::string& path) {
   return text;
 }
 
-void add_model_options(CLI::App& verb, ModelArgs& args, bool required) {
-  auto* model = verb.add_option("-m,--model", args.model, "GGUF file, or a name that ./dev model knows");
-  if (required) model->required();
+namespace {
+
+CLI::Option* add_model_option(CLI::App& verb, ModelArgs& args) {
+  return verb.add_option("-m,--model", args.model, "GGUF file, model folder, or a name that ./dev model knows");
+}
+
+void add_machine_options(CLI::App& verb, ModelArgs& args) {
   args.threads = std::min(cpus(), kMaxThreads);
   add_whole_number(verb, "--threads", args.threads, fmt::format("Threads, 1 to {}", kMaxThreads), 1, kMaxThreads);
+  verb.add_flag("--packed-cache,!--no-packed-cache", args.packed_cache,
+                "Keep packed weights in the cache folder, as large as the model, and load them from there");
+  verb.add_option("--target", args.target, "Kernels by name, for example ref or cpu/avx2; default: the machine's best");
+}
+
+}  // namespace
+
+void add_model_options(CLI::App& verb, ModelArgs& args, bool required) {
+  add_model_option(verb, args)->required(required);
+  add_machine_options(verb, args);
   auto* numerics =
       verb.add_option("--numerics", args.numerics,
                       "How products are rounded: fast (8-bit activations), faithful (12-bit) or exact (f32, slow)");
   let_be_one_of(*numerics->default_str(std::string(name_of(OpenOptions{}.numerics))), {"fast", "faithful", "exact"});
-  verb.add_flag("--packed-cache,!--no-packed-cache", args.packed_cache,
-                "Keep packed weights in the cache folder, as large as the model, and load them from there");
-  verb.add_option("--target", args.target, "Kernels by name, for example ref or cpu/avx2; default: the machine's best");
+}
+
+void add_encoder_options(CLI::App& verb, ModelArgs& args) {
+  add_model_option(verb, args)->required();
+  add_machine_options(verb, args);
+  args.numerics = name_of(Numerics::exact);
+  const auto set = [&args](const std::string& precision) {
+    args.numerics = name_of(precision == "bf16" ? Numerics::bf16 : Numerics::exact);
+  };
+  auto* option = verb.add_option_function<std::string>("--precision", set, "Of weights and of what goes into products");
+  let_be_one_of(*option->type_name("TEXT")->default_str("f32"), {"f32", "bf16"});
 }
 
 Numerics numerics_of(const ModelArgs& args) {
@@ -101,6 +126,14 @@ Numerics numerics_of(const ModelArgs& args) {
 Result<ModelFile> open_file(const ModelArgs& args) {
   FATHOM_TRY(const std::string path, find_model(args.model));
   return ModelFile::open(path);
+}
+
+Result<ModelFile> open_language_model(const ModelArgs& args) {
+  FATHOM_TRY(ModelFile file, open_file(args));
+  if (!file.config().encodes()) return file;
+  return Error{ErrorCode::argument, fmt::format("model {}: family {} encodes texts and predicts no token: fathom embed "
+                                                "runs it",
+                                                args.model, file.config().family)};
 }
 
 Result<Model> pack(const ModelFile& file, const ModelArgs& args, const Policy& policy) {
@@ -160,10 +193,9 @@ Result<Policy> read_policy(const std::optional<std::string>& text) {
                  "--policy is empty: write one such as 'exit_at(layer=12)', or leave it out for full depth"};
   }
   if (is_sidecar(*text)) {
-    return Error{ErrorCode::argument,
-                 fmt::format("--policy {}: a trace is replayed with a policy, not a sidecar: write it, such as "
-                             "'exit_at(layer=12)'",
-                             *text)};
+    return Error{ErrorCode::argument, fmt::format("--policy {}: a sidecar, where a policy is wanted: write it, such as "
+                                                  "'exit_at(layer=12)'",
+                                                  *text)};
   }
   return Policy::parse(*text);
 }

@@ -31,6 +31,7 @@ struct Command {
 
 Command add_generate(CLI::App& app);
 Command add_chat(CLI::App& app);
+Command add_embed(CLI::App& app);
 Command add_info(CLI::App& app);
 Command add_tokenize(CLI::App& app);
 Command add_perplexity(CLI::App& app);
@@ -51,14 +52,19 @@ struct ModelArgs {
   std::string target = {};                   // empty: the machine's best
 };
 void add_model_options(CLI::App& verb, ModelArgs& args, bool required = true);
+/// The same, with `--precision` in place of `--numerics`: what encoders are asked for.
+void add_encoder_options(CLI::App& verb, ModelArgs& args);
 Numerics numerics_of(const ModelArgs& args);
 /// The path of a model that was given by path or by name.
 ///   errors   file: there is none
 Result<std::string> find_model(const std::string& model);
 /// Where digests of model files are kept.
 std::string digest_folder();
-/// Reads the file that `-m` names, a path or a name of the model cache, without packing it.
+/// Reads the file or folder that `-m` names, a path or a name of the model cache, without packing it.
 Result<ModelFile> open_file(const ModelArgs& args);
+/// The same of a model that predicts tokens.
+///   errors   argument: it is an encoder
+Result<ModelFile> open_language_model(const ModelArgs& args);
 /// Packs it for a policy, the costly part: what can be wrong with the other options is found before. Says so where
 /// there are more threads than CPUs.
 Result<Model> pack(const ModelFile& file, const ModelArgs& args, const Policy& policy = {});

@@ -18,7 +18,7 @@ Result<int> run(GenerateArgs args) {
   if (args.batch > 0) return generate_lines(args);
   FATHOM_TRY(PolicyChoice choice, PolicyChoice::read(args.policy));
   FATHOM_TRY(const std::string text, read_text(args.text));
-  FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(const ModelFile file, open_language_model(args.model));
   FATHOM_TRY(choice.bind(args.model, file));
   FATHOM_TRY(choice.cover(args.run.sample));
   const Policy& policy = choice.policy();

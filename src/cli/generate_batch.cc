@@ -100,7 +100,7 @@ class InOrder {
 
 Result<int> generate_lines(const GenerateArgs& args) {
   FATHOM_TRY(PolicyChoice choice, PolicyChoice::read(args.policy));
-  FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(const ModelFile file, open_language_model(args.model));
   FATHOM_TRY(choice.bind(args.model, file));
   FATHOM_TRY(choice.cover(args.run.sample));
   const Policy& policy = choice.policy();

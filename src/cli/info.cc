@@ -24,8 +24,10 @@ std::string layer_lines(const Json& layers) {
   std::string text;
   for (const Json& group : layers) {
     text += fmt::format("  layers {}:", group.at("layers").get<std::string>());
+    const bool rotates = group.at("rope_dim").get<int>() > 0;
     for (const auto& [key, value] : group.items()) {
       if (key == "layers" || (value.is_boolean() && !value.get<bool>())) continue;
+      if (!rotates && (key == "pairing" || key.starts_with("rope_"))) continue;
       text += value.is_boolean() ? " " + key : fmt::format(" {}={}", key, plain(value));
     }
     text += "\n";
@@ -45,18 +47,31 @@ std::string kernel_lines(const Json& kernels) {
   return text;
 }
 
-std::string describe(const Json& j) {
+// What a model that predicts tokens has beside its layers.
+std::string predicting_lines(const Json& j) {
   const Json& memory = j.at("memory");
-  std::string text =
-      fmt::format("{} ({}), {} layers, d_model {}, vocabulary {}, context {}, {:.1f} M parameters\n",
-                  plain(j.at("name")), plain(j.at("family")), plain(j.at("n_layers")), plain(j.at("d_model")),
-                  plain(j.at("vocab")), plain(j.at("context")), j.at("parameters").get<double>() / 1e6);
+  return fmt::format("  KV cache {} bytes a token (f16), {} at full context\n\nchat template\n  {}\n",
+                     plain(memory.at("kv_bytes_per_token").at("f16")),
+                     megabytes(memory.at("kv_bytes_at_context").at("f16")), plain(j.at("chat_template_kind")));
+}
+
+std::string encoding_lines(const Json& encoder) {
+  return fmt::format("\nembeddings\n  {}{}; texts are cut at {} tokens\n",
+                     encoder.at("pooling") == "mean" ? "mean of all tokens" : "that of the first token",
+                     encoder.at("unit_length").get<bool>() ? ", of length 1" : "", plain(encoder.at("usual_tokens")));
+}
+
+std::string describe(const Json& j) {
+  const std::string name = plain(j.at("name")), family = plain(j.at("family"));
+  std::string text = fmt::format("{}, {} layers, d_model {}, vocabulary {}, context {}, {:.1f} M parameters\n",
+                                 name.empty() ? family : fmt::format("{} ({})", name, family), plain(j.at("n_layers")),
+                                 plain(j.at("d_model")), plain(j.at("vocab")), plain(j.at("context")),
+                                 j.at("parameters").get<double>() / 1e6);
   text += layer_lines(j.at("layers"));
-  text += fmt::format(
-      "\nmemory\n  file {}, packed {}, token table {}\n  KV cache {} bytes a token (f16), {} at full context\n",
-      megabytes(j.at("file_bytes")), megabytes(memory.at("packed_bytes")), megabytes(memory.at("embedding_bytes")),
-      plain(memory.at("kv_bytes_per_token").at("f16")), megabytes(memory.at("kv_bytes_at_context").at("f16")));
-  text += "\nchat template\n  " + plain(j.at("chat_template_kind")) + "\n";
+  const Json& memory = j.at("memory");
+  text += fmt::format("\nmemory\n  file {}, packed {}, token table {}\n", megabytes(j.at("file_bytes")),
+                      megabytes(memory.at("packed_bytes")), megabytes(memory.at("embedding_bytes")));
+  text += j.at("encoder").is_null() ? predicting_lines(j) : encoding_lines(j.at("encoder"));
   text += "\nwhere values come from\n";
   for (const Json& s : j.at("sources")) {
     text += fmt::format("  {:<34} {:<18} {}\n", plain(s.at("name")), plain(s.at("value")), plain(s.at("source")));

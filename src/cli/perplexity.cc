@@ -5,17 +5,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <memory>
 #include <optional>
-#include <system_error>
 
 #include "src/cli/command.h"
 #include "src/cli/interrupt.h"
+#include "src/cli/lines_file.h"
 #include "src/cli/policy_choice.h"
-#include "src/trace/output_file.h"
 
 namespace fathom::cli {
 namespace {
@@ -38,45 +36,23 @@ bool show_progress(void*, int64_t done, int64_t total) {
   return !interrupted();
 }
 
-// One JSON line for every token of the text.
-class PerTokenFile {
- public:
-  static Result<PerTokenFile> open(const std::string& path) {
-    const OutputKind kind{"--per-token", "{\"id\":", "exists and was not written by --per-token"};
-    FATHOM_TRY(const int fd, open_output(path, kind));
-    std::FILE* file = fdopen(fd, "w");
-    if (file == nullptr) return ::close(fd), failure(path);
-    return PerTokenFile(path, file);
-  }
+constexpr OutputKind kPerToken = {
+    .name = "--per-token", .first = "{\"id\":", .foreign = "exists and was not written by --per-token"};
 
-  Result<void> write(const Perplexity& result) {
-    std::string lines;
-    for (const ScoredToken& t : result.tokens) {
-      const bool predicted = t.argmax >= 0;
-      lines += to_line({{"id", t.id},
-                        {"nll", predicted ? Json(t.nll) : Json()},
-                        {"argmax", predicted ? Json(t.argmax) : Json()},
-                        {"depth", predicted ? Json(t.depth) : Json()},
-                        {"scored", t.scored}}) +
-               "\n";
-    }
-    const bool whole = std::fwrite(lines.data(), 1, lines.size(), file_.get()) == lines.size();
-    if (!whole || std::fflush(file_.get()) != 0) return failure(path_);
-    return {};
+// One line of JSON for every token of the text.
+std::string per_token_lines(const Perplexity& result) {
+  std::string lines;
+  for (const ScoredToken& t : result.tokens) {
+    const bool predicted = t.argmax >= 0;
+    lines += to_line({{"id", t.id},
+                      {"nll", predicted ? Json(t.nll) : Json()},
+                      {"argmax", predicted ? Json(t.argmax) : Json()},
+                      {"depth", predicted ? Json(t.depth) : Json()},
+                      {"scored", t.scored}}) +
+             "\n";
   }
-
- private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  PerTokenFile(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
-  static Error failure(const std::string& path) {
-    return {ErrorCode::file, fmt::format("--per-token {}: {}: give a path that can be written", path,
-                                         std::generic_category().message(errno))};
-  }
-  std::string path_;
-  std::unique_ptr<std::FILE, Close> file_;
-};
+  return lines;
+}
 
 Json result_of(const Perplexity& p, int32_t ctx, const Policy& policy, const Model& model) {
   return {{"perplexity", std::isnan(p.perplexity) ? Json() : Json(p.perplexity)},
@@ -97,16 +73,16 @@ Json result_of(const Perplexity& p, int32_t ctx, const Policy& policy, const Mod
 Result<int> run(const Args& args) {
   FATHOM_TRY(PolicyChoice choice, PolicyChoice::read(args.policy));
   FATHOM_TRY(const std::string text, read_text(args.text));
-  FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(const ModelFile file, open_language_model(args.model));
   FATHOM_TRY(choice.bind(args.model, file));
   const Policy& policy = choice.policy();
   FATHOM_TRY(policy.check(file.config().n_layers));
   FATHOM_TRY(const int32_t ctx,
              read_context(args.ctx.value_or(std::min(kWindow, file.config().context)), kLeastWindow, file.config()));
   FATHOM_TRY(const std::vector<int32_t> ids, file.tokenizer().encode(text, {.bos = false}));
-  std::optional<PerTokenFile> per_token;
+  std::optional<LinesFile> per_token;
   if (!args.per_token.empty()) {
-    FATHOM_TRY(PerTokenFile made, PerTokenFile::open(args.per_token));
+    FATHOM_TRY(LinesFile made, LinesFile::open(args.per_token, kPerToken));
     per_token.emplace(std::move(made));
   }
   FATHOM_TRY(const Model model, pack(file, args.model, policy));
@@ -118,7 +94,7 @@ Result<int> run(const Args& args) {
   const InterruptGuard guard;
   FATHOM_TRY(const Perplexity result,
              perplexity(session, ids, {.window = ctx, .policy = policy, .on_progress = show_progress}));
-  if (per_token) FATHOM_TRY(per_token->write(result));
+  if (per_token) FATHOM_TRY(per_token->write(per_token_lines(result)));
   if (args.json) {
     FATHOM_TRY(print_json(result_of(result, ctx, policy, model)));
     return kOk;

@@ -22,6 +22,8 @@ std::string shown(std::string_view value) {
 
 class LineReader final : public nlohmann::json_sax<Json> {
  public:
+  explicit LineReader(const LineForm& form) : form_(form) {}
+
   PromptLine line;
   std::string fault;  // the first one; empty: none
 
@@ -46,7 +48,7 @@ class LineReader final : public nlohmann::json_sax<Json> {
   bool string(string_t& value) override {
     if (field_ == Field::id) return line.id = std::move(value), true;
     if (field_ != Field::text) return misplaced(shown(value));
-    if (value.empty()) return fail("text is empty: give at least one character");
+    if (value.empty() && !form_.empty_text) return fail("text is empty: give at least one character");
     line.text = std::move(value);
     return true;
   }
@@ -56,12 +58,13 @@ class LineReader final : public nlohmann::json_sax<Json> {
   }
   bool key(string_t& name) override {
     for (const Field field : {Field::text, Field::id, Field::seed}) {
-      if (name != name_of(field)) continue;
+      if (name != name_of(field) || (field == Field::seed && !form_.seed)) continue;
       if (seen_[static_cast<size_t>(field)]) return fail(fmt::format("{} is given twice: give it once", name));
       field_ = field;
       return seen_[static_cast<size_t>(field)] = true;
     }
-    return fail(fmt::format("no field {} is known: give text, id and seed alone", shown(name)));
+    return fail(fmt::format("no field {} is known: give {} alone", shown(name),
+                            form_.seed ? "text, id and seed" : "text and id"));
   }
   bool end_object() override {
     if (seen_[static_cast<size_t>(Field::text)]) return true;
@@ -91,6 +94,7 @@ class LineReader final : public nlohmann::json_sax<Json> {
     return fail(fmt::format("{} {}: {}", name_of(field_), value, wanted));
   }
 
+  LineForm form_;
   bool begun_ = false;
   bool seen_[4] = {};
   Field field_ = Field::none;
@@ -98,21 +102,27 @@ class LineReader final : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
+Result<PromptLine> read_prompt_line(std::string_view text, const LineForm& form) {
+  LineReader reader(form);
+  if (text.find_first_not_of(" \t\r") == std::string_view::npos) {
+    reader.fault = "the line is empty: take it out";
+  } else {
+    Json::sax_parse(text, &reader);
+  }
+  if (!reader.fault.empty()) return Error{ErrorCode::format, std::move(reader.fault)};
+  return std::move(reader.line);
+}
+
 Result<std::vector<PromptLine>> read_prompt_lines(std::string_view jsonl, std::string_view name) {
   std::vector<PromptLine> lines;
   while (!jsonl.empty()) {
     const std::string_view text = jsonl.substr(0, jsonl.find('\n'));
     jsonl.remove_prefix(std::min(text.size() + 1, jsonl.size()));
-    LineReader reader;
-    if (text.find_first_not_of(" \t\r") == std::string_view::npos) {
-      reader.fault = "the line is empty: take it out";
-    } else {
-      Json::sax_parse(text, &reader);
+    Result<PromptLine> line = read_prompt_line(text, {});
+    if (!line) {
+      return Error{ErrorCode::format, fmt::format("{}, line {}: {}", name, lines.size() + 1, line.error().message)};
     }
-    if (!reader.fault.empty()) {
-      return Error{ErrorCode::format, fmt::format("{}, line {}: {}", name, lines.size() + 1, reader.fault)};
-    }
-    lines.push_back(std::move(reader.line));
+    lines.push_back(*std::move(line));
   }
   return lines;
 }

@@ -18,11 +18,20 @@ struct PromptLine {
   std::optional<uint64_t> seed = {};
 };
 
-/// Reads all lines; the first one that is wrong refuses the file. No field but text, id and seed is known, so that a
-/// misspelt one is not passed over.
+/// What a line may hold. No other field is known, so that a misspelt one is not passed over.
+struct LineForm {
+  bool seed = true;         // beside text and id
+  bool empty_text = false;  // a text may be empty
+};
+
+/// Reads one line.
+///   errors   format: its fault, the remedy
+///   memory   nothing nested is ever built
+Result<PromptLine> read_prompt_line(std::string_view text, const LineForm& form);
+
+/// Reads all lines; the first one that is wrong refuses the file.
 ///   name     what errors call the file
 ///   errors   format: the line's number, its fault, the remedy
-///   memory   nothing nested is ever built
 Result<std::vector<PromptLine>> read_prompt_lines(std::string_view jsonl, std::string_view name);
 
 }  // namespace fathom::cli

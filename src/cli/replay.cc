@@ -173,6 +173,7 @@ class RecordedChoices final : public DraftChooser {
 
 // Runs what the trace's header describes, writing a trace of its own.
 Result<void> run_again(const Args& args, const TraceHeader& recorded, const std::string& path) {
+  FATHOM_TRY(const ModelFile file, open_language_model(args.model));
   FATHOM_TRY(const RunRecord record, read_run(recorded.run_json));
   FATHOM_TRY(const Policy policy, Policy::parse(recorded.policy));
   ModelArgs model_args = args.model;
@@ -181,7 +182,6 @@ Result<void> run_again(const Args& args, const TraceHeader& recorded, const std:
     return Error{ErrorCode::argument, fmt::format("--numerics {}: the trace was recorded with {}: leave --numerics out",
                                                   *asked, name_of(record.numerics))};
   }
-  FATHOM_TRY(const ModelFile file, open_file(model_args));
   FATHOM_TRY(same_model(recorded, file, record.numerics));
   GenerateOptions options = options_of(record, policy);
   FATHOM_TRY(check(options, file.config()));

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Holds the README to its word: C++ is compiled and run, printed output compared, commands and links looked up.
 
-    check_readme.py BUILD [MODEL]      BUILD: a finished build folder; MODEL: what programs get as their argument
+    check_readme.py BUILD [MODEL ENCODER]
+
+BUILD is a finished build folder; MODEL, or ENCODER where they use one, is what programs get as their argument ("-": none).
 
 A ```cpp block is a whole program. A ```text block right after it is what the program prints. A program that wants a
-model (it reads argv[1]) is compiled always and run where MODEL is given. ```sh blocks name commands that must exist.
+model (it reads argv[1]) is compiled always and run where it is given. ```sh blocks name commands that must exist.
 So do commands in the other pages, and links to files lead to files, here and there.
 """
 
@@ -141,7 +143,7 @@ def check_page(page, build):
         check_command(match[1] or match[2], f"{name}:{text.count(chr(10), 0, match.start()) + 1}", build)
 
 
-def main(build, model=None):
+def main(build, model="-", encoder="-"):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     build = pathlib.Path(build).resolve()
     work = build / "readme"
@@ -152,7 +154,8 @@ def main(build, model=None):
     for i, (language, body, line) in enumerate(found):
         if language == "cpp":
             expected = found[i + 1][1] if i + 1 < len(found) and found[i + 1][0] == "text" else None
-            check_program(body, expected, line, flags, work.resolve(), model)
+            argument = encoder if "fathom::Encoder" in body else model
+            check_program(body, expected, line, flags, work.resolve(), None if argument == "-" else argument)
             programs += 1
         elif language == "sh":
             for n, line_text in enumerate(body.replace("\\\n", " ").splitlines()):
@@ -165,4 +168,4 @@ def main(build, model=None):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])
