@@ -44,8 +44,10 @@ int main(int argc, char** argv) {
     for (std::string line; std::getline(std::cin, line);) {
       const std::string_view text = line;
       const auto found = classifier.classify({&text, 1}, task.policy).value().front();
-      const std::string& label = task.labels.labels[static_cast<size_t>(found.labels.front())];
-      std::printf("%-12s %.3f  %g layers  %s\n", label.c_str(), found.confidence, found.depth, line.c_str());
+      std::string labels;
+      for (const int32_t label : found.labels) labels += task.labels.labels[static_cast<size_t>(label)] + " ";
+      std::printf("%-12s %.3f  %g layers  %s\n", labels.c_str(), double{found.confidence}, double{found.depth},
+                  line.c_str());
     }
   } catch (const fathom::Exception& e) {
     return std::fprintf(stderr, "%s\n", e.what()), 1;

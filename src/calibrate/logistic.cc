@@ -68,8 +68,7 @@ LogisticProblem standardised(std::span<const float> features, int64_t n_features
   }
   VectorXd inverse(n_features);
   for (Index j = 0; j < n_features; ++j) {
-    const double deviation = std::sqrt(square[j] / n);
-    inverse[j] = deviation > std::max(1e-7 * largest[j], 1e-30) ? 1 / deviation : 0;
+    inverse[j] = inverse_deviation(square[j] / n, largest[j]);
   }
   return {.features = features, .targets = targets, .mean = mean, .inverse = inverse, .l2 = l2};
 }

@@ -17,6 +17,14 @@ struct LogisticProblem {
   double l2 = 0;                    // not on the bias
 };
 
+/// 1 / deviation of a feature; 0 where it is constant: the deviation is below the rounding of its values.
+///   variance   of them
+///   largest    magnitude among them
+inline double inverse_deviation(double variance, double largest) {
+  const double deviation = std::sqrt(variance);
+  return deviation > std::max(1e-7 * largest, 1e-30) ? 1 / deviation : 0;
+}
+
 /// Standardises by the features' own means and standard deviations. A feature whose deviation is below the rounding of
 /// its values is constant.
 LogisticProblem standardised(std::span<const float> features, int64_t n_features, std::span<const double> targets,

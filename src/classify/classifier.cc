@@ -36,15 +36,6 @@ class Answers final : public TextSteps::Observer {
   std::span<int32_t> layers_;
 };
 
-std::vector<int32_t> chosen(const LabelAnswer& answer, bool several) {
-  if (!several) return {answer.best};
-  std::vector<int32_t> labels;
-  for (size_t i = 0; i < answer.probability.size(); ++i) {
-    if (answer.probability[i] > 0.5f) labels.push_back(static_cast<int32_t>(i));
-  }
-  return labels;
-}
-
 // Where a policy lets rows leave, a head has to be there to answer.
 Result<void> check_heads(const LabelHeads& heads, int32_t n_layers) {
   for (int32_t layer = 1; layer <= n_layers; ++layer) {
@@ -69,6 +60,7 @@ Classifier::~Classifier() = default;
 
 Result<Classifier> Classifier::make(const Model& model, std::shared_ptr<const LabelHeads> heads,
                                     const EncoderOptions& options) {
+  if (heads == nullptr) return Error{ErrorCode::argument, "label heads: none: give those of a task"};
   FATHOM_TRY(TextSteps steps, TextSteps::make(model, options));
   FATHOM_TRY(check_heads(*heads, model.config().n_layers));
   FATHOM_TRY(steps.session().use_labels(heads));
@@ -113,7 +105,7 @@ Result<std::vector<Classification>> Classifier::classify(std::span<const std::st
       return Error{ErrorCode::format,
                    fmt::format("text {}: its answer holds what is no number; the model file is damaged", i + 1)};
     }
-    results[i].labels = chosen(answers[i], heads.several());
+    results[i].labels = answers[i].labels(heads.several());
     results[i].confidence = answers[i].confidence;
     results[i].probability = std::move(answers[i].probability);
   }

@@ -14,6 +14,9 @@ namespace {
 constexpr std::array<float, 4> kDensePenalties = {1e-1f, 1e-2f, 1e-3f, 1e-4f};
 constexpr std::array<float, 4> kWordPenalties = {1e-3f, 1e-4f, 1e-5f, 1e-6f};
 constexpr size_t kFewestTuned = 16;  // texts that a temperature and a map stand on, at least
+constexpr size_t kMostWords = size_t{1} << 15;
+constexpr size_t kMostWordWeights = size_t{1}
+                                    << 22;  // of the head that reads words: features are fewer for many labels
 
 /// Rows of one split for one head.
 struct Rows {
@@ -84,6 +87,11 @@ struct Fitting {
       best.linear = std::move(linear);
       best_logits = std::move(said);
     }
+    if (best_logits.empty()) {
+      return Error{ErrorCode::argument, fmt::format("depth {}: no penalty gives a finite loss: the model's states are "
+                                                    "damaged",
+                                                    layer)};
+    }
     best.temperature = fit_label_temperature(best_logits, held_out.targets, n_labels(), set.several);
     return best;
   }
@@ -123,7 +131,7 @@ Result<FittedLabels> fit_heads(const LabelledSet& set, const TaskStates& states,
     const auto inner = states.ids[text].inner();
     ids.emplace_back(inner.begin(), inner.end());
   }
-  fitted.words = WordFeatures::of(ids);
+  fitted.words = WordFeatures::of(ids, std::min(kMostWords, kMostWordWeights / set.labels.size()));
   const int32_t first = fitted.words.buckets.empty() ? 1 : 0;
   const Fitting fitting{set, states, fitted.words, train, tune};
   std::vector<std::optional<Result<FittedLabelHead>>> heads(static_cast<size_t>(states.n_layers - first + 1));

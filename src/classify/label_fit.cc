@@ -8,7 +8,7 @@
 #include <deque>
 #include <numeric>
 
-#include "src/calibrate/matrix.h"
+#include "src/calibrate/newton.h"
 
 namespace fathom {
 namespace {
@@ -25,9 +25,8 @@ double row_loss(std::span<const double> logits, std::span<const uint8_t> targets
   double loss = 0;
   if (several) {
     for (size_t c = 0; c < logits.size(); ++c) {
-      probability[c] = 1 / (1 + std::exp(-logits[c]));
-      const double towards = targets[c] != 0 ? logits[c] : -logits[c];
-      loss += towards > 0 ? std::log1p(std::exp(-towards)) : std::log1p(std::exp(towards)) - towards;
+      probability[c] = sigmoid(logits[c]);
+      loss += softplus(targets[c] != 0 ? -logits[c] : logits[c]);
     }
     return loss;
   }
@@ -54,7 +53,10 @@ class Objective {
     Vector square(f, 0.0);
     for (size_t i = 0; i < rows.dense.size(); ++i) mean_[i % f] += rows.dense[i] / n;
     for (size_t i = 0; i < rows.dense.size(); ++i) square[i % f] += std::pow(rows.dense[i] - mean_[i % f], 2) / n;
-    for (size_t i = 0; i < f; ++i) scale_[i] = square[i] > 0 ? 1 / std::sqrt(square[i]) : 0;
+    Vector largest(f, 0.0);
+    for (size_t i = 0; i < rows.dense.size(); ++i)
+      largest[i % f] = std::max(largest[i % f], std::abs(double{rows.dense[i]}));
+    for (size_t i = 0; i < f; ++i) scale_[i] = inverse_deviation(square[i], largest[i]);
     dense_.resize(rows.n, rows.features);
     for (size_t i = 0; i < rows.dense.size(); ++i) {
       dense_.data()[i] = (rows.dense[i] - mean_[i % f]) * scale_[i % f];

@@ -87,6 +87,15 @@ Result<void> check_words(const WordFeatures& words) {
 
 }  // namespace
 
+std::vector<int32_t> LabelAnswer::labels(bool several) const {
+  if (!several) return {best};
+  std::vector<int32_t> all;
+  for (size_t i = 0; i < probability.size(); ++i) {
+    if (probability[i] > 0.5f) all.push_back(static_cast<int32_t>(i));
+  }
+  return all;
+}
+
 bool LabelAnswer::same(const LabelAnswer& other, bool several) const noexcept {
   if (!several) return best == other.best;
   for (size_t i = 0; i < probability.size(); ++i) {
@@ -104,8 +113,6 @@ Result<std::shared_ptr<const LabelHeads>> LabelHeads::make(const ModelConfig& co
     return wrong(ErrorCode::argument, "a label stands there twice");
   }
   FATHOM_TRY(check_words(fitted.words));
-  auto heads = std::make_shared<LabelHeads>();
-  heads->by_layer_.assign(static_cast<size_t>(config.n_layers) + 1, nullptr);
   int32_t before = -1;
   for (const FittedLabelHead& head : fitted.heads) {
     if (head.layer <= before || head.layer > config.n_layers) {
@@ -118,9 +125,14 @@ Result<std::shared_ptr<const LabelHeads>> LabelHeads::make(const ModelConfig& co
   if (before != config.n_layers) {
     return wrong(ErrorCode::argument, fmt::format("none at full depth, {} layers", config.n_layers));
   }
-  heads->fitted_ = std::move(fitted);
-  for (const FittedLabelHead& head : heads->fitted_.heads) heads->by_layer_[static_cast<size_t>(head.layer)] = &head;
-  return std::shared_ptr<const LabelHeads>(std::move(heads));
+  return std::shared_ptr<const LabelHeads>(new LabelHeads(std::move(fitted), config));
+}
+
+LabelHeads::LabelHeads(FittedLabels fitted, const ModelConfig& config)
+    : fitted_(std::move(fitted)),
+      d_model_(config.d_model),
+      by_layer_(static_cast<size_t>(config.n_layers) + 1, nullptr) {
+  for (const FittedLabelHead& head : fitted_.heads) by_layer_[static_cast<size_t>(head.layer)] = &head;
 }
 
 LabelAnswer LabelHeads::said(std::vector<float> logits, float temperature) const {

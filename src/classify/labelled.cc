@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "fathom/calibrate/limits.h"
 #include "src/calibrate/content_hash.h"
 #include "src/model/gguf.h"
 #include "src/text/json_fields.h"
@@ -23,7 +24,7 @@ constexpr std::string_view kShape = R"(give {"text": "..", "label": ".."} on eac
 
 /// A line before its names are numbers.
 struct Line {
-  std::string text, id, group;
+  std::string text, id, group, document;
   std::vector<std::string> labels;
   bool listed = false;
   int64_t number = 0;
@@ -40,13 +41,15 @@ std::string id_of(const JsonField& field) {
 }
 
 Result<Line> read_line(std::string_view text) {
-  FATHOM_TRY(const JsonValue document, parse_json(text, "", {.bytes = kMostLineBytes, .remedy = kShape}));
+  FATHOM_TRY(const JsonValue document,
+             parse_json(text, "what stands there", {.bytes = kMostLineBytes, .remedy = kShape}));
   std::optional<Error> error;
   const JsonField field(&document, "", &error);
   Line line;
   line.text = field["text"].text();
   line.id = id_of(field["id"]);
   line.group = field["group"].text_or("");
+  line.document = id_of(field["document"]);
   line.listed = field["labels"].given();
   const auto add = [&](const JsonField& label) {
     line.labels.push_back(label.text());
@@ -113,19 +116,25 @@ void drop_equal(std::vector<Line>& lines, LabelledSet& set) {
 Result<void> drop_rare(std::vector<Line>& lines, std::string_view name, const LabelledOptions& options,
                        LabelledSet& set) {
   std::map<std::string, int64_t> counts;
-  for (const Line& line : lines) {
-    for (const std::string& label : line.labels) ++counts[label];
-  }
+  const auto is_rare = [&](const std::string& label) { return counts[label] < options.fewest; };
+  const auto has_rare = [&](const Line& line) { return std::any_of(line.labels.begin(), line.labels.end(), is_rare); };
+  const auto count = [&] {
+    counts.clear();
+    for (const Line& line : lines) {
+      for (const std::string& label : line.labels) ++counts[label];
+    }
+  };
+  count();
   for (const auto& [label, n] : counts) {
     if (n >= options.fewest || options.drop_rare) continue;
     return Error{ErrorCode::format, fmt::format("{}: label \"{}\" is on {} texts, each needs {} at least: give more of "
                                                 "it, or leave such labels out (--drop-rare)",
                                                 name, gguf::printable(label), n, options.fewest)};
   }
-  set.n_rare = static_cast<int64_t>(std::erase_if(lines, [&](const Line& line) {
-    return std::any_of(line.labels.begin(), line.labels.end(),
-                       [&](const std::string& label) { return counts[label] < options.fewest; });
-  }));
+  for (size_t left_out = 1; left_out > 0; count()) {  // what goes may make another label rare
+    left_out = std::erase_if(lines, has_rare);
+    set.n_rare += static_cast<int64_t>(left_out);
+  }
   return {};
 }
 
@@ -139,17 +148,32 @@ int32_t index_of(const std::vector<std::string>& names, const std::string& name)
   return static_cast<int32_t>(std::lower_bound(names.begin(), names.end(), name) - names.begin());
 }
 
-TaskSplit split_of(Hash128 words, const LabelledOptions& options) {
+TaskSplit split_of(const Line& line, const LabelledOptions& options) {
   Hash hash;
   hash.add_number(options.seed);
-  hash.add_number(words.high);
-  hash.add_number(words.low);
+  if (line.document.empty()) {
+    hash.add_number(line.words.high);
+    hash.add_number(line.words.low);
+  } else {
+    hash.add(line.document);
+  }
   double place = static_cast<double>(hash.digest().high >> 11) * 0x1p-53;
   for (size_t s = 0; s + 1 < kTaskSplits; ++s) {
     if (place < options.shares[s]) return static_cast<TaskSplit>(s);
     place -= options.shares[s];
   }
   return TaskSplit::report;
+}
+
+Result<void> check_names(const LabelledSet& set, std::string_view name) {
+  if (set.labels.size() > static_cast<size_t>(kMostLabels) || set.groups.size() > kMostGroups) {
+    return Error{ErrorCode::format, fmt::format("{}: {} labels and {} groups, at most {} and {} are read: merge some",
+                                                name, set.labels.size(), set.groups.size(), kMostLabels, kMostGroups)};
+  }
+  for (const std::string& group : set.groups) {
+    if (!group.empty()) FATHOM_TRY(check_group_name(group));
+  }
+  return {};
 }
 
 Result<void> check(const LabelledOptions& options) {
@@ -174,21 +198,38 @@ Result<LabelledSet> read_labelled(std::string_view jsonl, std::string_view name,
   }
   set.labels = sorted(std::move(set.labels));
   set.groups = sorted(std::move(set.groups));
+  if (set.groups.size() > 1 && set.groups.front().empty()) {
+    set.groups.front() = kNoGroup;
+    set.groups = sorted(std::move(set.groups));
+  }
+  FATHOM_TRY(check_names(set, name));
   if (lines.empty()) return Error{ErrorCode::format, fmt::format("{}: holds no labelled text: {}", name, kShape)};
   if (set.labels.size() < 2 && !set.several) {
     return Error{ErrorCode::format,
                  fmt::format("{}: every text has the label \"{}\": give texts of two labels at least", name,
                              gguf::printable(set.labels.front()))};
   }
+  std::map<std::string, int64_t> documents;
   for (Line& line : lines) {
+    if (set.groups.size() > 1 && line.group.empty()) line.group = kNoGroup;
     LabelledText text{.text = std::move(line.text),
                       .id = std::move(line.id),
                       .group = index_of(set.groups, line.group),
                       .labels = {},
                       .line = line.number,
-                      .split = split_of(line.words, options)};
+                      .split = split_of(line, options)};
     for (const std::string& label : line.labels) text.labels.push_back(index_of(set.labels, label));
+    const auto own = -static_cast<int64_t>(set.texts.size()) - 1;
+    text.document =
+        line.document.empty() ? own : documents.try_emplace(line.document, std::ssize(documents)).first->second;
     set.texts.push_back(std::move(text));
+  }
+  for (size_t s = 0; s < kTaskSplits; ++s) {
+    const bool there = std::any_of(set.texts.begin(), set.texts.end(),
+                                   [&](const LabelledText& t) { return t.split == static_cast<TaskSplit>(s); });
+    if (there) continue;
+    return Error{ErrorCode::format, fmt::format("{}: {} texts are too few to be divided into {} parts: give more", name,
+                                                set.texts.size(), kTaskSplits)};
   }
   return set;
 }

@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::string_view kLabels = "labels", kTask = "task";
 constexpr int32_t kMostTokens = 1 << 24;
-constexpr double kPays = 0.98;  // of full depth's time, at most, where a policy is used by default
 
 using Json = nlohmann::ordered_json;
 
@@ -26,9 +25,10 @@ std::span<const std::byte> bytes_of(std::string_view text) {
 }
 
 Manifest manifest_of(const TrainedTask& task, const TrainOptions& options, const SidecarBinding& model,
-                     std::string_view library) {
-  Manifest manifest{.library = std::string(library), .policy = task.policy.text(), .model = model};
+                     const TaskOrigin& origin) {
+  Manifest manifest{.library = origin.library, .policy = task.policy.text(), .model = model};
   manifest.promise = task.promise;
+  manifest.seed = origin.seed;
   ManifestCertificate certificate{.risk = options.risk, .confidence = options.confidence, .certified = true};
   certificate.lossless = !task.certified;  // full depth's labels
   if (!options.by_label) {
@@ -77,19 +77,21 @@ Result<TaskSection> read_task_section(const SidecarFile& file) {
 }  // namespace
 
 Result<void> write_task(const std::string& path, const TrainedTask& task, const TrainOptions& options,
-                        const SidecarBinding& model, int32_t max_tokens, std::string_view library,
+                        const SidecarBinding& model, int32_t max_tokens, const TaskOrigin& origin,
                         std::string_view report) {
-  const std::string manifest = manifest_json(manifest_of(task, options, model, library));
+  const std::string manifest = manifest_json(manifest_of(task, options, model, origin));
   const std::string settings = Json{{"max_tokens", max_tokens}, {"by_label", options.by_label}}.dump();
-  const bool pays = task.policy_seconds < kPays * task.full_seconds;
   const std::string measured =
-      Json{{"full_seconds", task.full_seconds}, {"policy_seconds", task.policy_seconds}, {"pays", pays}}.dump();
+      Json{{"full_seconds", task.full_seconds}, {"policy_seconds", task.policy_seconds}, {"pays", task.pays()}}.dump();
   const std::vector<std::byte> labels = label_bytes(task.labels);
   const SidecarSection sections[] = {{std::string(section::kManifest), bytes_of(manifest)},
                                      {std::string(kTask), bytes_of(settings)},
                                      {std::string(section::kMeasured), bytes_of(measured)},
                                      {std::string(kLabels), labels},
                                      {std::string(section::kReport), bytes_of(report)}};
+  FATHOM_TRY(const std::vector<std::byte> bytes, sidecar_bytes(sections));
+  FATHOM_TRY(const SidecarFile file, SidecarFile::from_bytes(bytes));
+  FATHOM_TRY(read_manifest(file));  // what could not be read again is not written
   return write_sidecar(path, sections);
 }
 

@@ -39,7 +39,7 @@ report::Outcome outcome_of(const Found& f) {
     return {"no", "M5 12h14", "No-go: full depth",
             "No earlier head is surely enough what full depth says. Every text runs all layers."};
   }
-  if (f.number("policy_seconds") >= f.number("full_seconds")) {
+  if (!f.in["pays"].flag()) {
     return {"no", "M12 6v8M12 17.5v.5", "Certified, but no faster here",
             "Texts may leave early at a bounded risk, but on this machine that took no less time. Full depth runs "
             "unless it is asked for."};

@@ -119,6 +119,7 @@ std::string task_report_json(const LabelledSet& set, const TrainedTask& task, co
       {"deep", deep_of(task)},
       {"full_seconds", task.full_seconds},
       {"policy_seconds", task.policy_seconds},
+      {"pays", task.pays()},
   };
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

@@ -58,15 +58,7 @@ struct Answers {
     return true;
   }
   /// Labels that full depth gives a text.
-  std::vector<int32_t> full_labels(size_t text) const {
-    const LabelAnswer& answer = said.back()[text];
-    if (!heads.several()) return {answer.best};
-    std::vector<int32_t> labels;
-    for (size_t i = 0; i < answer.probability.size(); ++i) {
-      if (answer.probability[i] > 0.5f) labels.push_back(static_cast<int32_t>(i));
-    }
-    return labels;
-  }
+  std::vector<int32_t> full_labels(size_t text) const { return said.back()[text].labels(heads.several()); }
 };
 
 float threshold_of(int setting) {
@@ -79,24 +71,45 @@ Policy policy_of(const LabelHeads& heads, float threshold) {
   return heads.at(0) == nullptr ? between : Policy(word_exit{threshold} | exit_when{.agreement_at_least = threshold});
 }
 
-/// The texts that a promise is about, by name: those of each group, or of each label that full depth gives.
+constexpr const char* kNoLabel = "(no label)";  // of texts that full depth gives none
+
+/// Texts by name: those of each group, or of each label that full depth gives. Names without texts are left out.
 struct Promised {
   std::vector<std::string> names;
   std::vector<std::vector<size_t>> texts;
 };
 
-Promised promised(const Answers& answers, const std::vector<size_t>& texts, bool by_label) {
+Promised by_name(const Answers& answers, const std::vector<size_t>& texts, bool by_label) {
   const LabelledSet& set = answers.set;
-  Promised all{by_label ? set.labels : set.groups, {}};
-  all.texts.resize(all.names.size());
+  std::vector<std::string> names = by_label ? set.labels : set.groups;
+  if (by_label && answers.heads.several()) names.emplace_back(kNoLabel);
+  std::vector<std::vector<size_t>> parts(names.size());
   for (const size_t text : texts) {
     if (!by_label) {
-      all.texts[static_cast<size_t>(set.texts[text].group)].push_back(text);
+      parts[static_cast<size_t>(set.texts[text].group)].push_back(text);
       continue;
     }
-    for (const int32_t label : answers.full_labels(text)) all.texts[static_cast<size_t>(label)].push_back(text);
+    const std::vector<int32_t> labels = answers.full_labels(text);
+    for (const int32_t label : labels) parts[static_cast<size_t>(label)].push_back(text);
+    if (labels.empty()) parts.back().push_back(text);
+  }
+  Promised all;
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (parts[i].empty()) continue;
+    all.names.push_back(std::move(names[i]));
+    all.texts.push_back(std::move(parts[i]));
   }
   return all;
+}
+
+// The first text of each document: what a bound counts must not depend on one another.
+std::vector<size_t> one_of_each(const LabelledSet& set, const std::vector<size_t>& texts) {
+  std::vector<size_t> kept;
+  std::set<int64_t> seen;
+  for (const size_t text : texts) {
+    if (seen.insert(set.texts[text].document).second) kept.push_back(text);
+  }
+  return kept;
 }
 
 LossTable losses_of(const Answers& answers, const Promised& about) {
@@ -179,7 +192,10 @@ std::vector<DeepText> deep_texts(const Answers& answers, const std::vector<size_
   for (const auto& [surest, text] : deep) {
     DeepText one{.text = answers.set.texts[text].text.substr(0, kShownBytes), .id = answers.set.texts[text].id};
     for (size_t head = 0; head < answers.n_heads(); ++head) {
-      one.said.push_back(answers.set.labels[static_cast<size_t>(answers.said[head][text].best)]);
+      const std::vector<int32_t> labels = answers.said[head][text].labels(answers.heads.several());
+      std::vector<std::string> names;
+      for (const int32_t label : labels) names.push_back(answers.set.labels[static_cast<size_t>(label)]);
+      one.said.push_back(names.empty() ? std::string(kNoLabel) : fmt::format("{}", fmt::join(names, ", ")));
       one.agreement.push_back(answers.agreement(head, text));
     }
     out.push_back(std::move(one));
@@ -206,15 +222,21 @@ Result<void> time_policies(Classifier& classifier, const LabelledSet& set, const
   return {};
 }
 
+// Of many names, how many.
+std::string listed(const std::vector<std::string>& names, std::string_view what) {
+  constexpr size_t kShown = 16;
+  return names.size() <= kShown ? fmt::format("{}", fmt::join(names, ", ")) : fmt::format("{} {}", names.size(), what);
+}
+
 std::string promise_of(const TrainOptions& options, const TrainedTask& task) {
   if (!task.certified) return {};
   const bool named = task.promised.size() > 1 || !task.promised.front().empty();
-  return fmt::format("With confidence {:g} %, at most {:g} % of texts{} get another label than at full depth.",
-                     100 * options.confidence, 100 * options.risk,
-                     !named ? ""
-                     : options.by_label
-                         ? fmt::format(" that full depth labels {}, of each,", fmt::join(task.promised, ", "))
-                         : fmt::format(" of each of {}", fmt::join(task.promised, ", ")));
+  const std::string of = !named             ? std::string()
+                         : options.by_label ? fmt::format(", among those that full depth labels {}, in each,",
+                                                          listed(task.promised, "labels"))
+                                            : fmt::format(" of each of {}", listed(task.promised, "groups"));
+  return fmt::format("With confidence {:g} %, at most {:g} % of distinct texts{} get another label than at full depth.",
+                     100 * options.confidence, 100 * options.risk, of);
 }
 
 Result<void> check(const TrainOptions& options) {
@@ -240,10 +262,12 @@ Result<TrainedTask> train_task(const Model& model, const LabelledSet& set, const
   FATHOM_TRY(const auto heads, LabelHeads::make(model.config(), task.labels));
 
   const Answers answers{*heads, set, said};
-  const std::vector<size_t> choose = texts_of(set, TaskSplit::choose), report = texts_of(set, TaskSplit::report);
-  const Promised about = promised(answers, choose, options.by_label);
+  const std::vector<size_t> choose = one_of_each(set, texts_of(set, TaskSplit::choose));
+  const std::vector<size_t> report = texts_of(set, TaskSplit::report);
+  const Promised about = by_name(answers, choose, options.by_label);
   FATHOM_TRY(const std::vector<Choice> choices,
-             certify_for_all(losses_of(answers, about), {.risks = {options.risk}, .confidence = options.confidence}));
+             certify_for_all(losses_of(answers, about),
+                             {.risks = {options.risk}, .confidence = options.confidence, .bound = Bound::binomial}));
   task.choice = choices.front();
   task.promised = about.names;
   task.settings = settings_of(answers, choose, report);
@@ -257,7 +281,7 @@ Result<TrainedTask> train_task(const Model& model, const LabelledSet& set, const
   task.all = count(answers, "", report, threshold);
   task.depths = depths_of(answers, report, threshold);
   if (heads->at(0) != nullptr) task.words_accuracy = task.depths.front().accuracy;
-  const Promised groups = promised(answers, report, false), labels = promised(answers, report, true);
+  const Promised groups = by_name(answers, report, false), labels = by_name(answers, report, true);
   for (size_t i = 0; i < groups.names.size(); ++i) {
     task.by_group.push_back(count(answers, groups.names[i], groups.texts[i], threshold));
   }
@@ -265,6 +289,7 @@ Result<TrainedTask> train_task(const Model& model, const LabelledSet& set, const
     task.by_label.push_back(count(answers, labels.names[i], labels.texts[i], threshold));
   }
   task.deep = deep_texts(answers, report, threshold);
+  if (!saves) return task;
   FATHOM_TRY(Classifier classifier, Classifier::make(model, heads, options.encoder));
   FATHOM_TRY(time_policies(classifier, set, report, task));
   return task;

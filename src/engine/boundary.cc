@@ -263,6 +263,7 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
   said_.assign(asking_.size(), Decision{});
   policy_.table->decide(policy_.self, asked_.data(), said_.data(), static_cast<int32_t>(said_.size()));
   if (loop.checks != nullptr && layer > 0 && computed.any(kExitSignals)) confirm(loop, layer, reads);
+  if (loop.labels != nullptr) leave_together(loop);
 
   bool any_saving = false;
   for (size_t i = 0; i < asking_.size(); ++i) {

@@ -1,44 +1,87 @@
 // Answers of label heads between an encoder's layers: one for each text, which all of its rows are told.
 // Next in the flow: classify/label_heads.h.
+#include <algorithm>
+#include <numeric>
+
 #include "fathom/classify/label_heads.h"
 #include "fathom/engine/boundary.h"
 #include "fathom/engine/layer_loop.h"
 
 namespace fathom {
 
-// Rows of a text stand side by side, and are told the same: they leave together.
+namespace {
+
+// A hash of what is said, for patience: FNV-1a over the labels.
+int32_t answer_of(const LabelAnswer& answer, bool several) {
+  uint32_t hash = 2166136261u;
+  for (const int32_t label : answer.labels(several)) hash = (hash ^ static_cast<uint32_t>(label)) * 16777619u;
+  return static_cast<int32_t>(hash >> 1);
+}
+
+}  // namespace
+
+// Places in asking_, the rows of a text side by side.
+void Boundary::sort_by_text(const LayerLoop& loop) {
+  by_text_.resize(asking_.size());
+  std::iota(by_text_.begin(), by_text_.end(), 0);
+  std::stable_sort(by_text_.begin(), by_text_.end(),
+                   [&](int32_t a, int32_t b) { return text_of(loop, a) < text_of(loop, b); });
+}
+
+int32_t Boundary::text_of(const LayerLoop& loop, int32_t place) const {
+  return loop.row(asking_[static_cast<size_t>(place)]).sequence;
+}
+
 void Boundary::check_labels(LayerLoop& loop, int32_t layer) {
   const FittedLabelHead* const head = loop.labels->at(layer);
   if (head == nullptr) return;
+  sort_by_text(loop);
   const auto d = static_cast<size_t>(loop.config.d_model);
   std::vector<float> mean(d);
-  for (size_t begin = 0, end = 0; begin < asking_.size(); begin = end) {
-    const auto text = [&](size_t i) { return loop.row(asking_[i]).sequence; };
-    while (end < asking_.size() && text(end) == text(begin)) ++end;
-    const SignalSet wants = wanted(loop, layer, loop.row(asking_[begin]).kind);
+  for (size_t begin = 0, end = 0; begin < by_text_.size(); begin = end) {
+    while (end < by_text_.size() && text_of(loop, by_text_[end]) == text_of(loop, by_text_[begin])) ++end;
+    const auto rows = std::span(by_text_).subspan(begin, end - begin);
+    const auto row_of = [&](int32_t place) { return asking_[static_cast<size_t>(place)]; };
+    const SignalSet wants = wanted(loop, layer, loop.row(row_of(rows[0])).kind);
     if (!wants.any(kExitSignals)) continue;
     std::vector<double> sum(d, 0.0);
-    for (size_t i = begin; i < end; ++i) {
-      const auto state = loop.buffers.state(asking_[i]);
+    for (const int32_t place : rows) {
+      const auto state = loop.buffers.state(row_of(place));
       for (size_t c = 0; c < d; ++c) sum[c] += static_cast<double>(state[c]);
     }
-    const auto n = static_cast<double>(end - begin);
+    const auto n = static_cast<double>(rows.size());
     for (size_t c = 0; c < d; ++c) mean[c] = static_cast<float>(sum[c] / n);
     const LabelAnswer answer = loop.labels->answer(*head, mean);
+    const int32_t said = answer_of(answer, loop.labels->several());
     const double cost = static_cast<double>(d) * (n + loop.labels->n_labels()) / n;  // of each row
-    for (size_t i = begin; i < end; ++i) {
-      RowState& row = loop.row(asking_[i]);
+    for (const int32_t place : rows) {
+      RowState& row = loop.row(row_of(place));
       row.macs += cost;
       if (wants.has(Signal::agreeing)) {
-        row.agreeing = answer.best == row.last_answer ? row.agreeing + 1 : 1;
-        row.last_answer = answer.best;
+        row.agreeing = said == row.last_answer ? row.agreeing + 1 : 1;
+        row.last_answer = said;
       }
-      Step& step = steps_[static_cast<size_t>(asking_[i])];
+      Step& step = steps_[static_cast<size_t>(row_of(place))];
       step.signals[static_cast<int>(Signal::exit_confidence)] = answer.confidence;
       step.signals[static_cast<int>(Signal::exit_margin)] = answer.margin;
       step.signals[static_cast<int>(Signal::exit_entropy)] = answer.entropy;
       step.signals[static_cast<int>(Signal::agreeing)] = static_cast<float>(row.agreeing);
       step.signals[static_cast<int>(Signal::agreement)] = loop.labels->agreement(*head, answer);
+    }
+  }
+}
+
+// A text has one answer, so its rows leave together: where one of them stays, all do.
+void Boundary::leave_together(const LayerLoop& loop) {
+  sort_by_text(loop);
+  for (size_t begin = 0, end = 0; begin < by_text_.size(); begin = end) {
+    bool all = true;
+    for (; end < by_text_.size() && text_of(loop, by_text_[end]) == text_of(loop, by_text_[begin]); ++end) {
+      all &= exits(said_[static_cast<size_t>(by_text_[end])].verdict);
+    }
+    for (size_t i = begin; i < end && !all; ++i) {
+      Decision& decision = said_[static_cast<size_t>(by_text_[i])];
+      if (exits(decision.verdict)) decision = {};
     }
   }
 }

@@ -94,10 +94,13 @@ std::string_view Session::group() const noexcept {
 
 Result<void> Session::use_labels(std::shared_ptr<const LabelHeads> labels) {
   const ModelConfig& config = impl_->model.config();
-  if (labels != nullptr && (!config.encodes() || labels->full_layer() != config.n_layers)) {
-    return Error{ErrorCode::argument,
-                 fmt::format("label heads of {} layers in a model of family {} with {}: use those of this encoder",
-                             labels->full_layer(), config.family, config.n_layers)};
+  if (labels != nullptr &&
+      (!config.encodes() || labels->full_layer() != config.n_layers || labels->d_model() != config.d_model)) {
+    return Error{
+        ErrorCode::argument,
+        fmt::format("label heads for {} layers and states of {} in a model of family {} with {} and {}: use those "
+                    "of this encoder",
+                    labels->full_layer(), labels->d_model(), config.family, config.n_layers, config.d_model)};
   }
   impl_->labels = std::move(labels);
   return {};

@@ -46,6 +46,11 @@ void read_mode(const JsonField& config, FolderTables& tables) {
     tables.integer("pooling_type", kModeNumbers[mode - kModes], name);
     found = true;
   });
+  if (!found) {
+    config.fault(ErrorCode::unsupported,
+                 "names no way to pool by a pooling_mode_ flag: take a model that says mean or "
+                 "first token");
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -114,6 +115,16 @@ Result<void> check_together(std::span<const Placed> stages, size_t* index) {
     if (std::string_view(stages[i].name) != kv::traits.name) continue;
     if (index != nullptr) *index = i;
     return Error{ErrorCode::argument, "kv beside settle_every, which says how cells come to be as well: keep one"};
+  }
+  const bool by_words =
+      std::any_of(stages.begin(), stages.end(), [](const Placed& s) { return s.sets.exits_by_words; });
+  for (size_t i = 0; i < stages.size() && by_words; ++i) {
+    if (stages[i].kind != StageKind::limit) continue;
+    if (index != nullptr) *index = i;
+    return Error{ErrorCode::argument,
+                 fmt::format("{} beside word_exit, whose texts run no layer that it could ask for: "
+                             "keep one",
+                             stages[i].name)};
   }
   for (size_t i = 0; i < stages.size() && !verifies; ++i) {
     if (!stages[i].sets.drafts()) continue;

@@ -108,6 +108,17 @@ TEST(LabelFit, sparse_and_dense_rows_that_are_standard_already_give_the_same) {
   for (size_t i = 0; i < dense.weights.size(); ++i) EXPECT_NEAR(dense.weights[i], sparse.weights[i], 2e-3);
 }
 
+TEST(LabelFit, a_feature_that_never_changes_gets_no_weight) {
+  Data data = random_data(600, 2, 2, false, 13);
+  for (size_t i = 1; i < data.dense.size(); i += 2) data.dense[i] = 0.37f;
+  for (const float l2 : {1e-1f, 1e-2f, 1e-3f, 1e-4f}) {
+    const LinearLabels fit = fit_labels(data.dense_rows(), data.targets, 2, {.l2 = l2}).value();
+    EXPECT_EQ(fit.weights[1], 0);
+    EXPECT_EQ(fit.weights[3], 0);
+    EXPECT_LT(label_loss(logits_of(fit, data), data.targets, 2, false), std::log(2.0));
+  }
+}
+
 TEST(LabelFit, a_temperature_that_was_put_in_is_found) {
   const Data data = random_data(3000, 6, 3, false, 5);
   const LinearLabels fit = fit_labels(data.dense_rows(), data.targets, 3).value();

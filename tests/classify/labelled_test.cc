@@ -15,19 +15,19 @@ using testing::expect_refused;
 
 std::string lines(int n, const char* form = R"({{"text":"text {0} of {1}","label":"{1}"}})") {
   std::string all;
-  for (int i = 0; i < n; ++i) all += fmt::format(fmt::runtime(form), i, i % 2 == 0 ? "even" : "odd") + "\n";
+  for (int i = 0; i < n; ++i) all += fmt::format(fmt::runtime(form), i, i % 2 == 0 ? "even" : "odd", i / 5) + "\n";
   return all;
 }
 
 TEST(Labelled, labels_and_groups_are_numbered_by_name) {
   const LabelledSet set =
-      read_labelled(lines(40, R"({{"text":"text {0}","label":"{1}","group":"g{0}","id":{0}}})"), "a.jsonl").value();
+      read_labelled(lines(40, R"({{"text":"text {0}","label":"{1}","group":"{1}s","id":{0}}})"), "a.jsonl").value();
   EXPECT_EQ(set.labels, (std::vector<std::string>{"even", "odd"}));
-  EXPECT_EQ(set.groups.size(), 40u);
+  EXPECT_EQ(set.groups, (std::vector<std::string>{"evens", "odds"}));
   EXPECT_EQ(set.texts.size(), 40u);
   EXPECT_EQ(set.texts[3].labels, (std::vector<int32_t>{1}));
   EXPECT_EQ(set.texts[3].id, "3");
-  EXPECT_EQ(set.groups[size_t(set.texts[3].group)], "g3");
+  EXPECT_EQ(set.groups[size_t(set.texts[3].group)], "odds");
   EXPECT_FALSE(set.several);
 }
 
@@ -66,6 +66,33 @@ TEST(Labelled, shares_are_about_what_was_asked_for) {
   for (const LabelledText& text : read_labelled(lines(4000), "a").value().texts) ++n[size_t(text.split)];
   // Four standard deviations of a share of 4,000.
   for (size_t s = 0; s < kTaskSplits; ++s) EXPECT_NEAR(n[s], 4000 * LabelledOptions().shares[s], 4 * 31) << s;
+}
+
+TEST(Labelled, texts_of_one_document_are_in_one_split) {
+  const LabelledSet set =
+      read_labelled(lines(400, R"({{"text":"text {0}","label":"{1}","document":"d{2}"}})"), "a").value();
+  std::map<int64_t, TaskSplit> of;
+  for (const LabelledText& text : set.texts) {
+    const auto [at, is_new] = of.try_emplace(text.document, text.split);
+    EXPECT_EQ(at->second, text.split);
+  }
+  EXPECT_EQ(of.size(), 80u);
+}
+
+TEST(Labelled, lines_without_a_group_beside_others_are_a_group_of_their_own) {
+  const LabelledSet set =
+      read_labelled(lines(40) + lines(40, R"({{"text":"more {0}","label":"{1}","group":"g"}})"), "a").value();
+  EXPECT_EQ(set.groups, (std::vector<std::string>{std::string(kNoGroup), "g"}));
+}
+
+TEST(Labelled, a_label_that_dropping_others_makes_rare_goes_too) {
+  std::string all = lines(40, R"({{"text":"text {0}","labels":["{1}"]}})");
+  for (int i = 0; i < 8; ++i) {  // eight of "second", seven of which have "first"
+    all += fmt::format("{{\"text\":\"both {}\",\"labels\":[\"second\"{}]}}\n", i, i > 0 ? ",\"first\"" : "");
+  }
+  const LabelledSet set = read_labelled(all, "a", {.drop_rare = true}).value();
+  EXPECT_EQ(set.labels, (std::vector<std::string>{"even", "odd"}));
+  EXPECT_EQ(set.n_rare, 8);
 }
 
 TEST(Labelled, what_is_wrong_is_told_with_its_line) {

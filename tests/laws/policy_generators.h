@@ -101,7 +101,6 @@ S make() {
   }
   if constexpr (std::is_same_v<S, draft_ngram> || std::is_same_v<S, screen_head>) return {};
   if constexpr (std::is_same_v<S, screen_checks>) return {.tokens = *rc::gen::inRange(16, 5000)};
-  if constexpr (std::is_same_v<S, word_exit>) return {.agreement_at_least = *share()};
   if constexpr (std::is_same_v<S, defer_head>) return {.hot = *rc::gen::inRange(16, 5000)};
 }
 
@@ -169,7 +168,6 @@ inline rc::Gen<std::vector<policy_text::AnyStage>> stages() {
     }
     if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), screen_head{});
     if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<screen_checks>());
-    if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<word_exit>());
     if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<silence_heads>());
     return all;
   });

@@ -90,5 +90,15 @@ TEST(SettleEvery, IsASettingThatWantsRowsOneByOne) {
   EXPECT_EQ(policy.settings().kv_max_rows, 16);
 }
 
+TEST(WordExit, saves_reads_back_and_stands_beside_no_limit) {
+  const Policy policy = parsed("word_exit(agreement_at_least=0.9) | exit_when(agreement_at_least=0.9)");
+  EXPECT_FALSE(policy.is_full_depth());
+  EXPECT_EQ(Policy::parse(policy.text()).value(), policy);
+  EXPECT_TRUE(policy.settings().exits_by_words);
+  EXPECT_FLOAT_EQ(policy.settings().word_agreement, 0.9f);
+  EXPECT_FALSE(Policy::parse("word_exit(0.9) | min_depth(3)"));
+  EXPECT_FALSE(Policy::parse("word_exit(2)"));
+}
+
 }  // namespace
 }  // namespace fathom

@@ -10,13 +10,12 @@
 
 #include "fathom/calibrate/agreement.h"
 #include "fathom/classify/label_fit.h"
+#include "fathom/classify/labelled.h"
 #include "fathom/classify/word_head.h"
 #include "fathom/core/result.h"
 #include "fathom/model/config.h"
 
 namespace fathom {
-
-inline constexpr int32_t kMostLabels = 4096;
 
 /// The head of one depth.
 struct FittedLabelHead {
@@ -47,12 +46,17 @@ struct LabelAnswer {
   float entropy = 0;               // nats
   float score = 0;                 // the logit of `confidence`, what AgreementMap reads
 
-  /// Whether both say the same: the best label, or with several the same set of those above a half.
+  /// Indices of what it says: the best label, or with several all above a half.
+  FATHOM_API std::vector<int32_t> labels(bool several) const;
+  /// Whether both say the same.
   FATHOM_API bool same(const LabelAnswer& other, bool several) const noexcept;
 };
 
 class FATHOM_API LabelHeads {
  public:
+  LabelHeads(const LabelHeads&) = delete;
+  LabelHeads& operator=(const LabelHeads&) = delete;
+
   /// Checks heads against a model.
   ///   errors   argument: layers that do not rise, no head at full depth, a temperature that is not above 0, labels
   ///            twice or too many; shape: sizes that do not fit labels, features and the model's width
@@ -78,11 +82,14 @@ class FATHOM_API LabelHeads {
   bool several() const noexcept { return fitted_.several; }
   int32_t n_labels() const noexcept { return static_cast<int32_t>(fitted_.labels.size()); }
   int32_t full_layer() const noexcept { return fitted_.heads.back().layer; }
+  int32_t d_model() const noexcept { return d_model_; }
 
  private:
+  LabelHeads(FittedLabels fitted, const ModelConfig& config);
   LabelAnswer said(std::vector<float> logits, float temperature) const;
 
   FittedLabels fitted_;
+  int32_t d_model_;
   std::vector<const FittedLabelHead*> by_layer_;  // [n_layers + 1]
 };
 

@@ -20,11 +20,14 @@ enum class TaskSplit : uint8_t {
   report,  ///< what is said of the result
 };
 inline constexpr size_t kTaskSplits = 4;
+inline constexpr int32_t kMostLabels = 4096;
+inline constexpr std::string_view kNoGroup = "(no group)";  // of lines without one, where others have one
 
 struct LabelledText {
   std::string text;
   std::string id = {};               // as the line says; empty: it does not
   int32_t group = 0;                 // index into LabelledSet::groups
+  int64_t document = 0;              // that it is of: texts of one are in one split, and a certificate counts one
   std::vector<int32_t> labels = {};  // rising indices into LabelledSet::labels
   int64_t line = 0;                  // from 1
   TaskSplit split = TaskSplit::train;
@@ -50,11 +53,13 @@ struct LabelledOptions {
   uint64_t seed = 1;
 };
 
-/// Reads lines {"text", "label"}, or "labels" with a list of them, and maybe "id" and "group". A text's split is a hash
-/// of its words and the seed, so that adding lines moves no text.
+/// Reads lines {"text", "label"}, or "labels" with a list of them, and maybe "id", "group" and "document", a name that
+/// texts depending on one another share. A text's split is a hash of its document, or without one of its words, and the
+/// seed, so that adding lines moves no text.
 ///   name     what errors call the file
 ///   errors   format: a line that is no such object (its number is named), a label on fewer texts than `fewest`, one
-///            label only, no text; argument: shares that are not above 0 or do not sum to 1
+///            label only, more labels than kMostLabels or groups than kMostGroups, a split without text; argument: shares
+///            that are not above 0 or do not sum to 1
 ///   memory   the texts
 FATHOM_API Result<LabelledSet> read_labelled(std::string_view jsonl, std::string_view name,
                                              const LabelledOptions& options = {});

@@ -39,9 +39,9 @@ FATHOM_API Result<std::string> task_report_html(std::string_view report_json);
 
 /// Writes the sidecar; `path` holds either what it held before or all of the new file.
 ///   report   of task_report_json()
-///   errors   those of write_sidecar()
+///   errors   those of write_sidecar(), and of read_manifest() where what was found could not be read again
 FATHOM_API Result<void> write_task(const std::string& path, const TrainedTask& task, const TrainOptions& options,
-                                   const SidecarBinding& model, int32_t max_tokens, std::string_view library,
+                                   const SidecarBinding& model, int32_t max_tokens, const TaskOrigin& origin,
                                    std::string_view report);
 
 /// Opens a task for the model at hand. Heads that were fitted to another model, tokenizer or shape are an error, as

@@ -68,7 +68,11 @@ struct TrainedTask {
   TaskCount all;                                // on TaskSplit::report
   double words_accuracy = 0;                    // of depth 0 alone, 0 where no head reads words
   std::vector<DeepText> deep;                   // some
-  double full_seconds = 0, policy_seconds = 0;  // of the texts of TaskSplit::report, or some of them, on this machine
+  double full_seconds = 0, policy_seconds = 0;  // of the texts of TaskSplit::report, or some of them, on this machine; 0
+                                                // where nothing is certified
+
+  /// Whether the policy was enough faster here to be used by default.
+  bool pays() const { return certified && policy_seconds < 0.98 * full_seconds; }
   std::string promise;                          // one sentence
 };
 
@@ -77,7 +81,7 @@ struct TrainedTask {
 /// depends on nothing but the text, so what is certified on states that were kept is what runs.
 ///   errors   those of Encoder::make() and fit_labels(); argument: a risk or confidence outside (0, 1), splits without
 ///            texts; cancelled: on_progress said so
-///   memory   4 d (n_layers + 1) bytes a text
+///   memory   4 (d n_layers + labels (n_layers + 1)) bytes a text, and 8 d a text of TaskSplit::train for each thread
 ///   cost     one pass of the model over the texts, and about 100 of linear algebra over their states
 FATHOM_API Result<TrainedTask> train_task(const Model& model, const LabelledSet& set, const TrainOptions& options = {});
 

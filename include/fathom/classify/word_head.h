@@ -26,7 +26,7 @@ struct WordFeatures {
 
   /// What of texts is worth counting: the `most` n-grams that the most texts have, and at least two.
   ///   texts    ids of each, without those around it
-  FATHOM_API static WordFeatures of(std::span<const std::vector<int32_t>> texts, size_t most = size_t{1} << 15);
+  FATHOM_API static WordFeatures of(std::span<const std::vector<int32_t>> texts, size_t most);
 
   /// (1 + log count) rarity of each feature of a text, over the row's length; rising features.
   ///   cost     about 40 ns a token

@@ -61,7 +61,11 @@ class Boundary {
   SignalSet read(int32_t layer, RowKind kind) const;  // by the policy, for rows of the step
   SignalSet wanted(const LayerLoop& loop, int32_t layer, RowKind kind) const;
   void check_answers(LayerLoop& loop, int32_t layer);
-  void check_labels(LayerLoop& loop, int32_t layer);  // the same of an encoder's label heads, boundary_labels.cc
+  // The same of an encoder's label heads, boundary_labels.cc:
+  void check_labels(LayerLoop& loop, int32_t layer);
+  void leave_together(const LayerLoop& loop);
+  void sort_by_text(const LayerLoop& loop);
+  int32_t text_of(const LayerLoop& loop, int32_t place) const;
   void ask_router(LayerLoop& loop, int32_t layer);
   void confirm(LayerLoop& loop, int32_t layer, const SignalSet (&reads)[2]);
   void tell_answer(const LayerLoop& loop, int32_t layer, int32_t r, const LogitStats& stats, Step& step) const;
@@ -85,6 +89,7 @@ class Boundary {
   std::vector<Decision> said_;   // [asking]
   std::vector<int32_t> asking_;  // running rows that the policy decides about
   std::vector<int32_t> sequences_, checked_, places_, cells_;
+  std::vector<int32_t> by_text_;    // places in asking_, by text
   std::vector<int32_t> confirmed_;  // places in asking_ of rows that a shortlist would let go
   std::vector<Step> again_;         // [confirmed_] what the whole head says of them
   std::vector<Decision> finally_;   // [confirmed_]

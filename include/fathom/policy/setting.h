@@ -84,13 +84,14 @@ struct screen_checks {
   friend constexpr bool operator==(const screen_checks&, const screen_checks&) = default;
 };
 
-/// A text whose words alone say its label surely enough runs no layer. Needs label heads (Session::use_labels), one of
-/// which reads words.
+/// A text whose words alone say its label surely enough runs no layer. Of label tasks: Classifier asks the head that
+/// reads words before it gives a text to a session, so what restores depth does not stand beside it.
 ///   cost     about 40 ns a token, and a multiply-add for each word and label
 struct word_exit {
   float agreement_at_least = 1;  // calibrated probability that the label is full depth's, 0..1; required
 
   static constexpr StageTraits traits{"word_exit", StageKind::setting};
+  static constexpr bool never_saves = false;
   constexpr void apply(Settings& settings) const noexcept {
     settings.exits_by_words = true;
     settings.word_agreement = agreement_at_least;
