@@ -14,9 +14,9 @@ struct Section {
 };
 
 struct Page {
-  std::string kind = {}, heading = {};   // text: "calibration report", and of what
-  std::string meta = {}, verdict = {};   // HTML
-  std::vector<Section> sections = {};    // in their order; what was not measured is told at the end
+  std::string kind = {}, heading = {};  // text: "calibration report", and of what
+  std::string meta = {}, verdict = {};  // HTML
+  std::vector<Section> sections = {};   // in their order; what was not measured is told at the end
 };
 
 /// How it ended.

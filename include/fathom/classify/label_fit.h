@@ -39,8 +39,8 @@ struct LabelFitOptions {
 /// Minimises mean cross-entropy + l2 / 2 |w|^2. Dense features are standardised inside; the result reads raw ones.
 ///   targets  [n, labels]  1 where a row has the label, else 0; exactly one 1 a row unless `several`
 ///   errors   argument: no rows, no labels, a feature that is not finite; shape: sizes that do not fit
-///   cost     about 100 passes over rows, features and labels; memory 20 copies of the weights in doubles, and one of dense rows
-///   source   Nocedal, Wright 2006, algorithm 7.4 (L-BFGS) and 3.1 (backtracking)
+///   cost     about 100 passes over rows, features and labels; memory 20 copies of the weights in doubles, and one of
+///   dense rows source   Nocedal, Wright 2006, algorithm 7.4 (L-BFGS) and 3.1 (backtracking)
 FATHOM_API Result<LinearLabels> fit_labels(const FeatureRows& rows, std::span<const uint8_t> targets, int32_t labels,
                                            const LabelFitOptions& options = {});
 

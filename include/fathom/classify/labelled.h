@@ -58,8 +58,8 @@ struct LabelledOptions {
 /// seed, so that adding lines moves no text.
 ///   name     what errors call the file
 ///   errors   format: a line that is no such object (its number is named), a label on fewer texts than `fewest`, one
-///            label only, more labels than kMostLabels or groups than kMostGroups, a split without text; argument: shares
-///            that are not above 0 or do not sum to 1
+///            label only, more labels than kMostLabels or groups than kMostGroups, a split without text; argument:
+///            shares that are not above 0 or do not sum to 1
 ///   memory   the texts
 FATHOM_API Result<LabelledSet> read_labelled(std::string_view jsonl, std::string_view name,
                                              const LabelledOptions& options = {});

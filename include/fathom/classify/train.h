@@ -68,12 +68,12 @@ struct TrainedTask {
   TaskCount all;                                // on TaskSplit::report
   double words_accuracy = 0;                    // of depth 0 alone, 0 where no head reads words
   std::vector<DeepText> deep;                   // some
-  double full_seconds = 0, policy_seconds = 0;  // of the texts of TaskSplit::report, or some of them, on this machine; 0
-                                                // where nothing is certified
+  double full_seconds = 0, policy_seconds = 0;  // of the texts of TaskSplit::report, or some of them, on this machine;
+                                                // 0 where nothing is certified
 
   /// Whether the policy was enough faster here to be used by default.
   bool pays() const { return certified && policy_seconds < 0.98 * full_seconds; }
-  std::string promise;                          // one sentence
+  std::string promise;  // one sentence
 };
 
 /// Runs every text once at full depth, fits heads, penalties, temperatures and maps on two splits, takes the boldest
