@@ -122,13 +122,18 @@ def fathom(*args):
     return json.loads(done.stdout)
 
 
-def roofs(threads, isa_name):
-    """(bytes a second that the memory gives, byte operations a second) to this many threads, now."""
+def measured_roofs(threads, isa_name):
+    """What bench_roof says for this many threads, now."""
     program = ROOT / "build" / "release" / "bench" / "bench_roof"
     if not program.exists():
         die(f"{program} is not built: run the bench through ./dev bench")
     command = [program, "--threads", str(threads), "--isa", isa_name]
-    line = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def roofs(threads, isa_name):
+    """(bytes a second that the memory gives, byte operations a second) to this many threads, now."""
+    line = measured_roofs(threads, isa_name)
     return line["gb_per_s"] * 1e9, line["int8_gop_per_s"] * 1e9
 
 

@@ -1,5 +1,5 @@
 // The roofs of this machine, so that rates of models can be given as shares of them: one JSON line for each number of
-// threads, all and 1, or for the one that is asked for. About 0.5 s a line. Next: peers/throughput.py, which uses it.
+// threads, all and 1, or for the one that is asked for. About 0.7 s a line. Next: peers/throughput.py, which uses it.
 //   ./dev bench roof [--threads 2] [--isa avx2]
 #include <cstdio>
 #include <cstdlib>
@@ -26,10 +26,12 @@ void print_roofs(int threads, Isa isa) {
   auto pool = fathom::ThreadPool::make(threads).value();
   fathom::bench::pin_threads(pool);
   const double bytes = fathom::bench::memory_roof(pool), operations = fathom::bench::int8_roof(pool, isa);
+  const double floats = fathom::bench::f32_roof(pool, isa == Isa::vnni ? 64 : isa == Isa::avx2 ? 32 : 0);
   const auto rounded = [](double x) { return static_cast<double>(static_cast<long>(x / 1e8 + 0.5)) / 10; };
   const nlohmann::ordered_json line = {{"threads", threads},
                                        {"gb_per_s", rounded(bytes)},
                                        {"int8_gop_per_s", rounded(operations)},
+                                       {"f32_gop_per_s", rounded(floats)},
                                        {"isa", fathom::bench::name(isa)}};
   std::printf("%s\n", line.dump().c_str());
 }

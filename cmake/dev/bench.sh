@@ -84,7 +84,7 @@ dev_bench() {
         *.sh) bash "$file" "$@" ;;
         *.py)
           need_packages peers
-          build_release fathom_cli bench_roof bench_steps bench_pairs bench_kernels
+          build_release fathom_cli bench_roof bench_steps bench_pairs bench_kernels bench_texts
           "$(python_with_pip)" "$file" "$@"
           ;;
         *.cc)
