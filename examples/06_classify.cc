@@ -5,8 +5,7 @@
 #include <iostream>
 #include <iterator>
 
-#include "fathom/classify/classifier.h"
-#include "fathom/classify/train.h"
+#include "fathom/fathom.h"
 
 /// Orders and complaints, where no file is given.
 std::string made_up() {

@@ -19,6 +19,8 @@
 #include "fathom/calibrate/adaptation.h"
 #include "fathom/calibrate/calibrate.h"
 #include "fathom/calibrate/recheck.h"
+#include "fathom/classify/classifier.h"
+#include "fathom/classify/task_file.h"
 #include "fathom/engine/batch.h"
 #include "fathom/engine/draft.h"
 #include "fathom/engine/embed.h"

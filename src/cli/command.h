@@ -32,6 +32,7 @@ struct Command {
 Command add_generate(CLI::App& app);
 Command add_chat(CLI::App& app);
 Command add_embed(CLI::App& app);
+Command add_classify(CLI::App& app);
 Command add_info(CLI::App& app);
 Command add_tokenize(CLI::App& app);
 Command add_perplexity(CLI::App& app);

@@ -1,5 +1,5 @@
 // `fathom embed`: a line of JSON for each text of a file, in its order, as many texts at a time as fill the machine.
-// Next: info.cc.
+// Next: classify.cc.
 #include "fathom/engine/embed.h"
 
 #include <fmt/format.h>
@@ -13,19 +13,15 @@
 #include <optional>
 
 #include "src/cli/command.h"
+#include "src/cli/encoder_options.h"
 #include "src/cli/interrupt.h"
-#include "src/cli/line_source.h"
 #include "src/cli/lines_file.h"
 #include "src/cli/npy_file.h"
 #include "src/cli/options.h"
-#include "src/cli/prompt_lines.h"
+#include "src/cli/text_blocks.h"
 
 namespace fathom::cli {
 namespace {
-
-// Of one block: enough texts to fill steps however short they are, and a bound on memory however long.
-constexpr size_t kBlockTexts = 2048, kBlockBytes = size_t{8} << 20;
-constexpr int64_t kBadLinesShown = 5;
 
 // Each begins with a field that an input may not have: an input is never taken for an earlier output.
 constexpr OutputKind kLines = {
@@ -39,61 +35,6 @@ struct Args {
   std::optional<int64_t> max_tokens;
   std::optional<std::string> policy;
   bool skip_bad = false;
-};
-
-struct Block {
-  std::vector<int64_t> numbers;  // of lines
-  std::vector<PromptLine> lines;
-  size_t bytes = 0;
-  bool ended = false;       // no line follows
-  Result<void> state = {};  // why none does
-};
-
-class Reader {
- public:
-  Reader(LineSource source, bool skips) : source_(std::move(source)), skips_(skips) {}
-
-  /// The next lines: as many as a block holds, or as are there before one would have to be waited for.
-  Block next() {
-    Block block;
-    while (block.lines.size() < kBlockTexts && block.bytes < kBlockBytes) {
-      if (!block.lines.empty() && !source_.ready()) break;
-      auto line = source_.next();
-      if (line && line->has_value()) {
-        block.state = take(**line, block);
-        if (block.state) continue;
-      } else if (!line) {
-        block.state = line.error();
-      }
-      block.ended = true;
-      break;
-    }
-    return block;
-  }
-
-  int64_t bad() const { return bad_; }
-
- private:
-  Result<void> take(const LineSource::Line& line, Block& block) {
-    Result<PromptLine> read =
-        line.too_long ? Error{ErrorCode::format,
-                              fmt::format("longer than {} bytes: give a shorter text", LineSource::kMaxLineBytes)}
-                      : read_prompt_line(line.text, {.seed = false, .empty_text = true});
-    if (read) {
-      block.numbers.push_back(line.number);
-      block.bytes += read->text.size();
-      block.lines.push_back(*std::move(read));
-      return {};
-    }
-    const std::string fault = fmt::format("{}, line {}: {}", source_.name(), line.number, read.error().message);
-    if (!skips_) return Error{read.error().code, fault};
-    if (++bad_ <= kBadLinesShown) spdlog::warn("{}; left out", fault);
-    return {};
-  }
-
-  LineSource source_;
-  bool skips_;
-  int64_t bad_ = 0;
 };
 
 /// Where embeddings go.
@@ -115,7 +56,7 @@ struct Outputs {
     return outputs;
   }
 
-  Result<void> write(const Block& block, std::span<const Embedding> embeddings) {
+  Result<void> write(const TextBlock& block, std::span<const Embedding> embeddings) {
     if (file || prints) {
       std::string text;
       for (size_t i = 0; i < embeddings.size(); ++i) append_line(block, i, embeddings[i], text);
@@ -129,7 +70,7 @@ struct Outputs {
 
  private:
   // docs/schema/embed.json; numbers as short as they can be and still be read back as the same f32.
-  static void append_line(const Block& block, size_t i, const Embedding& e, std::string& text) {
+  static void append_line(const TextBlock& block, size_t i, const Embedding& e, std::string& text) {
     fmt::format_to(std::back_inserter(text),
                    R"({{"line":{},"id":{},"depth":{},"work":{:.6g},"tokens":{},"tokens_kept":{},"truncated":{},)"
                    R"("embedding":[)",
@@ -170,44 +111,23 @@ void summarise(const Totals& totals, const Encoder& encoder, double seconds, int
   fmt::print(stderr, "{}{}\n", isatty(STDERR_FILENO) ? "\r" : "", line);
 }
 
-Result<EncoderOptions> options_for(const Args& args, const ModelConfig& config) {
-  if (!config.encodes()) {
-    return Error{ErrorCode::argument, fmt::format("model {}: family {} predicts tokens: give an encoder, such as "
-                                                  "minilm-l6",
-                                                  args.model.model, config.family)};
-  }
-  EncoderOptions options{.threads = args.model.threads};
-  if (!args.max_tokens) return options;
-  if (*args.max_tokens < Encoder::kLeastTokens || *args.max_tokens > config.context) {
-    return Error{ErrorCode::argument,
-                 fmt::format("--max-tokens {}: give {} to {}, the most that the model was made for", *args.max_tokens,
-                             Encoder::kLeastTokens, config.context)};
-  }
-  options.max_tokens = static_cast<int32_t>(*args.max_tokens);
-  return options;
-}
-
 Result<int> run(const Args& args) {
   FATHOM_TRY(const Policy policy, read_policy(args.policy));
   FATHOM_TRY(LineSource source, LineSource::open(args.file));
   FATHOM_TRY(const ModelFile file, open_file(args.model));
   FATHOM_TRY(policy.check(file.config().n_layers));
-  FATHOM_TRY(const EncoderOptions options, options_for(args, file.config()));
+  FATHOM_TRY(const EncoderOptions options, encoder_options(args.model, args.max_tokens, file.config()));
   FATHOM_TRY(Outputs outputs, Outputs::open(args, file.config().d_model));
   FATHOM_TRY(const Model model, pack(file, args.model, policy));
   FATHOM_TRY(Encoder encoder, Encoder::make(model, options));
 
-  Reader reader(std::move(source), args.skip_bad);
+  TextReader reader(std::move(source), args.skip_bad);
   Totals totals;
   const InterruptGuard guard;
   const auto begin = std::chrono::steady_clock::now();
   for (bool ended = false; !ended && !interrupted();) {
-    const Block block = reader.next();
-    const std::vector<std::string_view> texts = [&] {
-      std::vector<std::string_view> views;
-      for (const PromptLine& line : block.lines) views.push_back(line.text);
-      return views;
-    }();
+    const TextBlock block = reader.next();
+    const std::vector<std::string_view> texts = block.texts();
     FATHOM_TRY(const std::vector<Embedding> embeddings, encoder.embed(texts, policy));
     FATHOM_TRY(outputs.write(block, embeddings));
     totals.add(embeddings);
@@ -233,14 +153,7 @@ Command add_embed(CLI::App& app) {
       "--npy; replaces nothing but an earlier one");
   verb->add_option("--npy", args->npy, "The vectors alone, as numpy's f32 [texts, width]");
   add_policy_option(*verb, args->policy);
-  const auto set = [held = args.get()](const std::string& text) {
-    held->max_tokens = whole_number<int64_t>(text);
-    if (!held->max_tokens) throw CLI::ValidationError("--max-tokens", "give a whole number");
-  };
-  verb->add_option_function<std::string>(
-          "--max-tokens", set,
-          "Where a longer text is cut; default: the model's own, at most the context of fathom info")
-      ->type_name("INT");
+  add_max_tokens_option(*verb, args->max_tokens);
   verb->add_flag("--skip-bad", args->skip_bad, "Leave out lines that cannot be read, and count them");
   return {verb, [args] { return run(*args); }};
 }

@@ -3,7 +3,7 @@
 set -euo pipefail
 models=${XDG_CACHE_HOME:-$HOME/.cache}/fathom/models
 case $1 in
-  *_embed) name=minilm-l6 model=$models/minilm-l6 ;;
+  *_embed | *_classify) name=minilm-l6 model=$models/minilm-l6 ;;
   *) name=gemma3-270m model=$models/gemma3-270m/gemma3-270m.gguf ;;
 esac
 if [[ ! -e $model ]]; then
