@@ -45,6 +45,8 @@ demo_calibration() {
   printf '\n%scalibrate%s  a small model with depth to spare (docs/models.md), at most 5 %% of tokens changed\n' "$bold" "$plain"
   build/release/fathom calibrate -m "$model" --data prose="$texts/prose.txt" --risk 0.05 --pieces 150 \
     --threads "$(nproc)" -o "$sidecar" || die 1 "calibrate failed: the reason is above"
+  build/release/fathom report "$sidecar" --json >"$logs/demo-report.json"
+  python3 cmake/dev/spare_saving.py "$logs/demo-report.json" 0.8 || die 1 "calibrate found too little of what there is"
   prompt=$(head -c 160 "$texts/prose.txt")
   printf '\n%s--policy demo.fathom%s  %s\n' "$bold" "$plain" "$prompt"
   build/release/fathom generate -m "$model" -p "$prompt" -n 64 --threads "$(nproc)" --policy "$sidecar"

@@ -65,6 +65,15 @@ TEST(Calibrate, FindsTheDepthThatTheModelHasToSpare) {
   for (const double loss : best->held_out) EXPECT_LT(loss, kRisk);
 }
 
+TEST(Calibrate, SavesMostOfWhatAnExitThatKnowsWouldSave) {
+  const Calibration& found = calibrated().found;
+  ASSERT_GE(found.passed, 0);
+  const CalibratedSetting& best = found.settings[size_t(found.passed)];
+  for (size_t g = 0; g < 2; ++g) {
+    EXPECT_GT(1 - best.group_work[g], 0.8 * (1 - found.oracle_work[g])) << "group " << g;
+  }
+}
+
 TEST(Calibrate, TheSafestSettingsComeFirstAndNoneIsTriedBehindOneThatFails) {
   const auto& settings = calibrated().found.settings;
   EXPECT_EQ(settings.front().mechanism, "exit");
