@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 
 #include "tests/support/compare.h"
@@ -20,12 +21,14 @@ using testing::FolderWriter;
 using testing::tiny_folder;
 using testing::TinyOptions;
 
-class FolderEncoder : public testing::TemporaryFolder {
+class FolderEncoder : public ::testing::Test {
  protected:
   Model open(const FolderWriter& writer, Numerics numerics = Numerics::exact) {
     writer.write(path_);
     return Model::open(path_, {.numerics = numerics}).value();
   }
+  testing::TemporaryFolder folder_;
+  const std::string& path_ = folder_.path();
 };
 
 const std::vector<std::string>& texts() {

@@ -21,7 +21,12 @@ using testing::FolderWriter;
 using testing::tiny_folder;
 using testing::TinyOptions;
 
-class Folder : public testing::TemporaryFolder {};
+class Folder : public ::testing::Test {
+ protected:
+  std::string file(const char* name) const { return folder_ / name; }
+  testing::TemporaryFolder folder_;
+  const std::string& path_ = folder_.path();
+};
 
 std::vector<float> logits_of(const Model& model) {
   Session session = Session::make(model, {.max_tokens = 32, .max_logit_rows = 8}).value();

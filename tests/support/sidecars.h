@@ -1,4 +1,4 @@
-// Folders that go with the test, and small sidecars to put there. Next: sidecars.cc.
+// Small sidecars, to put into a test's own folder. Next: sidecars.cc.
 #pragma once
 
 #include <span>
@@ -8,27 +8,9 @@
 
 #include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/sidecar_file.h"
+#include "tests/support/temporary_folder.h"
 
 namespace fathom::testing {
-
-/// Names of what is in a folder, sorted.
-std::vector<std::string> names_in(const std::string& folder);
-
-/// A new folder that is gone with this.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder();
-
-  const std::string& path() const { return path_; }
-  std::string operator/(std::string_view name) const { return path_ + "/" + std::string(name); }
-  std::vector<std::string> names() const;
-
- private:
-  std::string path_;
-};
 
 std::string read_bytes(const std::string& path);
 void write_bytes(const std::string& path, std::string_view bytes);

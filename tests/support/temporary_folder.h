@@ -1,21 +1,28 @@
-// A folder that a test has for itself and that goes away with it. Next: tests/model/folder_test.cc.
+// Folders that go with the test. Next: tests/support/sidecars.h, what some tests put there.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <filesystem>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace fathom::testing {
 
-class TemporaryFolder : public ::testing::Test {
- protected:
-  TemporaryFolder() : path_(::testing::TempDir() + "fathom_folder_" + std::to_string(getpid())) {
-    std::filesystem::remove_all(path_);
-  }
-  ~TemporaryFolder() override { std::filesystem::remove_all(path_); }
-  std::string file(const char* name) const { return path_ + "/" + name; }
+/// Names of what is in a folder, sorted.
+std::vector<std::string> names_in(const std::string& folder);
+
+/// A new folder that is gone with this.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder();
+
+  const std::string& path() const { return path_; }
+  std::string operator/(std::string_view name) const { return path_ + "/" + std::string(name); }
+  std::vector<std::string> names() const;
+
+ private:
   std::string path_;
 };
 
