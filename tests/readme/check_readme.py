@@ -102,14 +102,20 @@ def fault_of_dev(words):
     return next((f"./dev {words[0]} does not take '{word}'" for word in words[1:] if word != allowed), None)
 
 
+def help_of(program, names):
+    """What `fathom names... --help` prints, or None where there is no such verb: an unknown one gets the general help."""
+    shown = output(program, *names, "--help")
+    return shown if shown and (not names or f"fathom {' '.join(names)} [" in shown) else None
+
+
 def fault_of_fathom(program, words):
-    """What is wrong with `fathom words...`, or None: the verb and its options are those of its --help."""
-    verb = names_among(words[:1])
-    shown = output(program, *verb, "--help")
-    if shown is None or (verb and f"fathom {verb[0]} [" not in shown):  # a verb that is unknown gets the general help
-        return f"fathom has no verb '{verb[0]}'"
+    """What is wrong with `fathom words...`, or None: the verb, of one word or two, and its options are those of its --help."""
+    one, two = names_among(words[:1]), names_among(words[:2])
+    shown = help_of(program, two) or help_of(program, one)
+    if shown is None:
+        return f"fathom has no verb '{one[0]}'"
     known = re.findall(r"(?<![\w-])--?[a-z][\w-]*", shown)
-    return next((f"fathom {' '.join(verb)} has no option {o}" for o in options_among(words) if o not in known), None)
+    return next((f"fathom {' '.join(one)} has no option {o}" for o in options_among(words) if o not in known), None)
 
 
 def check_command(line_text, where, build):
