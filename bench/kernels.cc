@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/roofs.h"
@@ -35,7 +36,7 @@ struct Shape {
   bool plain() const { return info(type).block_elements == 1; }
 };
 
-/// A shape on one numeric path of one table; plain types are the same on both paths.
+/// A shape on one numeric path of one table; plain types are the same on `fast` and `faithful`.
 struct Product {
   Shape shape;
   const KernelTable* table;
@@ -47,7 +48,7 @@ constexpr Shape kShapes[] = {
     {DType::q5_0, 4864, 896},  {DType::q5_0, 896, 896},    {DType::q6_k, 896, 4864},    {DType::q8_0, 151936, 896},
     {DType::q4_k, 8960, 1536}, {DType::q4_k, 1536, 8960},  {DType::q6_k, 151936, 1536}, {DType::q4_0, 4096, 4096},
     {DType::q5_k, 4096, 4096}, {DType::f16, 1024, 1024},   {DType::bf16, 1024, 1024},   {DType::f32, 384, 384},
-    {DType::f32, 1536, 384},   {DType::f32, 384, 1536},
+    {DType::f32, 1536, 384},   {DType::f32, 384, 1536},    {DType::q8_0, 1536, 384},    {DType::q8_0, 384, 1536},
 };
 constexpr int64_t kRows[] = {1, 2, 4, 8, 16, 64, 512};
 
@@ -55,7 +56,7 @@ Tensor tensor_of(const LinearCase& c, int64_t first, int64_t rows) {
   return {"bench", c.matrix.type, rows, c.matrix.cols, reinterpret_cast<const std::byte*>(c.row(first))};
 }
 
-Activations activations_of(LinearCase& c) { return {c.src.data(), c.quant()}; }
+Activations activations_of(LinearCase& c) { return {c.src.data(), c.quant(), c.src_bf16.data()}; }
 
 std::string case_name(const Product& p) {
   std::string type(info(p.shape.type).name);
@@ -104,7 +105,8 @@ void check_outputs(LinearCase& c, const std::vector<float>& got, int64_t n, int6
                    ThreadPool& pool, const std::string& name) {
   const KernelTable* tables[] = {&kernels::ref()};
   const Tensor tensor = tensor_of(c, first, n_outputs);
-  Linear reference = plan_linear(tensor, tables, c.plain() ? Numerics::exact : c.numerics).value();
+  const bool floats = c.plain() && c.numerics != Numerics::bf16;
+  Linear reference = plan_linear(tensor, tables, floats ? Numerics::exact : c.numerics).value();
   const Buffer memory(reference.packed_bytes);
   pack_linear(reference, tensor, memory.data(), pool);
   std::vector<float> want(static_cast<size_t>(n * n_outputs));
@@ -135,6 +137,13 @@ void check_parity(Packed& packed, int64_t n, ThreadPool& pool, const std::string
 
 // ---- time -------------------------------------------------------------------------------------------------------
 
+/// The roof a product stands under, and what its share is called.
+std::pair<double, const char*> roof_of(Activation reads, std::string_view table, ThreadPool& pool) {
+  if (reads == Activation::f32) return {bench::f32_roof(pool, bench::vector_bytes(table)), "of_f32"};
+  if (reads == Activation::bf16) return {bench::bf16_roof(pool, table), "of_bf16"};
+  return {bench::int8_roof(pool, bench::isa_of_table(table)), "of_int8"};
+}
+
 void run_case(benchmark::State& state, const Product& product, int64_t n, ThreadPool& pool) {
   const Shape& shape = product.shape;
   static std::map<std::string, double> one_row;  // seconds
@@ -147,9 +156,7 @@ void run_case(benchmark::State& state, const Product& product, int64_t n, Thread
   std::vector<float> dst(static_cast<size_t>(n * shape.rows));
   const Activations src = activations_of(packed.declared);
   const double before = bench::memory_roof(pool);
-  const bool reads_bytes = packed.copies[0].kernel->activation != Activation::f32;
-  const double roof = reads_bytes ? bench::int8_roof(pool, bench::isa_of_table(product.table->name))
-                                  : bench::f32_roof(pool, bench::vector_bytes(product.table->name));
+  const auto [roof, share] = roof_of(packed.copies[0].kernel->activation, product.table->name, pool);
   size_t copy = 0;
   std::vector<double> times;
   for (auto _ : state) {
@@ -174,7 +181,7 @@ void run_case(benchmark::State& state, const Product& product, int64_t n, Thread
   state.counters["of_memory"] = bytes / each / memory;
   if (roof > 0) {
     state.counters["roof_Gop/s"] = roof / 1e9;
-    state.counters[reads_bytes ? "of_int8" : "of_f32"] = operations / each / roof;
+    state.counters[share] = operations / each / roof;
   }
   if (one_row.count(name) != 0) state.counters["x_one_row"] = each / one_row[name];
 }
@@ -200,7 +207,7 @@ int main(int argc, char** argv) {
   for (int32_t t = 0; t < n_tables; ++t) {
     for (const Shape& shape : kShapes) {
       products.push_back({shape, tables[t], Numerics::fast});
-      if (!shape.plain()) products.push_back({shape, tables[t], Numerics::faithful});
+      products.push_back({shape, tables[t], shape.plain() ? Numerics::bf16 : Numerics::faithful});
     }
   }
   for (const Product& product : products) {

@@ -132,6 +132,37 @@ __attribute__((target("avx2,fma"))) inline void ymm_products(int64_t n) {
 }
 #undef FATHOM_BENCH_CHAINS
 #undef FATHOM_BENCH_CHAIN
+
+constexpr int kTileChains = 4, kTileProducts = 16 * 16 * 32;  // of bf16, in an instruction
+
+/// kTileChains * n times kTileProducts products and sums of bf16. Only where kernels have asked for tiles already.
+__attribute__((target("amx-tile,amx-bf16"))) inline void tile_products(int64_t n) {
+  struct alignas(64) {
+    uint8_t palette = 1, rest[15] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16};
+  } shapes;
+  asm volatile("ldtilecfg %0" ::"m"(shapes) : "memory");
+  for (int64_t i = 0; i < n; ++i) {
+    asm volatile(
+        "tdpbf16ps %tmm4, %tmm5, %tmm0\n tdpbf16ps %tmm4, %tmm5, %tmm1\n tdpbf16ps %tmm4, %tmm5, %tmm2\n"
+        "tdpbf16ps %tmm4, %tmm5, %tmm3\n");
+  }
+  asm volatile("tilerelease" ::: "memory");
+}
+
+/// kChains * n times 32 products and sums of bf16.
+__attribute__((target("avx512f,avx512bf16"))) inline void pair_products(int64_t n) {
+  asm volatile("vpxord %%zmm10, %%zmm10, %%zmm10" ::: "xmm10");
+  for (int64_t i = 0; i < n; ++i) {
+    asm volatile(
+        "vdpbf16ps %%zmm10, %%zmm10, %%zmm0\n vdpbf16ps %%zmm10, %%zmm10, %%zmm1\n vdpbf16ps %%zmm10, %%zmm10, %%zmm2\n"
+        "vdpbf16ps %%zmm10, %%zmm10, %%zmm3\n vdpbf16ps %%zmm10, %%zmm10, %%zmm4\n vdpbf16ps %%zmm10, %%zmm10, %%zmm5\n"
+        "vdpbf16ps %%zmm10, %%zmm10, %%zmm6\n vdpbf16ps %%zmm10, %%zmm10, %%zmm7\n vdpbf16ps %%zmm10, %%zmm10, %%zmm8\n"
+        "vdpbf16ps %%zmm10, %%zmm10, %%zmm9\n" ::
+            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9");
+  }
+}
 #endif
 
 /// Binds the calling thread to the n-th processor it may use.
@@ -218,6 +249,17 @@ inline double f32_roof([[maybe_unused]] ThreadPool& pool, [[maybe_unused]] int v
   if (vector_bytes == 32) return operations_roof(pool, detail::kChains * 8, detail::ymm_products);
 #endif
   return 0;
+}
+
+/// Of bf16 by the kernels of a table, which widens them to f32 where nothing multiplies them.
+inline double bf16_roof([[maybe_unused]] ThreadPool& pool, [[maybe_unused]] std::string_view table) {
+#if defined(__x86_64__)
+  if (table == "cpu/amx") {
+    return operations_roof(pool, detail::kTileChains * detail::kTileProducts, detail::tile_products);
+  }
+  if (table == "cpu/avx512bf16") return operations_roof(pool, detail::kChains * 32, detail::pair_products);
+#endif
+  return f32_roof(pool, vector_bytes(table));
 }
 
 }  // namespace fathom::bench

@@ -2,10 +2,11 @@
 // four vectors of nibbles in place of q8_0's eight, unpacked once for up to eight rows; each row costs the same byte
 // products and float steps as a product of Q4_0, and a fused step for each scale of the radius.
 // Next in the flow: kernels/cpu/tables.cc.
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/linear_vnni.h"
 
 #if defined(__x86_64__)
-#include "kernels/cpu/linear_vnni-inl.h"
+#include "kernels/cpu/linear_amx-inl.h"
 #include "kernels/cpu/split_cursor.h"
 
 FATHOM_TARGET_BEGIN(FATHOM_VNNI)
@@ -218,9 +219,19 @@ struct HeadRuns {
   }
 };
 
+/// The same with products by tiles; screens are for few rows.
+struct TileHeadRuns : HeadRuns {
+  template <DType type, int planes>
+  static constexpr auto split = run_panels_by_tiles<type, planes, Split<type>>;
+};
+
 }  // namespace
 
 void replace_heads(LinearLists& lists) { lists.add_heads(LinearKernels<HeadRuns>{"cpu/avx512vnni"}); }
 
 }  // namespace fathom::kernels::vnni
+
+void fathom::kernels::amx::replace_heads(LinearLists& lists) {
+  lists.add_heads(LinearKernels<vnni::TileHeadRuns>{"cpu/amx"});
+}
 #endif  // __x86_64__

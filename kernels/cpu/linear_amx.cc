@@ -7,7 +7,7 @@
 // even inputs are one chain of fused steps, those of odd ones another, and acc takes the two chains' sum. Numbers below
 // the smallest normal one count as zero, as these instructions do. Rows and panels that share a step change no bit.
 // Source: Intel SDM, TDPBF16PS.
-#include "kernels/cpu/linear_bf16.h"
+#include "kernels/cpu/amx.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -17,8 +17,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/linear_tile.h"
-#include "kernels/cpu/target_region.h"
 
 namespace fathom::kernels::amx {
 namespace {
@@ -28,14 +28,6 @@ constexpr int64_t kInputs = 32;                   // of a tile of activations or
 constexpr int64_t kTile = 16 * 64;                // bytes of a tile of weights
 constexpr int kSums = 0, kSrc = 4, kWeights = 6;  // where tiles are: [2, 2] sums, 2 of activations, 2 of weights
 
-/// What LDTILECFG reads.
-struct alignas(64) Config {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-static_assert(sizeof(Config) == 64);
-
 /// Rows of a step in two tiles, as equal as can be; the second may have none.
 struct Halves {
   int first = 0, second = 0;
@@ -44,14 +36,13 @@ struct Halves {
   bool operator==(const Halves&) const = default;
 };
 
-Config config_of(const Halves& halves) {
-  Config config;
-  for (int i = 0; i < 8; ++i) config.row_bytes[i] = 64, config.rows[i] = kRows;
-  for (int i : {kSums, kSums + 1, kSrc}) config.rows[i] = static_cast<uint8_t>(halves.first);
-  for (int i : {kSums + 2, kSums + 3, kSrc + 1}) {
-    config.rows[i] = static_cast<uint8_t>(halves.second > 0 ? halves.second : halves.first);
-  }
-  return config;
+TileShapes shapes_of(const Halves& halves) {
+  TileShapes shapes;
+  for (int i = 0; i < 8; ++i) shapes.set(i, kRows, 64);
+  for (int i : {kSums, kSums + 1, kSrc}) shapes.set(i, halves.first, 64);
+  const int second = halves.second > 0 ? halves.second : halves.first;  // a shape without rows is none
+  for (int i : {kSums + 2, kSums + 3, kSrc + 1}) shapes.set(i, second, 64);
+  return shapes;
 }
 
 }  // namespace
@@ -61,19 +52,6 @@ FATHOM_TARGET_BEGIN("amx-tile,amx-bf16")
 
 namespace fathom::kernels::amx {
 namespace {
-
-// As text, since g++ 12's own forms do not tell the compiler that a tile is read from memory.
-void configure(const Config& config) { asm volatile("ldtilecfg %0" ::"m"(config) : "memory"); }
-void release() { asm volatile("tilerelease" ::: "memory"); }
-
-template <int tile>
-FATHOM_INLINE void load(const void* src, int64_t stride) {
-  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(src), "r"(stride), "i"(tile) : "memory");
-}
-template <int tile>
-FATHOM_INLINE void store(void* dst, int64_t stride) {
-  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(dst), "r"(stride), "i"(tile) : "memory");
-}
 
 /// The sums of a half of the rows and a panel.
 template <int half, int panel>
@@ -166,7 +144,7 @@ void run(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
     const int64_t last = std::min(end, begin + group);
     for (int64_t row = 0, steps = (args.n + 2 * kRows - 1) / (2 * kRows); steps > 0; --steps) {
       const Halves halves((args.n - row + steps - 1) / steps);
-      if (halves != configured) configure(config_of(halves));
+      if (halves != configured) configure(shapes_of(halves));
       configured = halves;
       for (int64_t p = begin; p < last; p += 2) multiply(args, row, halves, p, std::min<int64_t>(2, last - p));
       row += halves.first + halves.second;
@@ -178,10 +156,10 @@ void run(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
 }  // namespace
 
 bool usable() noexcept {
-  constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24;  // of leaf 7, EDX
-  constexpr int kAskPermission = 0x1023, kTileData = 18;   // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  constexpr unsigned kNeeded = 1u << 22 | 1u << 24 | 1u << 25;  // of leaf 7, EDX
+  constexpr int kAskPermission = 0x1023, kTileData = 18;        // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kBf16) == 0 || (d & kTiles) == 0) return false;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kNeeded) != kNeeded) return false;
   return syscall(SYS_arch_prctl, kAskPermission, kTileData) == 0;
 }
 

@@ -187,9 +187,15 @@ struct Interleaved {
              static_cast<size_t>(panel) * panel_bytes(kFormat, args.matrix.cols) +
              static_cast<size_t>(block / kFormat.blocks()) * kFormat.unit_bytes()) {}
 
+  /// Codes of a block as they lie; what is read later is asked for.
+  FATHOM_INLINE const uint8_t* plain_codes(int run) const {
+    const uint8_t* codes = head + kFormat.head_bytes + run * kFormat.block_bytes;
+    prefetch(codes, kFormat.unit_bytes() / kFormat.blocks());
+    return codes;
+  }
+
   FATHOM_INLINE void unpack(int run, __m512i* w) const {
-    const uint8_t* block = head + kFormat.head_bytes + run * kFormat.block_bytes;
-    prefetch(block, kFormat.unit_bytes() / kFormat.blocks());
+    const uint8_t* block = plain_codes(run);
     unpack_pair<type, 0>(block, w);
     unpack_pair<type, 1>(block, w);
     unpack_pair<type, 2>(block, w);
@@ -253,14 +259,16 @@ FATHOM_TARGET_END
 namespace fathom::kernels::vnni {
 namespace {
 
+template <DType type, int planes, class Panel>
+constexpr TileFn kTilesOfRows[8] = {tile<type, 1, planes, Panel>, tile<type, 2, planes, Panel>,
+                                    tile<type, 3, planes, Panel>, tile<type, 4, planes, Panel>,
+                                    tile<type, 5, planes, Panel>, tile<type, 6, planes, Panel>,
+                                    tile<type, 7, planes, Panel>, tile<type, 8, planes, Panel>};
+
 /// LinearKernel::run over panels of one kind.
 template <DType type, int planes, class Panel>
 void run_panels(const LinearArgs& args, int64_t begin, int64_t end) noexcept {
-  constexpr TileFn kTiles[8] = {tile<type, 1, planes, Panel>, tile<type, 2, planes, Panel>,
-                                tile<type, 3, planes, Panel>, tile<type, 4, planes, Panel>,
-                                tile<type, 5, planes, Panel>, tile<type, 6, planes, Panel>,
-                                tile<type, 7, planes, Panel>, tile<type, 8, planes, Panel>};
-  run_quantised_tiles<type, planes>(args, tile<type, 16, planes, Panel>, kTiles, begin, end);
+  run_quantised_tiles<type, planes>(args, tile<type, 16, planes, Panel>, kTilesOfRows<type, planes, Panel>, begin, end);
 }
 
 }  // namespace

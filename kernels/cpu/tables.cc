@@ -7,6 +7,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/abi.h"
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/linear_bf16.h"
 #include "kernels/cpu/linear_targets.h"
 #include "kernels/cpu/linear_vnni.h"
@@ -57,6 +58,13 @@ struct Tables {
     vnni::replace_heads(lists[n - 1]);
     return lists[n - 1];
   }
+
+  void add_tiles() {
+    LinearLists& own = add_vnni("cpu/amx");
+    amx::replace_quantised(own);
+    amx::replace_heads(own);
+    own.bf16[0] = amx::bf16_kernel();
+  }
 #endif
 
   Tables() {
@@ -65,7 +73,7 @@ struct Tables {
     if ((usable & HWY_AVX3) != 0 && __builtin_cpu_supports("avx512vnni") != 0) {
       // Cores with AMX start a pair product of AVX-512 every second cycle, half of what plain fused products give.
       const bool tiles = amx::usable(), pairs = avx512bf16::usable();
-      if (tiles) add_vnni("cpu/amx").bf16[0] = amx::bf16_kernel();
+      if (tiles) add_tiles();
       if (pairs && !tiles) add_vnni("cpu/avx512bf16").bf16[0] = avx512bf16::bf16_kernel();
       add_vnni("cpu/avx512vnni");
       if (pairs && tiles) add_vnni("cpu/avx512bf16").bf16[0] = avx512bf16::bf16_kernel();

@@ -6,6 +6,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <string>
 #include <vector>
@@ -129,13 +130,43 @@ TEST_P(LinearKernels, LongReductionsKeepTheirOrderAcrossSegments) {
 TEST_P(LinearKernels, ExtremeCodesAndActivationsDoNotSaturate) {
   for (Numerics numerics : kRounding) {
     for (Fill fill : {Fill::all_max, Fill::all_min}) {
-      LinearCase c(GetParam(), 16, cols(512), 2, 4, fill, numerics);
-      expect_ordered(c, {1, 2}, {1});
+      LinearCase c(GetParam(), 16, cols(512), 17, 4, fill, numerics);
+      expect_ordered(c, {1, 2, 17}, {1});
       c.negate();
-      expect_ordered(c, {1, 2}, {1});
+      expect_ordered(c, {1, 2, 17}, {1});
       if (numerics == Numerics::faithful && !c.q.empty()) {
         c.set(std::vector<int32_t>(c.q.size(), 2024));  // 16 * 127 - 8: both planes at their ends
-        expect_ordered(c, {1, 2}, {1});
+        expect_ordered(c, {1, 2, 17}, {1});
+      }
+    }
+  }
+}
+
+TEST_P(LinearKernels, ScalesOfAnySizeKeepTheOrderAndSpoilNothingElse) {
+  if (info(GetParam()).block_elements == 1) return;  // without scales
+  constexpr float kScales[] = {0, 1e-44f, 0x1p-126f, 1e-20f, 1, 1e20f, 3e38f, INFINITY, NAN};
+  constexpr uint16_t kHalves[] = {0, 1, 0x8001, 0x0400, 0x3C00, 0x7BFF, 0xFBFF, 0x7C00, 0x7E00};  // f16, of weights
+  for (Numerics numerics : kRounding) {
+    LinearCase c(GetParam(), 37, cols(1312), 40, 10, Fill::random, numerics);
+    const size_t block_bytes = info(GetParam()).block_bytes, d = GetParam() == DType::q6_k ? 208 : 0;
+    const int64_t width = c.matrix.cols / kQuantBlock;
+    for (int64_t r = 0; r < c.n; ++r) {  // of an own size in each row but the first, whose blocks differ
+      for (int64_t b = 0; b < width; ++b) c.scales[static_cast<size_t>(r * width + b)] = kScales[(r > 0 ? r : b) % 9];
+    }
+    for (int64_t o = 0; o < c.matrix.rows; o += 2) {  // every second output stays as it is
+      uint8_t* row = c.weights.data() + (c.row(o) - c.weights.data());
+      for (size_t b = 0; b * block_bytes < row_bytes(GetParam(), static_cast<size_t>(c.matrix.cols)); ++b) {
+        std::memcpy(row + b * block_bytes + d, &kHalves[(o > 0 ? static_cast<size_t>(o / 2) : b) % 9], 2);
+      }
+    }
+    const std::vector<float> want = ordered(c, true);
+    for (const KernelTable* table : targets()) {
+      const LinearKernel* kernel = kernel_for(*table, c);
+      const std::vector<float> got = multiply(*kernel, c, c.n, 2, true);
+      for (size_t i = 0; i < want.size(); ++i) {  // which NaN it is may differ
+        if (std::isnan(want[i]) && std::isnan(got[i])) continue;
+        ASSERT_EQ(kernels::float_to_bits(got[i]), kernels::float_to_bits(want[i]))
+            << kernel->name << ", row " << i / 37 << ", output " << i % 37 << ": " << got[i] << ", not " << want[i];
       }
     }
   }
