@@ -152,7 +152,7 @@ void SilencedHeads::Layer::ask(LayerLoop& loop, int64_t first, int64_t n) const 
   if (!bias_.empty()) read.bias = bias_.data();
   float* src = loop.buffers.mixed;  // free until attention
   const LinearJob job[] = {{&read, n, src, read.matrix.rows}};
-  loop.product(loop.buffers.normed + first * d, d, job);
+  loop.product(loop.buffers.input + first * d, d, job);
   for (int64_t r = 0; r < n; ++r) {
     for (const int32_t panel : panels_) {
       const int64_t begin = panel * panel_, size = std::min(panel_, all - begin);

@@ -88,7 +88,7 @@ struct LayerLoop {
     translate_fills(layer, write);
     const LinearJob qkv[] = {
         {&w.q, n_whole, buffers.q, q_cols}, {&w.k, n_write, buffers.k, kv_cols}, {&w.v, n_write, buffers.v, kv_cols}};
-    product(buffers.normed, config.d_model, n_whole > 0 ? std::span(qkv) : std::span(qkv).last(2));  // no q
+    product(buffers.input, config.d_model, n_whole > 0 ? std::span(qkv) : std::span(qkv).last(2));  // no q
     if (n_quiet > 0) quiet->ask(*this, n_whole, n_quiet);
     if (spec.qk_norm) {
       norm_heads(buffers.q, n * spec.heads, spec.head_dim, w.q_norm);
@@ -133,7 +133,7 @@ struct LayerLoop {
     const int64_t ff = spec.feed_forward;
     const float* const factor = spec.gated ? buffers.up : nullptr;
     const LinearJob in[] = {{spec.gated ? &w.gate : &w.up, n, buffers.gate, ff}, {&w.up, n, buffers.up, ff}};
-    product(buffers.normed, config.d_model, std::span(in).first(spec.gated ? 2 : 1));
+    product(buffers.input, config.d_model, std::span(in).first(spec.gated ? 2 : 1));
     run_rows(pool, kernels.gated, n, ff,
              GatedArgs{.kind = spec.gate, .a = buffers.gate, .b = factor, .cols = ff, .dst = buffers.gate});
     const LinearJob out[] = {{&w.down, n, buffers.projected, config.d_model}};
@@ -175,10 +175,10 @@ struct LayerLoop {
     return inexact_from[static_cast<size_t>(sequence * config.n_layers + layer - 1)];
   }
 
-  // ---- the small steps above, in src/engine/layer_loop.cc ----------------------------------------------------------
+  // ---- the small steps above, in src/engine/layer_loop.cc and fitted_rows.cc --------------------------------------
   void embed();                                                                  // tokens -> x
   void add_positions();                                                          // of a table, with the norm behind
-  void norm_rows(std::span<const int32_t> which, const float* weight);           // x[which] -> normed; null: as it is
+  void norm_rows(std::span<const int32_t> which, const float* weight);           // x[which] -> input; null: as it is
   void norm_exits(std::span<const int32_t> which, const ExitHeads::Exit& exit);  // the same, translated and tempered
   void translate_fills(int32_t layer, std::span<const int32_t> write);  // normed, of rows whose exit has KV translators
   void norm_heads(float* heads, int64_t n_heads, int64_t head_dim, const float* weight);

@@ -29,26 +29,27 @@ struct StepBuffers {
   ///   errors   capacity: memory refused
   Result<void> make_kept(const ModelConfig& config, int32_t rows);
 
-  float* x = nullptr;             // [max_rows, d]       states
-  float* before = nullptr;        // [max_rows, d]       states before the layer, where a signal compares
-  float* before_half = nullptr;   // [max_rows, d]  states before the half
-  float* normed = nullptr;        // [max_rows, d]       normalised input of a half
-  float* projected = nullptr;     // [max_rows, d]    its output, in the same memory: the input is used up by then
-  float* q = nullptr;             // [max_rows, heads * head_dim]
-  float* k = nullptr;             // [max_rows, kv_heads * head_dim]
-  float* v = nullptr;             // [max_rows, kv_heads * head_dim]
-  float* mixed = nullptr;         // [max_rows, heads * head_dim]  attention's result
-  float* totals = nullptr;        // [max_rows, heads, 2]  of attention's softmax, where a share of it is asked for
-  float* gate = nullptr;          // [max_rows, feed_forward]
-  float* up = nullptr;            // [max_rows, feed_forward]
-  float* logits = nullptr;        // [max_logit_rows, vocab]
-  float* answers = nullptr;       // [max_logit_rows, vocab]  answers that are not in their place yet; null until made
-  float* kept = nullptr;          // [owing rows, d]  their last exact states, from step to step; null until made
-  float* compared = nullptr;      // [max_rows]
-  int32_t* ids = nullptr;         // [max_rows]
-  QuantRows quant{};              // [max_rows, widest input]
-  uint16_t* bf16 = nullptr;       // [max_rows, widest input]  in the memory of quant.values and .low
-  KvCell* cells = nullptr;        // [max_rows]
+  float* x = nullptr;            // [max_rows, d]       states
+  float* before = nullptr;       // [max_rows, d]       states before the layer, where a signal compares
+  float* before_half = nullptr;  // [max_rows, d]  states before the half
+  float* normed = nullptr;       // [max_rows, d]       normalised input of a half
+  const float* input = nullptr;  // [rows, d]        what a half reads: `normed`, or the states where nothing norms them
+  float* projected = nullptr;    // [max_rows, d]    its output, in the same memory: the input is used up by then
+  float* q = nullptr;            // [max_rows, heads * head_dim]
+  float* k = nullptr;            // [max_rows, kv_heads * head_dim]
+  float* v = nullptr;            // [max_rows, kv_heads * head_dim]
+  float* mixed = nullptr;        // [max_rows, heads * head_dim]  attention's result
+  float* totals = nullptr;       // [max_rows, heads, 2]  of attention's softmax, where a share of it is asked for
+  float* gate = nullptr;         // [max_rows, feed_forward]
+  float* up = nullptr;           // [max_rows, feed_forward]
+  float* logits = nullptr;       // [max_logit_rows, vocab]
+  float* answers = nullptr;      // [max_logit_rows, vocab]  answers that are not in their place yet; null until made
+  float* kept = nullptr;         // [owing rows, d]  their last exact states, from step to step; null until made
+  float* compared = nullptr;     // [max_rows]
+  int32_t* ids = nullptr;        // [max_rows]
+  QuantRows quant{};             // [max_rows, widest input]
+  uint16_t* bf16 = nullptr;      // [max_rows, widest input]  in the memory of quant.values and .low
+  KvCell* cells = nullptr;       // [max_rows]
   AttentionRow* views = nullptr;  // [max_rows]
   LogitStats* stats = nullptr;    // [max_rows]
 
