@@ -27,13 +27,15 @@ inline Numerics path_named(std::string_view name) {
   return *numerics;
 }
 
-/// MODEL THREADS CONTEXT, then from argument `first` on [--target NAME] [--numerics NAME] [--screen-head yes].
+/// MODEL THREADS CONTEXT, then from argument `first` on [--target NAME] [--numerics NAME] [--quantise q8_0]
+/// [--screen-head yes].
 inline ServeOptions serve_options(int argc, char** argv, int first) {
   ServeOptions out{.path = argv[1], .open = {.threads = std::atoi(argv[2])}, .context = std::atoi(argv[3])};
   for (int i = first; i + 1 < argc; i += 2) {
     const std::string_view option = argv[i];
     if (option == "--target") out.open.target = argv[i + 1];
     if (option == "--numerics") out.open.numerics = path_named(argv[i + 1]);
+    if (option == "--quantise") out.open.quantise = DType::q8_0;
     if (option == "--screen-head") out.open.screen_head = argv[i + 1] == std::string_view("yes");
   }
   return out;

@@ -42,9 +42,9 @@ class Peer(Side):
 
 
 class OurTexts(Side):
-    """Our encoder on one numeric path."""
+    """Our encoder at one precision, of which `path` are the options."""
 
-    def __init__(self, folder, threads, max_tokens, numerics):
+    def __init__(self, folder, threads, max_tokens, path):
         if not TEXTS.exists():
             die(f"{TEXTS} is not built: run ./dev bench encoders")
-        super().__init__([TEXTS, folder, threads, max_tokens, "--numerics", numerics])
+        super().__init__([TEXTS, folder, threads, max_tokens, *path])

@@ -1,6 +1,6 @@
 // Ours as a peer sees it: opens an encoder once and embeds texts, one JSON request a line; _worker.py is the other side
 // and answers the same requests. Next: throughput.py, which asks all of them.
-//   bench_texts MODEL THREADS MAX_TOKENS [--target NAME] [--numerics NAME]
+//   bench_texts MODEL THREADS MAX_TOKENS [--target NAME] [--numerics NAME] [--quantise q8_0]
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>

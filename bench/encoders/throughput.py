@@ -1,6 +1,6 @@
 """Our encoder beside ONNX Runtime, CTranslate2 and OpenVINO: texts a second and cosine, all sides in turns.
 
-    ./dev bench encoders [--work NAMES] [--peers NAMES] [--precision f32,bf16] [--max-tokens 512] [--pairs 5] [--quick] [--json]
+    ./dev bench encoders [--work NAMES] [--peers NAMES] [--precision f32,bf16,int8] [--max-tokens 512] [--pairs 5] [--quick] [--json]
 
 b1x32 .. b32x512   1 or 32 texts a call, each of so many tokens
 mixed              256 texts of real lengths (docstrings of Python's library): ours in one call, theirs sorted by length,
@@ -29,7 +29,8 @@ import _peers
 import _rounds
 
 MODEL = "minilm-l6"
-PATHS = {"f32": "exact", "bf16": "bf16"}
+PATHS = {"f32": ("--numerics", "exact"), "bf16": ("--numerics", "bf16"),
+         "int8": ("--numerics", "fast", "--quantise", "q8_0")}
 QUICK = ("b1x128", "b32x128", "mixed")
 
 
@@ -103,7 +104,7 @@ def parse():
     parser = common.arguments(__doc__.split("\n")[0])
     parser.add_argument("--work", default=None, help=f"default: {','.join(_rounds.NAMES)}")
     parser.add_argument("--peers", default="onnxruntime,ctranslate2,openvino", help="and -int8 of the first two")
-    parser.add_argument("--precision", default="f32,bf16", help=f"ours: of {','.join(PATHS)}")
+    parser.add_argument("--precision", default="f32,bf16,int8", help=f"ours: of {','.join(PATHS)}")
     parser.add_argument("--max-tokens", type=int, default=512)
     parser.add_argument("--pairs", type=int, default=5, help="rounds, at least 5")
     parser.add_argument("--quick", action="store_true", help=f"3 rounds, {','.join(QUICK)} where --work names no other")

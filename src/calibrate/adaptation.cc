@@ -102,10 +102,10 @@ Result<void> read_policies(const SidecarFile& file, const Manifest& manifest, in
 }
 
 Result<Adaptation> opened(const std::string& path, const std::string& model_path, const ModelFile& model,
-                          Numerics numerics, const Sha256Options& options) {
+                          const Rounding& rounding, const Sha256Options& options) {
   FATHOM_TRY(const SidecarFile file, SidecarFile::open(path));
   FATHOM_TRY(const Manifest manifest, read_manifest(file));
-  FATHOM_TRY(const BoundModel bound, binding_of(model_path, model, numerics, options));
+  FATHOM_TRY(const BoundModel bound, binding_of(model_path, model, rounding, options));
   const std::vector<std::string> differences = compare(manifest.model, bound.binding);
   if (!differences.empty()) {
     return Error{ErrorCode::argument,
@@ -131,9 +131,9 @@ std::atomic<uint64_t> n_refused{0};
 
 uint64_t refused_sidecars() { return n_refused; }
 
-Adaptation adapt(const std::string& sidecar, const std::string& model_path, const ModelFile& model, Numerics numerics,
-                 const Sha256Options& options) {
-  Result<Adaptation> made = opened(sidecar, model_path, model, numerics, options);
+Adaptation adapt(const std::string& sidecar, const std::string& model_path, const ModelFile& model,
+                 const Rounding& rounding, const Sha256Options& options) {
+  Result<Adaptation> made = opened(sidecar, model_path, model, rounding, options);
   if (made) return std::move(*made);
   ++n_refused;
   Adaptation refused;

@@ -25,7 +25,7 @@ std::string short_name(std::string_view name) {
 
 }  // namespace
 
-Result<BoundModel> binding_of(const std::string& path, const ModelFile& file, Numerics numerics,
+Result<BoundModel> binding_of(const std::string& path, const ModelFile& file, const Rounding& rounding,
                               const Sha256Options& options) {
   const std::span<const std::string> files = file.files();
   FATHOM_TRY(FileSha256 digest, files.size() > 1 ? sha256_of_files(files, options) : sha256_of_file(path, options));
@@ -34,7 +34,7 @@ Result<BoundModel> binding_of(const std::string& path, const ModelFile& file, Nu
                                               path, digest.bytes, file.bytes())};
   }
   const ModelConfig& config = file.config();
-  const Fingerprint print = file.fingerprint(numerics);
+  const Fingerprint print = file.fingerprint(rounding);
   return BoundModel{.binding = {.name = short_name(config.name),
                                 .sha256 = digest.hex,
                                 .tokenizer = print.tokenizer,

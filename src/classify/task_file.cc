@@ -96,14 +96,14 @@ Result<void> write_task(const std::string& path, const TrainedTask& task, const 
 }
 
 Result<TaskFile> open_task(const std::string& path, const std::string& model_path, const ModelFile& model,
-                           Numerics numerics, const Sha256Options& options) {
+                           const Rounding& rounding, const Sha256Options& options) {
   FATHOM_TRY(const SidecarFile file, SidecarFile::open(path));
   if (file.find(kLabels) == nullptr || file.find(kTask) == nullptr) {
     return Error{ErrorCode::argument,
                  fmt::format("{}: a sidecar without label heads: give what `fathom classify train` wrote", path)};
   }
   FATHOM_TRY(const Manifest manifest, read_manifest(file));
-  FATHOM_TRY(const BoundModel bound, binding_of(model_path, model, numerics, options));
+  FATHOM_TRY(const BoundModel bound, binding_of(model_path, model, rounding, options));
   const std::vector<std::string> differences = compare(manifest.model, bound.binding);
   if (!differences.empty() && !only_path_differs(manifest.model, bound.binding)) {
     return Error{ErrorCode::argument, fmt::format("{}: trained for another model: {}: train it on this one", path,

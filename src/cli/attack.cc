@@ -40,7 +40,7 @@ Result<Adaptation> attacked(const Args& args, const ModelFile& file) {
     return Adaptation{.policy = std::move(policy)};
   }
   FATHOM_TRY(const std::string path, find_model(args.model.model));
-  Adaptation adapted = adapt(args.policy, path, file, numerics_of(args.model), {.cache_folder = digest_folder()});
+  Adaptation adapted = adapt(args.policy, path, file, rounding_of(args.model), {.cache_folder = digest_folder()});
   if (!adapted.refused.empty()) return Error{ErrorCode::file, adapted.refused};
   if (!adapted.certified.empty()) FATHOM_TRY(adapted.choose(args.group, adapted.certified.front().risk));
   return adapted;

@@ -45,7 +45,8 @@ struct Args {
 // What gives the same fits and certificate: numbers as they are, and words as a shell reads them back.
 std::string command_of(const Args& args) {
   std::string text = fmt::format("fathom calibrate -m {} --numerics {}", shell_word(args.model.model),
-                                 name_of(numerics_of(args.model)));
+                                 name_of(rounding_of(args.model).numerics));
+  if (args.model.quantise) text += " --quantise " + *args.model.quantise;
   if (!args.model.target.empty()) text += " --target " + shell_word(args.model.target);
   for (const std::string& one : args.data) text += " --data " + shell_word(one);
   for (const double risk : args.risks) text += fmt::format(" --risk {}", risk);
@@ -94,7 +95,7 @@ Result<int> run(Args args) {
   FATHOM_TRY(const std::string path, find_model(args.model.model));
   FATHOM_TRY(const ModelFile file, open_language_model(args.model));
   FATHOM_TRY(const BoundModel bound,
-             binding_of(path, file, numerics_of(args.model), {.cache_folder = digest_folder()}));
+             binding_of(path, file, rounding_of(args.model), {.cache_folder = digest_folder()}));
   FATHOM_TRY(const Model model, pack(file, args.model));
   FATHOM_TRY(Pieces pieces, sample(args, model, groups));
   Bar bar;

@@ -90,7 +90,7 @@ Result<int> run(const Args& args) {
   FATHOM_TRY(const std::string path, find_model(args.model.model));
   FATHOM_TRY(const ModelFile file, open_language_model(args.model));
   const Adaptation adapted =
-      adapt(args.sidecar, path, file, numerics_of(args.model), {.cache_folder = digest_folder()});
+      adapt(args.sidecar, path, file, rounding_of(args.model), {.cache_folder = digest_folder()});
   if (!adapted.refused.empty()) return Error{ErrorCode::file, adapted.refused};
   FATHOM_TRY(const Promise promised, promise_of(args, manifest, adapted));
   FATHOM_TRY(const Model model, pack(file, args.model, promised.policy));

@@ -45,6 +45,7 @@ std::string command_of(const Args& args) {
   std::string command = fmt::format("fathom classify train -m {} -f {} -o {} --risk {:g} --confidence {:g} --seed {}",
                                     shell_word(args.model.model), shell_word(args.file), shell_word(args.output),
                                     args.risk, args.confidence, args.seed);
+  if (!args.model.precision.empty()) command += " --precision " + args.model.precision;
   if (args.max_tokens) command += fmt::format(" --max-tokens {}", *args.max_tokens);
   for (const auto& [given, flag] :
        {std::pair(args.by_label, " --by-label"), {args.drop_rare, " --drop-rare"}, {args.skip_bad, " --skip-bad"}}) {
@@ -99,7 +100,7 @@ Result<int> train(const Args& args) {
       read_labelled(jsonl, args.file, {.drop_rare = args.drop_rare, .skip_bad = args.skip_bad, .seed = args.seed}));
   tell_of_data(set);
   FATHOM_TRY(const BoundModel bound,
-             binding_of(path, file, numerics_of(args.model), {.cache_folder = digest_folder()}));
+             binding_of(path, file, rounding_of(args.model), {.cache_folder = digest_folder()}));
   FATHOM_TRY(const Model model, pack(file, args.model));
   Bar bar;
   const InterruptGuard guard;
@@ -149,7 +150,7 @@ Result<int> label(const Args& args) {
   FATHOM_TRY(const ModelFile file, open_file(args.model));
   FATHOM_TRY(EncoderOptions encoder, encoder_options(args.model, {}, file.config()));
   FATHOM_TRY(TaskFile task,
-             open_task(args.task, path, file, numerics_of(args.model), {.cache_folder = digest_folder()}));
+             open_task(args.task, path, file, rounding_of(args.model), {.cache_folder = digest_folder()}));
   if (!task.warning.empty()) {
     if (args.strict) return Error{ErrorCode::file, fmt::format("{}: {}", args.task, task.warning)};
     spdlog::warn("{}: {}", args.task, task.warning);

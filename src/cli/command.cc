@@ -102,10 +102,14 @@ void add_machine_options(CLI::App& verb, ModelArgs& args) {
 void add_model_options(CLI::App& verb, ModelArgs& args, bool required) {
   add_model_option(verb, args)->required(required);
   add_machine_options(verb, args);
-  auto* numerics =
-      verb.add_option("--numerics", args.numerics,
-                      "How products are rounded: fast (8-bit activations), faithful (12-bit) or exact (f32, slow)");
-  let_be_one_of(*numerics->default_str(std::string(name_of(OpenOptions{}.numerics))), {"fast", "faithful", "exact"});
+  auto* numerics = verb.add_option(
+      "--numerics", args.numerics,
+      "How products are rounded: fast (8-bit activations), faithful (12-bit), exact (f32, slow) or bf16");
+  let_be_one_of(*numerics->default_str(std::string(name_of(OpenOptions{}.numerics))),
+                {"fast", "faithful", "exact", "bf16"});
+  auto* quantise =
+      verb.add_option("--quantise", args.quantise, "Round F32, F16 and BF16 weights to q8_0 while loading");
+  let_be_one_of(*quantise, {"q8_0"});
 }
 
 void add_encoder_options(CLI::App& verb, ModelArgs& args) {
@@ -113,14 +117,19 @@ void add_encoder_options(CLI::App& verb, ModelArgs& args) {
   add_machine_options(verb, args);
   args.numerics = name_of(Numerics::exact);
   const auto set = [&args](const std::string& precision) {
-    args.numerics = name_of(precision == "bf16" ? Numerics::bf16 : Numerics::exact);
+    args.precision = precision;
+    args.numerics = name_of(precision == "int8"   ? Numerics::fast
+                            : precision == "bf16" ? Numerics::bf16
+                                                  : Numerics::exact);
+    if (precision == "int8") args.quantise = "q8_0";
   };
   auto* option = verb.add_option_function<std::string>("--precision", set, "Of weights and of what goes into products");
-  let_be_one_of(*option->type_name("TEXT")->default_str("f32"), {"f32", "bf16"});
+  let_be_one_of(*option->type_name("TEXT")->default_str("f32"), {"f32", "bf16", "int8"});
 }
 
-Numerics numerics_of(const ModelArgs& args) {
-  return args.numerics ? numerics_named(*args.numerics).value() : OpenOptions{}.numerics;
+Rounding rounding_of(const ModelArgs& args) {
+  return {args.numerics ? numerics_named(*args.numerics).value() : OpenOptions{}.numerics,
+          args.quantise ? std::optional(DType::q8_0) : std::nullopt};
 }
 
 Result<ModelFile> open_file(const ModelArgs& args) {
@@ -137,7 +146,9 @@ Result<ModelFile> open_language_model(const ModelArgs& args) {
 }
 
 Result<Model> pack(const ModelFile& file, const ModelArgs& args, const Policy& policy) {
-  FATHOM_TRY(Model model, Model::open(file, {.numerics = numerics_of(args),
+  const Rounding rounding = rounding_of(args);
+  FATHOM_TRY(Model model, Model::open(file, {.numerics = rounding.numerics,
+                                             .quantise = rounding.quantise,
                                              .threads = args.threads,
                                              .screen_head = policy.settings().screen_head,
                                              .target = args.target.empty() ? nullptr : args.target.c_str(),

@@ -50,12 +50,14 @@ struct ModelArgs {
   int threads = 0;
   bool packed_cache = false;
   std::optional<std::string> numerics = {};  // a path by name; not given: the library's default
+  std::optional<std::string> quantise = {};  // a type by name; not given: weights stay as they are
+  std::string precision = {};                // of encoders: what the two above were chosen by; empty: not given
   std::string target = {};                   // empty: the machine's best
 };
 void add_model_options(CLI::App& verb, ModelArgs& args, bool required = true);
 /// The same, with `--precision` in place of `--numerics`: what encoders are asked for.
 void add_encoder_options(CLI::App& verb, ModelArgs& args);
-Numerics numerics_of(const ModelArgs& args);
+Rounding rounding_of(const ModelArgs& args);
 /// The path of a model that was given by path or by name.
 ///   errors   file: there is none
 Result<std::string> find_model(const std::string& model);

@@ -28,7 +28,7 @@ Result<int> run(GenerateArgs args) {
   FATHOM_TRY(args.run.prompt, maker.ids(text));
   FATHOM_TRY(check_prompt(args.run.prompt.size(), args.ctx, file.config()));
   FATHOM_TRY(args.run.ctx, context_for(args.run.prompt.size(), args.run.max_new_tokens, args.ctx, file.config()));
-  args.run.numerics = numerics_of(args.model);
+  args.run.rounding = rounding_of(args.model);
   std::optional<Trace> trace;
   if (!args.trace.empty()) {
     FATHOM_TRY(Trace made, Trace::create(args.trace, header_of(file, args.run, policy)));

@@ -44,7 +44,7 @@ Result<PolicyChoice> PolicyChoice::read(const PolicyArgs& args) {
 Result<void> PolicyChoice::bind(const ModelArgs& args, const ModelFile& file) {
   if (sidecar_.empty()) return {};
   FATHOM_TRY(const std::string path, find_model(args.model));
-  adaptation_ = adapt(sidecar_, path, file, numerics_of(args), {.cache_folder = digest_folder()});
+  adaptation_ = adapt(sidecar_, path, file, rounding_of(args), {.cache_folder = digest_folder()});
   if (adaptation_.refused.empty()) return adaptation_.choose(args_.group, args_.risk);
   if (args_.strict) return Error{ErrorCode::file, adaptation_.refused};
   spdlog::warn("{}; running at full depth", adaptation_.refused);

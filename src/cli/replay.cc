@@ -136,8 +136,8 @@ struct TemporaryFile {
   }
 };
 
-Result<void> same_model(const TraceHeader& trace, const ModelFile& file, Numerics numerics) {
-  const Fingerprint print = file.fingerprint(numerics);
+Result<void> same_model(const TraceHeader& trace, const ModelFile& file, const Rounding& rounding) {
+  const Fingerprint print = file.fingerprint(rounding);
   const auto differ = [](const char* what) {
     return Error{ErrorCode::format, fmt::format("the trace was recorded with another {}: give the same one", what)};
   };
@@ -177,12 +177,16 @@ Result<void> run_again(const Args& args, const TraceHeader& recorded, const std:
   FATHOM_TRY(const RunRecord record, read_run(recorded.run_json));
   FATHOM_TRY(const Policy policy, Policy::parse(recorded.policy));
   ModelArgs model_args = args.model;
-  model_args.numerics = name_of(record.numerics);
-  if (const auto& asked = args.model.numerics; asked && *asked != name_of(record.numerics)) {
-    return Error{ErrorCode::argument, fmt::format("--numerics {}: the trace was recorded with {}: leave --numerics out",
-                                                  *asked, name_of(record.numerics))};
+  model_args.numerics = name_of(record.rounding.numerics);
+  if (record.rounding.quantise) model_args.quantise = "q8_0";
+  if (args.model.quantise && !record.rounding.quantise) {
+    return Error{ErrorCode::argument, "--quantise: the trace was recorded without: leave --quantise out"};
   }
-  FATHOM_TRY(same_model(recorded, file, record.numerics));
+  if (const auto& asked = args.model.numerics; asked && *asked != name_of(record.rounding.numerics)) {
+    return Error{ErrorCode::argument, fmt::format("--numerics {}: the trace was recorded with {}: leave --numerics out",
+                                                  *asked, name_of(record.rounding.numerics))};
+  }
+  FATHOM_TRY(same_model(recorded, file, record.rounding));
   GenerateOptions options = options_of(record, policy);
   FATHOM_TRY(check(options, file.config()));
   FATHOM_TRY(const Model model, pack(file, model_args, policy));

@@ -6,6 +6,8 @@
 namespace fathom::cli {
 namespace {
 
+constexpr std::string_view kQuantised = "q8_0";
+
 // Strings as arrays of bytes: a stop string need not be UTF-8.
 Json bytes_of(const std::string& s) {
   Json bytes = Json::array();
@@ -28,7 +30,11 @@ Result<RunRecord> parse(const std::string& text) {
   run.kv = j.at("kv").get<std::string>();
   const auto numerics = numerics_named(j.at("numerics").get<std::string>());
   if (!numerics) return Error{ErrorCode::format, "numerics is none of fast, faithful, exact, bf16"};
-  run.numerics = *numerics;
+  run.rounding.numerics = *numerics;
+  if (j.contains("quantise")) {
+    if (j.at("quantise") != kQuantised) return Error{ErrorCode::format, "quantise is not q8_0"};
+    run.rounding.quantise = DType::q8_0;
+  }
   run.sequence = j.at("sequence").get<int64_t>();
   run.special = j.at("special").get<bool>();
   const Json& s = j.at("sample");
@@ -51,24 +57,26 @@ std::string to_json(const RunRecord& run) {
   Json stop = Json::array();
   for (const std::string& s : run.stop) stop.push_back(bytes_of(s));
   const SampleOptions& s = run.sample;
-  return to_line({{"prompt", run.prompt},
-                  {"max_new_tokens", run.max_new_tokens},
-                  {"ctx", run.ctx},
-                  {"kv", run.kv},
-                  {"numerics", name_of(run.numerics)},
-                  {"sequence", run.sequence},
-                  {"special", run.special},
-                  {"sample",
-                   {{"temperature", s.temperature},
-                    {"top_k", s.top_k},
-                    {"top_p", s.top_p},
-                    {"min_p", s.min_p},
-                    {"seed", s.seed},
-                    {"repeat_penalty", s.repeat_penalty},
-                    {"presence_penalty", s.presence_penalty},
-                    {"frequency_penalty", s.frequency_penalty},
-                    {"penalty_last", s.penalty_last}}},
-                  {"stop", stop}});
+  Json record = {{"prompt", run.prompt},
+                 {"max_new_tokens", run.max_new_tokens},
+                 {"ctx", run.ctx},
+                 {"kv", run.kv},
+                 {"numerics", name_of(run.rounding.numerics)},
+                 {"sequence", run.sequence},
+                 {"special", run.special},
+                 {"sample",
+                  {{"temperature", s.temperature},
+                   {"top_k", s.top_k},
+                   {"top_p", s.top_p},
+                   {"min_p", s.min_p},
+                   {"seed", s.seed},
+                   {"repeat_penalty", s.repeat_penalty},
+                   {"presence_penalty", s.presence_penalty},
+                   {"frequency_penalty", s.frequency_penalty},
+                   {"penalty_last", s.penalty_last}}},
+                 {"stop", stop}};
+  if (run.rounding.quantise) record["quantise"] = kQuantised;
+  return to_line(record);
 }
 
 Result<RunRecord> read_run(const std::string& json) {
@@ -99,7 +107,7 @@ GenerateOptions options_of(const RunRecord& run, const Policy& policy) {
 }
 
 TraceHeader header_of(const ModelFile& file, const RunRecord& run, const Policy& policy) {
-  const Fingerprint print = file.fingerprint(run.numerics);
+  const Fingerprint print = file.fingerprint(run.rounding);
   return {.model_fingerprint = print.model,
           .tokenizer_fingerprint = print.tokenizer,
           .numeric_path = print.numeric_path,

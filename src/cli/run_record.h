@@ -15,7 +15,7 @@ struct RunRecord {
   int32_t max_new_tokens = 0;
   int32_t ctx = 0;  // positions of the session
   std::string kv = "f16";
-  Numerics numerics = OpenOptions{}.numerics;
+  Rounding rounding = {};
   int64_t sequence = 0;
   bool special = false;
   SampleOptions sample = {};

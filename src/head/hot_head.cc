@@ -7,6 +7,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "src/ops/quantise_weights.h"
+
 namespace fathom {
 namespace {
 
@@ -29,7 +31,7 @@ Result<HotHead> HotHead::make(const Tensor& rows, const Linear& head, int32_t ca
   hot.list_.packed_bytes = head.kernel->packed_bytes(hot.list_.matrix);
   hot.packed_ = Buffer(hot.list_.packed_bytes);
   hot.gathered_ = Buffer(panels * static_cast<size_t>(head.kernel->panel_rows) *
-                         row_bytes(rows.type, static_cast<size_t>(rows.cols)));
+                         row_bytes(head.matrix.type, static_cast<size_t>(rows.cols)));
   for (const Buffer* buffer : {&hot.packed_, &hot.gathered_}) {
     if (buffer->data() == nullptr) return refused(buffer->size());
   }
@@ -83,12 +85,20 @@ void HotHead::put(int32_t token) noexcept {
 
 void HotHead::pack(ThreadPool& pool) noexcept {
   const auto panel_rows = static_cast<size_t>(list_.kernel->panel_rows);
-  const size_t row = row_bytes(rows_.type, static_cast<size_t>(rows_.cols));
+  const DType type = list_.matrix.type;  // rows of another type were quantised for the head, and are again
+  const size_t from = row_bytes(rows_.type, static_cast<size_t>(rows_.cols));
+  const size_t row = row_bytes(type, static_cast<size_t>(rows_.cols));
   pool.run(std::ssize(stale_), [&](int64_t i) {
     const auto panel = static_cast<size_t>(stale_[static_cast<size_t>(i)]);
     const size_t end = std::min(tokens_.size(), (panel + 1) * panel_rows);
     for (size_t at = panel * panel_rows; at < end; ++at) {
-      std::memcpy(gathered_.data() + at * row, rows_.data + static_cast<size_t>(tokens_[at]) * row, row);
+      const std::byte* src = rows_.data + static_cast<size_t>(tokens_[at]) * from;
+      std::byte* dst = gathered_.data() + at * row;
+      if (type == rows_.type) {
+        std::memcpy(dst, src, row);
+      } else {
+        quantise_row(rows_.type, src, rows_.cols, dst);
+      }
     }
     list_.kernel->pack(list_.matrix, gathered_.data(), packed_.data(), static_cast<int64_t>(panel),
                        static_cast<int64_t>(panel) + 1);

@@ -44,15 +44,26 @@ Result<std::vector<const KernelTable*>> choose_tables(const char* target) {
 Result<Model> Model::open(const ModelFile& file, const OpenOptions& options) {
   auto impl = std::make_shared<Impl>();
   const ModelFile::Impl& read = *file.impl_;
+  if (options.quantise && *options.quantise != DType::q8_0) {
+    return Error{ErrorCode::argument,
+                 fmt::format("OpenOptions::quantise {}: weights are quantised to Q8_0 alone: give that, or a file "
+                             "whose weights have the type",
+                             info(*options.quantise).name)};
+  }
   FATHOM_TRY(impl->tables, choose_tables(options.target));
   impl->file = file.impl_;
   impl->numerics = options.numerics;
-  impl->fingerprint = file.fingerprint(options.numerics);
+  impl->fingerprint = file.fingerprint({options.numerics, options.quantise});
   impl->tensors.reserve(read.file().tensors.size());
   for (const gguf::TensorRecord& record : read.file().tensors) impl->tensors.push_back(record.tensor);
   auto weights = load_weights(read.file(), read.config,
-                              {impl->tables, options.numerics, options.threads, read.mapped, options.packed_folder,
-                               read.model_hash, options.screen_head});
+                              {impl->tables,
+                               {options.numerics, options.quantise},
+                               options.threads,
+                               read.mapped,
+                               options.packed_folder,
+                               read.model_hash,
+                               options.screen_head});
   if (!weights) return read.with_path(std::move(weights).error());
   impl->weights = std::move(*weights);
   return Model(std::move(impl));

@@ -8,6 +8,7 @@
 
 #include "src/model/config_reader.h"
 #include "src/model/model_file_impl.h"
+#include "src/ops/quantise_weights.h"
 
 #define XXH_STATIC_LINKING_ONLY  // the streaming state by value
 #include <xxhash.h>
@@ -62,6 +63,21 @@ uint64_t hash_tokenizer(const TokenizerTables& tables) {
   for (const int32_t id : {tables.bos, tables.eos, tables.unknown, tables.padding, tables.eot}) hash.add_value(id);
   for (const bool flag : {tables.add_bos, tables.add_eos, tables.add_space_prefix}) hash.add_value(flag);
   return hash.digest();
+}
+
+/// Whether some matrix that is multiplied is of a wide type.
+bool multiplies_wide(const gguf::File& file, const ModelConfig& config) {
+  return std::any_of(file.tensors.begin(), file.tensors.end(), [&](const gguf::TensorRecord& record) {
+    const std::string_view name = record.tensor.name;
+    const bool head = name == "output.weight" || (config.tied_head && name == "token_embd.weight");
+    return record.n_dims == 2 && is_wide(record.tensor.type) && (head || name.substr(0, 4) == "blk.");
+  });
+}
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  return result;
 }
 
 // 0 where there is none by now, which reading it would have said.
@@ -147,8 +163,12 @@ const Tokenizer& ModelFile::tokenizer() const noexcept { return *impl_->tokenize
 size_t ModelFile::bytes() const noexcept { return impl_->bytes; }
 std::span<const std::string> ModelFile::files() const noexcept { return impl_->files; }
 
-Fingerprint ModelFile::fingerprint(Numerics numerics) const {
-  return {impl_->model_hash, impl_->tokenizer_hash, std::string(numeric_path(numerics))};
+Fingerprint ModelFile::fingerprint(const Rounding& rounding) const {
+  std::string path(numeric_path(rounding.numerics));
+  if (rounding.quantise && multiplies_wide(impl_->file(), impl_->config)) {
+    path += fmt::format(", weights: {}", lower(info(*rounding.quantise).name));
+  }
+  return {impl_->model_hash, impl_->tokenizer_hash, std::move(path)};
 }
 
 Error ModelFile::Impl::with_path(Error error) const {

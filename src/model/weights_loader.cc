@@ -10,6 +10,7 @@
 
 #include "kernels/ref/dequant.h"
 #include "src/model/packed_file.h"
+#include "src/ops/quantise_weights.h"
 
 namespace fathom {
 namespace {
@@ -236,6 +237,19 @@ const MappedFile* holder_of(std::span<const MappedFile> mapped, const Tensor& te
   return found != mapped.end() ? &*found : nullptr;
 }
 
+/// The tensor as it is packed: quantised on the way, where that was asked for and makes it narrower. It has no data
+/// then.
+Result<Tensor> as_packed(const Tensor& tensor, std::optional<DType> quantise) {
+  if (!quantise || !is_wide(tensor.type)) return tensor;
+  const auto block = static_cast<int64_t>(info(*quantise).block_elements);
+  if (tensor.cols % block != 0) {
+    return Error{ErrorCode::shape,
+                 fmt::format("tensor {}: {} columns are not whole blocks of {} for {}: leave its type as it is",
+                             tensor.name, tensor.cols, block, info(*quantise).name)};
+  }
+  return Tensor{tensor.name, *quantise, tensor.rows, tensor.cols, nullptr};
+}
+
 /// Plans every matrix and gives each its place in one piece of memory.
 Result<void> place_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst) {
   constexpr size_t kAlign = 64;
@@ -243,9 +257,10 @@ Result<void> place_matrices(std::span<const MatrixSlot> slots, const LoadOptions
   size_t total = 0;
   for (const MatrixSlot& slot : slots) {
     const float* bias = slot.dst->bias;
-    FATHOM_TRY(*slot.dst, plan_linear(*slot.tensor, options.tables, options.numerics));
+    FATHOM_TRY(const Tensor packed, as_packed(*slot.tensor, options.rounding.quantise));
+    FATHOM_TRY(*slot.dst, plan_linear(packed, options.tables, options.rounding.numerics));
     if (options.screen_head && slot.dst == &dst.head) {
-      if (const auto head = plan_head(*slot.tensor, options.tables, options.numerics)) {
+      if (const auto head = plan_head(packed, options.tables, options.rounding.numerics)) {
         dst.head = head->product;
         dst.head_kernel = head->kernel;
       }
@@ -267,13 +282,42 @@ Result<void> place_matrices(std::span<const MatrixSlot> slots, const LoadOptions
   return {};
 }
 
+/// Quantises a tensor, then packs it: its blocks wait in memory of their own.
+Result<void> pack_quantised(Linear& linear, const Tensor& tensor, std::byte* place, ThreadPool& pool,
+                            PackProgress progress) {
+  FATHOM_TRY(Tensor narrow, as_packed(tensor, linear.matrix.type));
+  const Buffer blocks(narrow.bytes());
+  if (blocks.data() == nullptr) {
+    return Error{
+        ErrorCode::capacity,
+        fmt::format("tensor {}: {} bytes to quantise it: the system refused; free memory, or convert the model "
+                    "to {} beforehand",
+                    tensor.name, narrow.bytes(), info(narrow.type).name)};
+  }
+  narrow.data = blocks.data();
+  const size_t from = row_bytes(tensor.type, static_cast<size_t>(tensor.cols));
+  const size_t to = row_bytes(narrow.type, static_cast<size_t>(tensor.cols));
+  pool.run(tensor.rows, [&](int64_t r) {
+    const auto row = static_cast<size_t>(r);
+    quantise_row(tensor.type, tensor.data + row * from, tensor.cols, blocks.data() + row * to);
+  });
+  progress.rows_done(progress.context, tensor.rows);
+  pack_linear(linear, narrow, place, pool);
+  return {};
+}
+
 Result<void> pack_matrices(std::span<const MatrixSlot> slots, const LoadOptions& options, Weights& dst,
                            ThreadPool& pool) {
   for (const MatrixSlot& slot : slots) {
     PageReturn pages{holder_of(options.mapped, *slot.tensor), slot.tensor};
     FATHOM_TRY(check_unchanged(options.mapped));
     std::byte* place = dst.packed.data() + (slot.dst->packed - dst.packed.data());
-    pack_linear(*slot.dst, *slot.tensor, place, pool, {&PageReturn::rows_done, &pages});
+    const PackProgress progress{&PageReturn::rows_done, &pages};
+    if (slot.dst->matrix.type != slot.tensor->type) {
+      FATHOM_TRY(pack_quantised(*slot.dst, *slot.tensor, place, pool, progress));
+    } else {
+      pack_linear(*slot.dst, *slot.tensor, place, pool, progress);
+    }
   }
   return {};
 }

@@ -102,6 +102,18 @@ TEST(Adaptation, AnythingElseIsFullDepthAndSaysWhy) {
                     "text.fathom");
 }
 
+TEST(Adaptation, WeightsThatWereQuantisedWhileLoadingAreAnotherModelToIt) {
+  const Rounding quantised{Numerics::faithful, DType::q8_0};
+  Place place;
+  EXPECT_EQ(adapt(place.put_sidecar("exit_at(layer=2)"), place.model, place.file, quantised).refused, "")
+      << "its weights are Q8_0 in the file";
+  place.model = place.put_model("wide.gguf", {.type = DType::f16});
+  place.file = ModelFile::open(place.model).value();
+  const std::string wide = place.put_sidecar("exit_at(layer=2)");
+  EXPECT_EQ(adapt(wide, place.model, place.file, Numerics::faithful).refused, "");
+  expect_full_depth(adapt(wide, place.model, place.file, quantised), "weights: q8_0");
+}
+
 TEST(Adaptation, MeasurementMayChooseWhatChangesNoTokenAndNothingElse) {
   Place place;
   const auto with = [&](const std::string& measured) {

@@ -129,6 +129,22 @@ TEST_F(CliClassify, ATaskOfAnotherModelOrPathIsNotUsedSilently) {
   EXPECT_NE(rounded.err.find("full depth runs, and nothing is promised"), std::string::npos) << rounded.err;
   EXPECT_EQ(checked_lines(rounded.out, "classify")[0].at("depth"), 3);
   expect_failure(label("", {"--precision", "bf16", "--strict"}), 1, "nothing is promised");
+  expect_failure(label("", {"--precision", "int8", "--strict"}), 1, "nothing is promised");
+}
+
+TEST_F(CliClassify, APromiseInEightBitsHoldsInEightBitsAlone) {
+  const std::string task = temporary_path("classify_int8.fathom");
+  const Ran trained = train(labelled_lines(700), task, {"--json", "--precision", "int8"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const std::string command = checked_lines(trained.out, "classify_report").at(0).at("command");
+  EXPECT_NE(command.find(" --precision int8"), std::string::npos) << command;
+  const auto run = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"classify", "run", task, "-m", encoder_, "-f", "-", "--strict"});
+    return fathom_command(more, {.input = "{\"text\":\"a a a\"}\n"});
+  };
+  EXPECT_EQ(run({"--precision", "int8"}).code, 0);
+  expect_failure(run({}), 1, "nothing is promised");
+  unlink(task.c_str());
 }
 
 }  // namespace

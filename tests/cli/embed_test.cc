@@ -66,9 +66,12 @@ std::vector<float> floats_of(const json& array) {
 }
 
 /// What the library makes of a text.
-Embedding expected(const std::string& text, Numerics numerics, const Policy& policy = {}, int32_t max_tokens = 0) {
+Embedding expected(const std::string& text, const Rounding& rounding, const Policy& policy = {},
+                   int32_t max_tokens = 0) {
   Encoder encoder =
-      Encoder::make(testing::tiny_model(kEncoder, {.numerics = numerics}), {.max_tokens = max_tokens}).value();
+      Encoder::make(testing::tiny_model(kEncoder, {.numerics = rounding.numerics, .quantise = rounding.quantise}),
+                    {.max_tokens = max_tokens})
+          .value();
   return testing::embed_one(encoder, text, policy);
 }
 
@@ -79,13 +82,15 @@ TEST_F(CliEmbed, EachLineIsTheLibrarysEmbeddingBitForBitInTheFilesOrder) {
     texts.push_back(testing::text_of_tokens((i * 37) % 90, static_cast<uint64_t>(i)));
     lines += line_of(texts.back(), i % 2 == 0 ? json() : json(i));
   }
-  for (const auto& [precision, numerics] : {std::pair{"f32", Numerics::exact}, {"bf16", Numerics::bf16}}) {
+  for (const auto& [precision, rounding] : {std::pair<const char*, Rounding>{"f32", Numerics::exact},
+                                            {"bf16", Numerics::bf16},
+                                            {"int8", {Numerics::fast, DType::q8_0}}}) {
     const Ran ran = embed(lines, {"--precision", precision});
     ASSERT_EQ(ran.code, 0) << ran.err;
     const std::vector<json> got = checked_lines(ran.out, "embed");
     ASSERT_EQ(got.size(), texts.size());
     for (size_t i = 0; i < texts.size(); ++i) {
-      const Embedding want = expected(texts[i], numerics);
+      const Embedding want = expected(texts[i], rounding);
       EXPECT_TRUE(testing::same_bits<float>(floats_of(got[i].at("embedding")), want.values)) << i;
       EXPECT_EQ(got[i].at("line"), i + 1);
       EXPECT_EQ(got[i].at("id"), i % 2 == 0 ? json() : json(i));
@@ -238,7 +243,7 @@ TEST_F(CliEmbed, WhatDoesNotGoTogetherIsAUsageError) {
   expect_failure(embed(lines, {"--max-tokens", "2"}), 2, "--max-tokens 2: give 3 to 512");
   expect_failure(embed(lines, {"--max-tokens", "513"}), 2, "--max-tokens 513: give 3 to 512");
   expect_failure(embed(lines, {"--max-tokens", "many"}), 2, "--max-tokens many: give a whole number");
-  expect_failure(embed(lines, {"--precision", "f16"}), 2, "--precision f16: give one of f32, bf16");
+  expect_failure(embed(lines, {"--precision", "f16"}), 2, "--precision f16: give one of f32, bf16, int8");
   expect_failure(embed(lines, {"--policy", "exit_at(9)"}), 2, "exit_at: layer=9 in a model of 3 layers");
   expect_failure(embed(lines, {"--policy", "x.fathom"}), 2, "a sidecar");
   expect_failure(embed(lines, {"--policy", "exit_when(confidence_at_least=0.9)"}), 1, "in an encoder");

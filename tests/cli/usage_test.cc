@@ -190,6 +190,9 @@ TEST_F(Cli, ACheckRefusesOtherNumericsThanTheRecords) {
   EXPECT_EQ(check({}).code, 0);
   EXPECT_EQ(check({"--numerics", "exact"}).code, 0);
   expect_failure(check({"--numerics", "fast"}), 2, "--numerics fast: the trace was recorded with exact: leave");
+  expect_failure(check({"--quantise", "q8_0"}), 2, "--quantise: the trace was recorded without: leave");
+  ASSERT_EQ(generate({"-p", "Hello", "-n", "3", "--quantise", "q8_0", "--trace", trace}).code, 0);
+  EXPECT_EQ(check({}).code, 0);
   unlink(trace.c_str());
 }
 

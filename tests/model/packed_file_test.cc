@@ -34,8 +34,10 @@ class PackedFileTest : public ::testing::Test {
   }
   std::string model_path() const { return folder_ + "/tiny.gguf"; }
   std::string packed_folder() const { return folder_ + "/a/b"; }
-  Model open(Numerics numerics = Numerics::fast) const {
-    return Model::open(model_path(), {.numerics = numerics, .threads = 2, .packed_folder = packed_folder()}).value();
+  Model open(Numerics numerics = Numerics::fast, std::optional<DType> quantise = {}) const {
+    return Model::open(model_path(),
+                       {.numerics = numerics, .quantise = quantise, .threads = 2, .packed_folder = packed_folder()})
+        .value();
   }
   std::vector<fs::path> files() const {
     std::vector<fs::path> found;
@@ -69,6 +71,22 @@ TEST_F(PackedFileTest, IsNotReadForKernelsOfAnotherBackend) {
   const OpenOptions reference{.numerics = Numerics::fast, .target = "ref", .packed_folder = packed_folder()};
   EXPECT_EQ(Model::open(model_path(), reference).value().weights().packed_source, PackedSource::written);
   EXPECT_EQ(files().size(), 2u);
+}
+
+TEST_F(PackedFileTest, IsNotReadForWeightsThatAreRoundedOtherwise) {
+  for (const DType type : {DType::f32, DType::f16}) {
+    std::ofstream(model_path(), std::ios::binary) << bytes_of(testing::tiny_gguf({.type = type}));
+    for (const auto expected : {PackedSource::written, PackedSource::read}) {
+      for (const Numerics numerics : {Numerics::fast, Numerics::bf16}) {
+        const Model plain = open(numerics), narrow = open(numerics, DType::q8_0);
+        EXPECT_EQ(plain.weights().packed_source, expected) << name_of(numerics);
+        EXPECT_EQ(narrow.weights().packed_source, expected) << name_of(numerics);
+        EXPECT_EQ(plain.weights().layers[0].up.matrix.type, type);
+        EXPECT_EQ(narrow.weights().layers[0].up.matrix.type, DType::q8_0);
+        EXPECT_NE(packed_bytes(plain), packed_bytes(narrow));
+      }
+    }
+  }
 }
 
 TEST_F(PackedFileTest, WhatAWriterThatWasCutOffLeftIsTakenOver) {

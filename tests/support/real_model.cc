@@ -23,7 +23,7 @@ std::optional<Model> real_model(const std::string& name, const OpenOptions& opti
   const std::string path = real_model_path(name);
   if (path.empty()) return std::nullopt;
   const std::string key = name + "/" + std::to_string(static_cast<int>(options.numerics)) + "/" +
-                          (options.target == nullptr ? "" : options.target);
+                          (options.quantise ? "quantised/" : "/") + (options.target == nullptr ? "" : options.target);
   auto found = opened.find(key);
   if (found == opened.end()) found = opened.emplace(key, Model::open(path, options).value()).first;
   return found->second;

@@ -61,12 +61,12 @@ struct Adaptation {
   FATHOM_API Result<void> attach(Session& session) const;
 };
 
-/// Opens a sidecar for a model file that is run with these numerics. Trouble of any kind (no such file, a damaged or
+/// Opens a sidecar for a model file that is run with this rounding. Trouble of any kind (no such file, a damaged or
 /// newer one, another model, tokenizer or numeric path, a policy that this build cannot read) is no error: it ends in
 /// full depth, and `refused` names it.
 ///   cost     that of sha256_of_file(), and reading the sidecar
 FATHOM_API Adaptation adapt(const std::string& sidecar, const std::string& model_path, const ModelFile& model,
-                            Numerics numerics, const Sha256Options& options = {});
+                            const Rounding& rounding, const Sha256Options& options = {});
 
 /// Sidecars that adapt() refused since the program began, in whose place full depth runs.
 FATHOM_API uint64_t refused_sidecars();

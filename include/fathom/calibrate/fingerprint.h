@@ -28,11 +28,11 @@ struct BoundModel {
   FileSha256 digest = {};  // where the digest came from
 };
 
-/// The fingerprints of a model file that is run with these numerics.
+/// The fingerprints of a model file that is run with this rounding.
 ///   path     where `file` was opened from
 ///   errors   those of sha256_of_file(); file: one of another length lies at `path` by now
 ///   cost     that of sha256_of_file()
-FATHOM_API Result<BoundModel> binding_of(const std::string& path, const ModelFile& file, Numerics numerics,
+FATHOM_API Result<BoundModel> binding_of(const std::string& path, const ModelFile& file, const Rounding& rounding,
                                          const Sha256Options& options = {});
 
 /// What keeps a sidecar from serving a model, one sentence for each fingerprint that differs; empty: nothing.

@@ -48,6 +48,6 @@ FATHOM_API Result<void> write_task(const std::string& path, const TrainedTask& t
 /// nothing could stand in for them; another numeric path alone is full depth, and a warning.
 ///   errors   those of SidecarFile::open(); argument: made for another model, or no task; format: damaged
 FATHOM_API Result<TaskFile> open_task(const std::string& path, const std::string& model_path, const ModelFile& model,
-                                      Numerics numerics, const Sha256Options& options = {});
+                                      const Rounding& rounding, const Sha256Options& options = {});
 
 }  // namespace fathom

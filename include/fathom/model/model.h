@@ -18,9 +18,12 @@ namespace fathom {
 
 struct OpenOptions {
   Numerics numerics = Numerics::faithful;  // docs/decisions/0003-faithful-by-default.md
-  int threads = 1;                         // used while packing only; 1 starts none
-  bool screen_head = false;                // packs the head in two parts, which screen_head needs and others pay for
-  const char* target = nullptr;            // a kernel table by name ("cpu/avx2", "ref"); null: the machine's best
+  /// Q8_0: matrices of f32, f16 and bf16 are rounded to it while they are packed (embedded rows are not); none: they
+  /// stay as they are.
+  std::optional<DType> quantise = {};
+  int threads = 1;               // used while packing only; 1 starts none
+  bool screen_head = false;      // packs the head in two parts, which screen_head needs and others pay for
+  const char* target = nullptr;  // a kernel table by name ("cpu/avx2", "ref"); null: the machine's best
   /// A folder of the user's own where packed matrices are kept and read again, as large as the model file; empty: none.
   /// A file there is used only if model, time of change, kernels, shapes and the hashes of its data all match; trouble
   /// with the folder never fails an open (Weights::packed_source tells).

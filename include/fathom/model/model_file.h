@@ -24,11 +24,20 @@ FATHOM_API std::optional<Numerics> numerics_named(std::string_view name) noexcep
 /// What a path rounds, as fingerprints carry it: "fast: q8", "faithful: q12", "exact: f32", "bf16".
 FATHOM_API std::string_view numeric_path(Numerics numerics) noexcept;
 
+/// How a model's products are rounded, activations and weights.
+struct Rounding {
+  Numerics numerics = Numerics::faithful;
+  std::optional<DType> quantise = {};  ///< what matrices of f32, f16 and bf16 become; none: they stay as they are
+
+  Rounding() = default;
+  Rounding(Numerics path, std::optional<DType> weights = {}) : numerics(path), quantise(weights) {}
+};
+
 /// What ties sidecars and traces to what was run.
 struct Fingerprint {
   uint64_t model = 0;        // XXH3 of metadata, tensor records and samples of every tensor's data
   uint64_t tokenizer = 0;    // XXH3 of the tokenizer's tables
-  std::string numeric_path;  // numeric_path(): independent of the instruction set
+  std::string numeric_path;  // numeric_path(), and where weights were quantised ", weights: q8_0"
   friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
 };
 
@@ -45,8 +54,8 @@ class FATHOM_API ModelFile {
 
   const ModelConfig& config() const noexcept;
   const Tokenizer& tokenizer() const noexcept;
-  /// That of a Model opened from it with these numerics.
-  Fingerprint fingerprint(Numerics numerics) const;
+  /// That of a Model opened from it with this rounding.
+  Fingerprint fingerprint(const Rounding& rounding) const;
   size_t bytes() const noexcept;  // of all its files
   /// What it was read from: the .gguf file, or what a folder has of it; empty: bytes in memory.
   std::span<const std::string> files() const noexcept;
