@@ -101,6 +101,7 @@ dev_test() {
   step 'shell scripts' check_shell || true
   step 'house rules' check_house_rules || true
   step './dev itself' tests/dev/check_dev.sh || true
+  step 'labelled sets' python3 tests/dev/labelled_test.py || true
   if has_clang_format_14; then
     step 'formatting' check_format || true
   else
