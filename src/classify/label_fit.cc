@@ -20,13 +20,14 @@ using Weights = Eigen::Map<const Matrix>;
 double dot(const Vector& a, const Vector& b) { return std::inner_product(a.begin(), a.end(), b.begin(), 0.0); }
 
 /// Cross-entropy of one row; `probability` becomes what the logits say.
-double row_loss(std::span<const double> logits, std::span<const uint8_t> targets, bool several,
+double row_loss(std::span<const double> logits, std::span<const float> targets, bool several,
                 std::span<double> probability) {
   double loss = 0;
   if (several) {
     for (size_t c = 0; c < logits.size(); ++c) {
+      const double target = targets[c];
       probability[c] = sigmoid(logits[c]);
-      loss += softplus(targets[c] != 0 ? -logits[c] : logits[c]);
+      loss += target * softplus(-logits[c]) + (1 - target) * softplus(logits[c]);
     }
     return loss;
   }
@@ -35,7 +36,7 @@ double row_loss(std::span<const double> logits, std::span<const uint8_t> targets
   for (size_t c = 0; c < logits.size(); ++c) sum += probability[c] = std::exp(logits[c] - most);
   for (size_t c = 0; c < logits.size(); ++c) {
     probability[c] /= sum;
-    if (targets[c] != 0) loss += most + std::log(sum) - logits[c];
+    loss += double{targets[c]} * (most + std::log(sum) - logits[c]);
   }
   return loss;
 }
@@ -43,7 +44,7 @@ double row_loss(std::span<const double> logits, std::span<const uint8_t> targets
 /// The objective over weights [labels, features] and then bias [labels]; dense features as (x - mean) / deviation.
 class Objective {
  public:
-  Objective(const FeatureRows& rows, std::span<const uint8_t> targets, int32_t labels, const LabelFitOptions& options)
+  Objective(const FeatureRows& rows, std::span<const float> targets, int32_t labels, const LabelFitOptions& options)
       : rows_(rows), targets_(targets), labels_(static_cast<size_t>(labels)), options_(options) {
     const auto f = static_cast<size_t>(rows.features);
     mean_.assign(f, 0.0);
@@ -79,7 +80,7 @@ class Objective {
         double* const row = errors.row(i).data();
         loss += row_loss({row, labels_}, targets, options_.several, probability);
         for (size_t c = 0; c < labels_; ++c) {
-          row[c] = probability[c] - targets[c];
+          row[c] = probability[c] - double{targets[c]};
           gradient[labels_ * f + c] += row[c];
         }
       }
@@ -139,7 +140,7 @@ class Objective {
   }
 
   FeatureRows rows_;
-  std::span<const uint8_t> targets_;
+  std::span<const float> targets_;
   size_t labels_;
   LabelFitOptions options_;
   Vector mean_, scale_;
@@ -220,7 +221,7 @@ Vector minimise(const Objective& objective, int32_t most_steps) {
 
 Error refused(ErrorCode code, std::string message) { return {code, "label classifier: " + std::move(message)}; }
 
-Result<void> check(const FeatureRows& rows, std::span<const uint8_t> targets, int32_t labels) {
+Result<void> check(const FeatureRows& rows, std::span<const float> targets, int32_t labels) {
   if (rows.n < 1 || rows.features < 1 || labels < 1) {
     return refused(ErrorCode::argument, fmt::format("{} rows of {} features and {} labels: give at least one of each",
                                                     rows.n, rows.features, labels));
@@ -257,14 +258,25 @@ void LinearLabels::operator()(std::span<const SparseTerm> features, std::span<fl
   }
 }
 
-Result<LinearLabels> fit_labels(const FeatureRows& rows, std::span<const uint8_t> targets, int32_t labels,
+Result<LinearLabels> fit_labels(const FeatureRows& rows, std::span<const float> targets, int32_t labels,
                                 const LabelFitOptions& options) {
   FATHOM_TRY(check(rows, targets, labels));
   const Objective objective(rows, targets, labels, options);
   return objective.raw(minimise(objective, options.most_steps));
 }
 
-double label_loss(std::span<const float> logits, std::span<const uint8_t> targets, int32_t labels, bool several,
+void label_probabilities(std::span<float> logits, float temperature, bool several) {
+  if (several) {
+    for (float& x : logits) x = 1 / (1 + std::exp(-x / temperature));
+    return;
+  }
+  const float most = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (float& x : logits) sum += x = std::exp((x - most) / temperature);
+  for (float& x : logits) x = static_cast<float>(x / sum);
+}
+
+double label_loss(std::span<const float> logits, std::span<const float> targets, int32_t labels, bool several,
                   float temperature) {
   const auto n_labels = static_cast<size_t>(labels), n = targets.size() / n_labels;
   Vector row(n_labels), probability(n_labels);
@@ -276,7 +288,7 @@ double label_loss(std::span<const float> logits, std::span<const uint8_t> target
   return sum / static_cast<double>(n);
 }
 
-float fit_label_temperature(std::span<const float> logits, std::span<const uint8_t> targets, int32_t labels,
+float fit_label_temperature(std::span<const float> logits, std::span<const float> targets, int32_t labels,
                             bool several) {
   constexpr double kRatio = 0.6180339887498949;
   double low = std::log(0.125), high = std::log(8.0);

@@ -137,14 +137,7 @@ LabelHeads::LabelHeads(FittedLabels fitted, const ModelConfig& config)
 
 LabelAnswer LabelHeads::said(std::vector<float> logits, float temperature) const {
   LabelAnswer answer;
-  if (fitted_.several) {
-    for (float& x : logits) x = 1 / (1 + std::exp(-x / temperature));
-  } else {
-    const float most = *std::max_element(logits.begin(), logits.end());
-    double sum = 0;
-    for (float& x : logits) sum += x = std::exp((x - most) / temperature);
-    for (float& x : logits) x = static_cast<float>(x / sum);
-  }
+  label_probabilities(logits, temperature, fitted_.several);
   answer.probability = std::move(logits);
   fitted_.several ? tell_several(answer) : tell_one(answer);
   answer.score = static_cast<float>(logit_of(answer.confidence));

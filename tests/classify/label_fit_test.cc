@@ -18,7 +18,7 @@ struct Data {
   int32_t features = 0, labels = 0;
   std::vector<float> dense;
   std::vector<std::vector<SparseTerm>> sparse;
-  std::vector<uint8_t> targets;
+  std::vector<float> targets;
   int64_t n() const { return std::ssize(targets) / labels; }
   FeatureRows dense_rows() const { return {.n = n(), .features = features, .dense = dense}; }
   FeatureRows sparse_rows() const { return {.n = n(), .features = features, .sparse = sparse}; }
@@ -30,7 +30,7 @@ Data random_data(int64_t n, int32_t features, int32_t labels, bool several, uint
   Data data{.features = features, .labels = labels};
   for (int64_t i = 0; i < n; ++i) {
     const auto label = static_cast<int32_t>(random.uniform() * labels);
-    std::vector<uint8_t> row(static_cast<size_t>(labels), 0);
+    std::vector<float> row(static_cast<size_t>(labels), 0.0f);
     row[static_cast<size_t>(label)] = 1;
     if (several && random.uniform() < 0.5) row[static_cast<size_t>((label + 1) % labels)] = 1;
     auto& terms = data.sparse.emplace_back();
@@ -84,7 +84,7 @@ TEST(LabelFit, labels_that_can_be_told_apart_are) {
   for (int64_t i = 0; i < data.n(); ++i) {
     const auto row = std::span(logits).subspan(size_t(i) * 4, 4);
     const auto best = std::max_element(row.begin(), row.end()) - row.begin();
-    right += data.targets[size_t(i * 4 + best)];
+    right += data.targets[size_t(i * 4 + best)] != 0;
   }
   EXPECT_GT(right, 450);
 }
@@ -127,6 +127,25 @@ TEST(LabelFit, a_temperature_that_was_put_in_is_found) {
   EXPECT_NEAR(natural, 1, 0.1);
   for (float& x : logits) x *= 3;
   EXPECT_NEAR(fit_label_temperature(logits, data.targets, 3, false), 3 * natural, 0.02);
+}
+
+TEST(LabelFit, what_another_fit_says_is_learnt_as_it_stands) {
+  for (const bool several : {false, true}) {
+    const Data data = random_data(2000, 6, 3, several, 19);
+    const LinearLabels first = fit_labels(data.sparse_rows(), data.targets, 3, {.several = several}).value();
+    std::vector<float> said = logits_of(first, data);
+    for (size_t i = 0; i < said.size(); i += 3) {
+      double sum = 0;
+      for (size_t c = i; c < i + 3; ++c) sum += said[c] = std::exp(said[c]);
+      for (size_t c = i; c < i + 3; ++c) said[c] /= several ? 1 + said[c] : static_cast<float>(sum);
+    }
+    const LinearLabels second =
+        fit_labels(data.sparse_rows(), said, 3, {.several = several, .l2 = 1e-7f, .most_steps = 500}).value();
+    const auto between = [&](const LinearLabels& fit, size_t i) { return fit.weights[i] - fit.weights[i % 6]; };
+    for (size_t i = 6; i < first.weights.size(); ++i) {
+      EXPECT_NEAR(between(second, i), between(first, i), 5e-3) << several << " " << i;
+    }
+  }
 }
 
 TEST(LabelFit, what_is_wrong_with_rows_is_told) {

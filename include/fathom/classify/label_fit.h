@@ -37,19 +37,22 @@ struct LabelFitOptions {
 };
 
 /// Minimises mean cross-entropy + l2 / 2 |w|^2. Dense features are standardised inside; the result reads raw ones.
-///   targets  [n, labels]  1 where a row has the label, else 0; exactly one 1 a row unless `several`
+///   targets  [n, labels]  how likely a row has the label, 0 or 1 where that is known; they sum to 1 unless `several`
 ///   errors   argument: no rows, no labels, a feature that is not finite; shape: sizes that do not fit
 ///   cost     about 100 passes over rows, features and labels; memory 20 copies of the weights in doubles, and one of
 ///   dense rows source   Nocedal, Wright 2006, algorithm 7.4 (L-BFGS) and 3.1 (backtracking)
-FATHOM_API Result<LinearLabels> fit_labels(const FeatureRows& rows, std::span<const uint8_t> targets, int32_t labels,
+FATHOM_API Result<LinearLabels> fit_labels(const FeatureRows& rows, std::span<const float> targets, int32_t labels,
                                            const LabelFitOptions& options = {});
 
+/// Logits of one text become how likely each label is: they sum to 1, or with `several` each stands by itself.
+FATHOM_API void label_probabilities(std::span<float> logits, float temperature, bool several);
+
 /// Mean cross-entropy of a row's labels, nats; with `several`, summed over labels.
-FATHOM_API double label_loss(std::span<const float> logits, std::span<const uint8_t> targets, int32_t labels,
+FATHOM_API double label_loss(std::span<const float> logits, std::span<const float> targets, int32_t labels,
                              bool several, float temperature = 1);
 
 /// The temperature of least label_loss(), from 1/8 to 8, by golden sections in its logarithm.
-FATHOM_API float fit_label_temperature(std::span<const float> logits, std::span<const uint8_t> targets, int32_t labels,
+FATHOM_API float fit_label_temperature(std::span<const float> logits, std::span<const float> targets, int32_t labels,
                                        bool several);
 
 }  // namespace fathom
