@@ -20,6 +20,11 @@ double logit_of(double p) {
   return std::log(p / (1 - p));
 }
 
+// log(p / q) of the best answer and the next. As scores of whether an answer is full depth's, on 4,614 sections and
+// 7,920 terms of bench/classify at 2 %: with the logit, work .579 and .739; the logit alone .598 and .748, the ratio
+// .574 and .747.
+double log_ratio(double p, double q) { return std::log(std::max(p, 1e-7) / std::max(q, 1e-7)); }
+
 // -p log p, nats.
 double surprise(double p) { return p > 0 ? -p * std::log(p) : 0; }
 
@@ -35,6 +40,7 @@ void tell_one(LabelAnswer& answer) {
   answer.confidence = *first;
   answer.margin = static_cast<float>(*first - second);
   answer.entropy = static_cast<float>(entropy);
+  answer.score = static_cast<float>(logit_of(*first) + log_ratio(*first, second));
 }
 
 // Labels are independent: the answer as a whole is right where each is; the next best differs in the least sure one.
@@ -51,6 +57,7 @@ void tell_several(LabelAnswer& answer) {
   answer.confidence = static_cast<float>(whole);
   answer.margin = static_cast<float>(whole - whole / least * (1 - least));
   answer.entropy = static_cast<float>(entropy);
+  answer.score = static_cast<float>(logit_of(whole) + log_ratio(least, 1 - least));
 }
 
 Result<void> check_head(const FittedLabelHead& head, const FittedLabels& all, const ModelConfig& config) {
@@ -140,7 +147,6 @@ LabelAnswer LabelHeads::said(std::vector<float> logits, float temperature) const
   label_probabilities(logits, temperature, fitted_.several);
   answer.probability = std::move(logits);
   fitted_.several ? tell_several(answer) : tell_one(answer);
-  answer.score = static_cast<float>(logit_of(answer.confidence));
   return answer;
 }
 

@@ -55,7 +55,8 @@ TEST(LabelHeads, one_label_is_the_likeliest_of_a_softmax_at_the_temperature) {
   }
   EXPECT_EQ(answer.best, std::max_element(logits.begin(), logits.end()) - logits.begin());
   EXPECT_FLOAT_EQ(answer.confidence, answer.probability[size_t(answer.best)]);
-  EXPECT_NEAR(answer.score, std::log(answer.confidence / (1 - answer.confidence)), 1e-3);
+  const double best = double{answer.confidence}, next = best - double{answer.margin};
+  EXPECT_NEAR(answer.score, std::log(best / (1 - best)) + std::log(best / next), 1e-3);
 }
 
 TEST(LabelHeads, several_labels_are_sure_as_a_whole_and_same_as_a_set) {

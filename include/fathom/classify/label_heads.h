@@ -44,7 +44,7 @@ struct LabelAnswer {
   float confidence = 0;            // probability of the answer as a whole
   float margin = 0;                // less that of the next best answer
   float entropy = 0;               // nats
-  float score = 0;                 // the logit of `confidence`, what AgreementMap reads
+  float score = 0;                 // logit of `confidence` + log of its ratio to the next best's; AgreementMap reads it
 
   /// Indices of what it says: the best label, or with several all above a half.
   FATHOM_API std::vector<int32_t> labels(bool several) const;
