@@ -194,11 +194,15 @@ def drawn(name, documents, source, seed):
     return lines, n
 
 
-def write(folder, names=tuple(SOURCES), seed=1):
-    """{name: path} of sets, written there."""
+def check_names(names):
     for name in names:
         if name not in SOURCES:
             common.die(f"'{name}' is not a labelled set: choose from {' '.join(SOURCES)}")
+
+
+def write(folder, names=tuple(SOURCES), seed=1):
+    """{name: path} of sets, written there."""
+    check_names(names)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.jsonl" for name in names}
     for name, path in paths.items():
