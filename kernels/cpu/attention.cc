@@ -9,6 +9,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "fathom/ops/kernel_table.h"
@@ -34,10 +35,11 @@ constexpr int value_vectors(int heads) {
 /// One chunk of one row and KV head: its pages' keys and values, and which cells count.
 template <class T>
 struct Chunk {
-  const T* k[kPages];      // [head_dim, 64]
-  const T* v[kPages];      // [64, head_dim]
-  uint64_t cells[kPages];  // real and within the row's [begin, end)
-  int64_t begin, end;      // whole vectors of cells, from the first that counts to the last
+  const T* k[kPages];         // [head_dim, 64]
+  const T* v[kPages];         // [64, head_dim]
+  const float* bias[kPages];  // [64] or null
+  uint64_t cells[kPages];     // real and within the row's [begin, end)
+  int64_t begin, end;         // whole vectors of cells, from the first that counts to the last
   int64_t dim;
 };
 
@@ -70,6 +72,7 @@ HWY_INLINE Chunk<T> open_chunk(const AttentionArgs& args, int64_t row, int64_t k
     c.cells[i] = wanted & cells.pages[page]->real;
     c.k[i] = static_cast<const T*>(cells.pages[page]->k) + offset;
     c.v[i] = static_cast<const T*>(cells.pages[page]->v) + offset;
+    c.bias[i] = cells.pages[page]->bias;
     if (c.cells[i] == 0) continue;
     if (c.end == 0) c.begin = (i * kPageCells + __builtin_ctzll(c.cells[i])) / kWidth * kWidth;
     c.end = ((i + 1) * kPageCells - __builtin_clzll(c.cells[i]) + kWidth - 1) / kWidth * kWidth;
@@ -91,7 +94,8 @@ HWY_INLINE const T* after_keys(const Chunk<T>& chunk, int64_t p) {
   return chunk.v[chunk.cells[0] != 0 ? 0 : p];
 }
 
-/// scores[h, c] = scale * (q[h] . k[:, c]) for the cells of page p; -inf for others between the chunk's begin and end.
+/// scores[h, c] = scale * (q[h] . k[:, c]) + bias[c] for the cells of page p; -inf for others between the chunk's begin
+/// and end.
 template <class T, int kHeads>
 void score_page(const Queries& queries, const Chunk<T>& chunk, int64_t p, float scale, float* scores) {
   const uint64_t cells = chunk.cells[p];
@@ -116,9 +120,12 @@ void score_page(const Queries& queries, const Chunk<T>& chunk, int64_t p, float 
       }
     }
     const Vec factor = hn::Set(kLanes, scale);
+    const float* bias = chunk.bias[p];
     for (int h = 0; h < kHeads; ++h) {
       for (int v = 0; v < kVectors; ++v) {
-        hn::StoreU(hn::Mul(sum[h][v], factor), kLanes, scores + h * kAttentionChunk + c + v * kWidth);
+        Vec score = hn::Mul(sum[h][v], factor);
+        if (bias != nullptr) score = hn::Add(score, hn::LoadU(kLanes, bias + c + v * kWidth));
+        hn::StoreU(score, kLanes, scores + h * kAttentionChunk + c + v * kWidth);
       }
     }
   }
@@ -290,10 +297,90 @@ void finish(const AttentionArgs& args, int64_t row, int64_t kv_head, const float
   }
 }
 
+/// dst[i][c] += the share that query i gave to cell c of the chunk, over all heads.
+struct ShareTile {
+  Queries queries;      // rows of one head
+  const float* totals;  // of the first query
+  int64_t totals_stride;
+  float* dst;  // [kHeads, kAttentionChunk]
+};
+
+template <class T, int kHeads>
+void add_shares(const Chunk<T>& chunk, const ShareTile& tile, float scale, float each) {
+  HWY_ALIGN float scores[kHeads * kAttentionChunk];
+  for (int64_t p = 0; p < kPages; ++p) {
+    score_page<T, kHeads>(tile.queries, chunk, p, scale, scores + p * kPageCells);
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    const float* total = tile.totals + h * tile.totals_stride;
+    const Vec most = hn::Set(kLanes, total[0]), part = hn::Set(kLanes, each / total[1]);
+    for (int64_t c = chunk.begin; c < chunk.end; c += kWidth) {
+      float* sum = tile.dst + h * kAttentionChunk + c;
+      const Vec score = hn::Min(hn::Zero(kLanes), hn::Sub(hn::Load(kLanes, scores + h * kAttentionChunk + c), most));
+      hn::Store(hn::MulAdd(exp_of_negative(score), part, hn::Load(kLanes, sum)), kLanes, sum);
+    }
+  }
+}
+
+/// Listed rows that stand side by side and see the same cells, as many as a tile holds.
+HWY_INLINE int64_t alike(const AttentionShareArgs& args, int64_t i, int64_t end) {
+  const AttentionRow& first = args.attention.rows[args.index[i]];
+  int64_t n = 1;
+  for (; n < kMaxHeads && i + n < end && args.index[i + n] == args.index[i] + n; ++n) {
+    const AttentionRow& row = args.attention.rows[args.index[i + n]];
+    if (row.pages != first.pages || row.begin != first.begin || row.end != first.end) break;
+  }
+  return n;
+}
+
+template <class T>
+void share_rows(const AttentionShareArgs& args, int64_t begin, int64_t end) {
+  using Tile = void (*)(const Chunk<T>&, const ShareTile&, float, float);
+  static constexpr Tile kTiles[] = {add_shares<T, 1>, add_shares<T, 2>, add_shares<T, 3>, add_shares<T, 4>,
+                                    add_shares<T, 5>, add_shares<T, 6>, add_shares<T, 7>, add_shares<T, 8>};
+  const AttentionArgs& a = args.attention;
+  const int64_t group = a.heads / a.kv_heads;
+  for (int64_t i = begin, n = 0; i < end; i += n) {
+    n = alike(args, i, end);
+    const int64_t r = args.index[i], last = a.rows[r].end;
+    const int64_t first = *std::min_element(args.from + i, args.from + i + n);
+    for (int64_t chunk = first / kAttentionChunk; chunk * kAttentionChunk < last; ++chunk) {
+      HWY_ALIGN float sums[kMaxHeads * kAttentionChunk] = {};
+      for (int64_t h = 0; h < a.heads; ++h) {
+        const Chunk<T> cells = open_chunk<T>(a, r, h / group, chunk);
+        kTiles[n - 1](cells,
+                      {{a.q + (r * a.heads + h) * a.head_dim, a.heads * a.head_dim, nullptr, 0},
+                       a.totals + (r * a.heads + h) * 2,
+                       a.heads * 2,
+                       sums},
+                      a.scale, 1 / static_cast<float>(a.heads));
+      }
+      for (int64_t j = 0; j < n; ++j) {
+        const int64_t from = std::max<int64_t>(args.from[i + j], chunk * kAttentionChunk);
+        const int64_t to = std::min<int64_t>(last, (chunk + 1) * kAttentionChunk);
+        for (int64_t c = from; c < to; ++c) {
+          const float share = sums[j * kAttentionChunk + c - chunk * kAttentionChunk];
+          args.dst[(i + j) * args.stride + c - args.from[i + j]] = share > 1 ? 1 : share;
+        }
+      }
+    }
+  }
+}
+
+void share(const AttentionShareArgs& args, int64_t begin, int64_t end) noexcept {
+  const DType type = args.attention.type;
+  type == DType::f32   ? share_rows<float>(args, begin, end)
+  : type == DType::f16 ? share_rows<uint16_t>(args, begin, end)
+                       : share_rows<BFloat16>(args, begin, end);
+}
+
 }  // namespace
 
-/// Sets the entry of attention; declared and called by tables.cc.
-void fill_attention_kernels(KernelTable& table) { table.attention = {"cpu/attention", {chunk, fold, finish}}; }
+/// Sets the entries of attention; declared and called by tables.cc.
+void fill_attention_kernels(KernelTable& table) {
+  table.attention = {"cpu/attention", {chunk, fold, finish}};
+  table.attention_share = {"cpu/attention_share", share};
+}
 
 }  // namespace fathom::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -219,6 +219,14 @@ void similarity(const SimilarityArgs& args, int64_t begin, int64_t end) noexcept
   }
 }
 
+void dots(const DotsArgs& args, int64_t begin, int64_t end) noexcept {
+  for (int64_t i = begin; i < end; ++i) {
+    const float* a = args.a + args.index[i] * args.cols;
+    float* dst = args.dst + i * args.n_b;
+    for (int64_t j = 0; j < args.n_b; ++j) dst[j] = dot(a, args.b + args.index_b[j] * args.cols, args.cols);
+  }
+}
+
 /// The two largest numbers of a row and whether it holds a NaN.
 struct Top2 {
   float max, second;
@@ -365,6 +373,7 @@ void fill_row_kernels(KernelTable& table) {
   table.add = {"cpu/add", add};
   table.rope = {"cpu/rope", rope};
   table.similarity = {"cpu/similarity", similarity};
+  table.dots = {"cpu/dots", dots};
   table.logit_stats = {"cpu/logit_stats", logit_stats};
   table.kv_write = {"cpu/kv_write", kv_write};
 }

@@ -29,7 +29,7 @@ double score(const AttentionArgs& args, const KvPage& page, const float* q, int6
   for (int64_t d = 0; d < args.head_dim; ++d) {
     sum += q[d] * cell(args.type, page.k, (kv_head * args.head_dim + d) * kPageCells + slot);
   }
-  return sum * args.scale;
+  return sum * args.scale + (page.bias != nullptr ? page.bias[slot] : 0);
 }
 
 /// exp(from - to) for two maxima, 0 where nothing was seen.

@@ -15,6 +15,7 @@ void gated(const GatedArgs& args, int64_t begin, int64_t end) noexcept;
 void add(const AddArgs& args, int64_t begin, int64_t end) noexcept;
 void rope(const RopeArgs& args, int64_t begin, int64_t end) noexcept;
 void similarity(const SimilarityArgs& args, int64_t begin, int64_t end) noexcept;
+void dots(const DotsArgs& args, int64_t begin, int64_t end) noexcept;
 void logit_stats(const LogitStatsArgs& args, int64_t begin, int64_t end) noexcept;
 void kv_write(const KvWriteArgs& args, int64_t begin, int64_t end) noexcept;
 

@@ -21,6 +21,7 @@ constexpr KernelTable make_table() {
   t.add = {"ref/add", reference::add};
   t.rope = {"ref/rope", reference::rope};
   t.similarity = {"ref/similarity", reference::similarity};
+  t.dots = {"ref/dots", reference::dots};
   t.logit_stats = {"ref/logit_stats", reference::logit_stats};
   t.kv_write = {"ref/kv_write", reference::kv_write};
   t.attention = {"ref/attention", {reference::attention_chunk, reference::attention_fold, reference::attention_finish}};

@@ -169,6 +169,15 @@ void similarity(const SimilarityArgs& args, int64_t begin, int64_t end) noexcept
   }
 }
 
+void dots(const DotsArgs& args, int64_t begin, int64_t end) noexcept {
+  for (int64_t i = begin; i < end; ++i) {
+    const float* a = args.a + args.index[i] * args.cols;
+    for (int64_t j = 0; j < args.n_b; ++j) {
+      args.dst[i * args.n_b + j] = static_cast<float>(dot(a, args.b + args.index_b[j] * args.cols, args.cols));
+    }
+  }
+}
+
 void logit_stats(const LogitStatsArgs& args, int64_t begin, int64_t end) noexcept {
   for (int64_t i = begin; i < end; ++i) {
     const float* x = args.logits + i * args.vocab;

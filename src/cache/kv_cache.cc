@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace fathom {
 
@@ -49,7 +50,7 @@ Result<void> KvCache::reserve(int32_t sequence, int32_t positions) {
     block->provenance.assign(static_cast<size_t>(n_layers_) * kPageCells, Provenance::missing);
     std::byte* at = block->memory.data();
     for (size_t layer = 0; layer < static_cast<size_t>(n_layers_); ++layer) {
-      block->layers.push_back({at, at + key_bytes_[layer], 0});
+      block->layers.push_back({at, at + key_bytes_[layer], 0, nullptr});
       if (!one_layer_) at += 2 * key_bytes_[layer];
     }
     for (size_t layer = 0; layer < s.pages.size(); ++layer) s.pages[layer].push_back(&block->layers[layer]);
@@ -94,6 +95,14 @@ void KvCache::mark(int32_t layer, int32_t sequence, int32_t position, Provenance
   const int32_t slot = position % kPageCells;
   b.provenance[static_cast<size_t>(layer - 1) * kPageCells + slot] = provenance;
   b.layers[static_cast<size_t>(layer - 1)].real |= uint64_t{1} << slot;
+}
+
+void KvCache::weigh(int32_t layer, int32_t sequence, int32_t cell, float tokens) noexcept {
+  FATHOM_ASSERT(one_layer_);
+  Block& b = block(sequence, cell);
+  if (b.bias.empty()) b.bias.assign(kPageCells, 0.0f);
+  b.bias[static_cast<size_t>(cell % kPageCells)] = std::log(tokens);
+  b.layers[static_cast<size_t>(layer - 1)].bias = b.bias.data();
 }
 
 Provenance KvCache::provenance(int32_t layer, int32_t sequence, int32_t position) const noexcept {

@@ -23,6 +23,7 @@ KernelTable merge(std::span<const KernelTable* const> tables) noexcept {
     take(merged.add, table->add);
     take(merged.rope, table->rope);
     take(merged.similarity, table->similarity);
+    take(merged.dots, table->dots);
     take(merged.logit_stats, table->logit_stats);
     take(merged.kv_write, table->kv_write);
     take(merged.attention, table->attention);

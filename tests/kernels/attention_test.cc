@@ -11,136 +11,25 @@
 #include <vector>
 
 #include "kernels/ref/half.h"
-#include "tests/kernels/cases.h"
+#include "tests/kernels/attention_cache.h"
 #include "tests/support/compare.h"
 
 namespace fathom {
 namespace {
 
 using testing::all_near;
+using testing::any_heads;
+using testing::arguments;
+using testing::attend;
+using testing::bound;
+using testing::Cache;
 using testing::cpu_tables;
+using testing::Floats;
+using testing::Heads;
 using testing::kRound;
 using testing::normal;
+using testing::pool;
 using testing::same_bits;
-using Floats = std::vector<float>;
-
-/// Sizes of one attention.
-struct Heads {
-  int64_t heads, kv_heads, dim;
-  int64_t group() const { return heads / kv_heads; }
-};
-
-/// A cache of one layer and sequence. Every cell that holds no value is NaN.
-class Cache {
- public:
-  Cache(DType type, const Heads& heads, int64_t cells, uint32_t seed, float deviation = 1.0f)
-      : type_(type), heads_(heads), cells_(cells) {
-    const int64_t pages = (cells + kPageCells - 1) / kPageCells;
-    const auto floats = static_cast<size_t>(heads.kv_heads * heads.dim * kPageCells);
-    for (int64_t p = 0; p < pages; ++p) {
-      k_.emplace_back(floats), v_.emplace_back(floats);
-      std::fill(k_.back().begin(), k_.back().end(), 0xFFFFFFFFu);  // NaN as f32 and as two f16
-      std::fill(v_.back().begin(), v_.back().end(), 0xFFFFFFFFu);
-      pages_.push_back(std::make_unique<KvPage>(KvPage{k_.back().data(), v_.back().data(), 0}));
-      pointers_.push_back(pages_.back().get());
-    }
-    const Floats k = normal(static_cast<size_t>(cells * heads.kv_heads * heads.dim), seed, deviation);
-    const Floats v = normal(k.size(), seed + 1);
-    for (int64_t c = 0; c < cells; ++c) write(c, k.data() + c * row(), v.data() + c * row());
-  }
-
-  int64_t row() const { return heads_.kv_heads * heads_.dim; }
-  int64_t cells() const { return cells_; }
-  DType type() const { return type_; }
-  const Heads& heads() const { return heads_; }
-
-  void write(int64_t c, const float* k, const float* v) {
-    const KvCell cell{pages_[static_cast<size_t>(c / kPageCells)].get(), static_cast<int32_t>(c % kPageCells)};
-    kernels::ref().kv_write.run({type_, k, v, heads_.kv_heads, heads_.dim, &cell}, 0, 1);
-    cell.page->real |= uint64_t{1} << cell.slot;
-  }
-
-  /// Makes a cell one that holds no value, with NaN in it.
-  void forget(int64_t c) {
-    const Floats nan(static_cast<size_t>(row()), std::numeric_limits<float>::quiet_NaN());
-    write(c, nan.data(), nan.data());
-    pages_[static_cast<size_t>(c / kPageCells)]->real &= ~(uint64_t{1} << c % kPageCells);
-  }
-  void drop_page(int64_t p) { pointers_[static_cast<size_t>(p)] = nullptr; }
-
-  AttentionRow view(int64_t begin, int64_t end) const {
-    return {pointers_.data(), static_cast<int32_t>(begin), static_cast<int32_t>(end)};
-  }
-
- private:
-  DType type_;
-  Heads heads_;
-  int64_t cells_;
-  std::vector<std::vector<uint32_t>> k_, v_;
-  std::vector<std::unique_ptr<KvPage>> pages_;
-  std::vector<const KvPage*> pointers_;
-};
-
-ThreadPool& pool(int threads) {
-  static ThreadPool one = ThreadPool::make(1).value(), two = ThreadPool::make(2).value();
-  return threads == 1 ? one : two;
-}
-
-AttentionArgs arguments(const Cache& cache, const Floats& q, const std::vector<AttentionRow>& rows, float* dst) {
-  const Heads& h = cache.heads();
-  return {cache.type(), q.data(), rows.data(), h.heads, h.kv_heads, h.dim, 1 / std::sqrt(static_cast<float>(h.dim)),
-          dst};
-}
-
-/// The answers of one table for rows of one cache.
-Floats attend(const KernelTable& table, const Cache& cache, const Floats& q, const std::vector<AttentionRow>& rows,
-              int threads = 1) {
-  const Heads& h = cache.heads();
-  const auto plan = AttentionPlan::make({threads, h.heads, h.kv_heads, h.dim, cache.cells()}).value();
-  Floats dst(q.size(), -99.0f);
-  attention(pool(threads), table, arguments(cache, q, rows, dst.data()), static_cast<int64_t>(rows.size()), plan);
-  return dst;
-}
-
-/// Answers of one table, their totals, and the reference's shares of all cells of all rows: [rows, cells].
-struct Shares {
-  Floats answers, totals, of;
-};
-Shares shares(const KernelTable& table, const Cache& cache, const Floats& q, const std::vector<AttentionRow>& rows,
-              int threads) {
-  const Heads& h = cache.heads();
-  const auto plan = AttentionPlan::make({threads, h.heads, h.kv_heads, h.dim, cache.cells()}).value();
-  Shares out{Floats(q.size()), Floats(rows.size() * static_cast<size_t>(h.heads * 2)),
-             Floats(rows.size() * static_cast<size_t>(cache.cells()), -1.0f)};
-  AttentionArgs args = arguments(cache, q, rows, out.answers.data());
-  args.totals = out.totals.data();
-  attention(pool(threads), table, args, static_cast<int64_t>(rows.size()), plan);
-  std::vector<int32_t> index, from;
-  for (size_t r = 0; r < rows.size(); ++r) index.push_back(int32_t(r)), from.push_back(rows[r].begin);
-  kernels::ref().attention_share.run({args, index.data(), from.data(), out.of.data(), cache.cells()}, 0,
-                                     static_cast<int64_t>(rows.size()));
-  return out;
-}
-
-/// docs/numerics.md: scores err by (dim + 3) roundings of the 1-norm of their products, weights by twice that and
-/// eight, sums by one rounding for each cell of a chunk and ten for each fold; the answer is a mean of values.
-double bound(const Heads& h, const Floats& q, int64_t cells, double largest_key, double largest_value) {
-  double largest_query = 0;
-  for (size_t i = 0; i < q.size(); i += static_cast<size_t>(h.dim)) {
-    double norm = 0;
-    for (int64_t d = 0; d < h.dim; ++d) norm += std::abs(q[i + static_cast<size_t>(d)]);
-    largest_query = std::max(largest_query, norm);
-  }
-  const double score =
-      (static_cast<double>(h.dim) + 3) * largest_query * largest_key / std::sqrt(static_cast<double>(h.dim));
-  const double chunks = static_cast<double>(cells) / kAttentionChunk + 1;
-  return (2 * (2 * score + 8) + 2 * kAttentionChunk + 20 * chunks) * kRound * largest_value;
-}
-
-Heads any_heads() {
-  const int64_t kv_heads = *rc::gen::inRange<int64_t>(1, 4), group = *rc::gen::inRange<int64_t>(1, 12);
-  return {kv_heads * group, kv_heads, *rc::gen::elementOf(std::vector<int64_t>{2, 20, 64, 80, 128, 256})};
-}
 
 RC_GTEST_PROP(Attention, EveryTargetIsWithinItsBoundOfTheReference, ()) {
   const Heads h = any_heads();
@@ -149,6 +38,7 @@ RC_GTEST_PROP(Attention, EveryTargetIsWithinItsBoundOfTheReference, ()) {
   Cache cache(type, h, cells, *rc::gen::arbitrary<uint32_t>());
   for (int64_t i = *rc::gen::inRange<int64_t>(0, 20); i-- > 0;) cache.forget(*rc::gen::inRange<int64_t>(0, cells));
   if (cells > 400 && *rc::gen::arbitrary<bool>()) cache.drop_page(2);
+  if (*rc::gen::arbitrary<bool>()) cache.bias(normal(static_cast<size_t>(cells), 3));
   std::vector<AttentionRow> rows;
   for (int64_t i = *rc::gen::inRange<int64_t>(1, 4); i-- > 0;) {
     const int64_t end = *rc::gen::inRange<int64_t>(0, cells + 1);
@@ -163,58 +53,25 @@ RC_GTEST_PROP(Attention, EveryTargetIsWithinItsBoundOfTheReference, ()) {
   }
 }
 
-// With one head, the shares of a row's cells weigh their values into its answer.
-TEST(AttentionShare, SaysWhatEachCellWeighedInTheAnswer) {
-  const Heads h{1, 1, 64};
-  constexpr int64_t kCells = 600;
-  Cache cache(DType::f32, h, kCells, 21);
-  const Floats values = normal(kCells * 64, 22);
-  for (int64_t c : {3, 64, 300, 598}) cache.forget(c);
-  const Floats q = normal(2 * 64, 7);
-  const std::vector<AttentionRow> rows = {cache.view(0, kCells), cache.view(40, 300)};
+// A cell whose score is log n larger counts as n cells with its key and value.
+TEST(Attention, ABiasOfLogNMakesOneCellCountForN) {
+  const Heads h{4, 2, 32};
+  Cache one(DType::f32, h, 130, 5), three(DType::f32, h, 132, 5);
+  const Floats k = normal(static_cast<size_t>(one.row()), 8), v = normal(k.size(), 9);
+  one.write(129, k.data(), v.data());
+  for (int64_t c = 129; c < 132; ++c) three.write(c, k.data(), v.data());
+  for (int64_t c = 0; c < 129; ++c) {
+    const Floats key = normal(k.size(), uint32_t(c) + 100), value = normal(k.size(), uint32_t(c) + 1000);
+    for (Cache* cache : {&one, &three}) cache->write(c, key.data(), value.data());
+  }
+  Floats bias(130, 0.0f);
+  bias.back() = std::log(3.0f);
+  one.bias(bias);
+  const Floats q = normal(4 * 32, 3);
   for (const KernelTable* t : cpu_tables()) {
-    SCOPED_TRACE(t->name);
-    const Shares found = shares(*t, cache, q, rows, 1);
-    for (size_t r = 0; r < rows.size(); ++r) {
-      double sum = 0;
-      std::vector<double> answer(64);
-      for (int64_t c = rows[r].begin; c < rows[r].end; ++c) {
-        const float share = found.of[r * kCells + size_t(c - rows[r].begin)];
-        sum += share;
-        for (size_t d = 0; d < 64; ++d) answer[d] += double(share) * values[size_t(c) * 64 + d];
-      }
-      const double allowed = bound(h, q, kCells, 6, 6);
-      EXPECT_NEAR(sum, 1, allowed);
-      for (size_t d = 0; d < 64; ++d) EXPECT_NEAR(found.answers[r * 64 + d], answer[d], allowed);
-      EXPECT_EQ(found.of[r * kCells + size_t(r == 0 ? 300 : 24)], 0) << "not real";
-    }
+    const Floats want = attend(*t, three, q, {three.view(0, 132)}), got = attend(*t, one, q, {one.view(0, 130)});
+    EXPECT_TRUE(all_near<float>(got, want, [&](size_t) { return bound(h, q, 132, 6, 6); })) << t->name;
   }
-}
-
-TEST(AttentionShare, OfSeveralHeadsIsTheirMeanForListedRowsAndCells) {
-  const Heads many{6, 2, 20};
-  constexpr int64_t kCells = 70, kRows = 3;
-  const Cache cache(DType::f16, many, kCells, 21);
-  const Floats q = normal(kRows * 6 * 20, 7);
-  const std::vector<AttentionRow> rows = {cache.view(0, 70), cache.view(2, 50), cache.view(0, 66)};
-  const Shares all = shares(kernels::ref(), cache, q, rows, 1);
-  const AttentionArgs args = arguments(cache, q, rows, nullptr);
-  std::vector<double> mean(kCells);
-  for (size_t head = 0; head < 6; ++head) {  // the other heads see queries of zeros: the same share for every cell
-    Floats one(q.size());
-    std::copy_n(q.begin() + std::ptrdiff_t(head * 20), 20, one.begin() + std::ptrdiff_t(head * 20));
-    const Floats of = shares(kernels::ref(), cache, one, {rows[0]}, 1).of;
-    for (size_t c = 0; c < kCells; ++c) mean[c] += of[c] - 5.0 / 6 / kCells;
-  }
-  for (size_t c = 0; c < kCells; ++c) EXPECT_NEAR(all.of[c], mean[c], 1e-6);
-  // Rows 2 and 0, their last cells alone.
-  const int32_t index[] = {2, 0}, from[] = {65, 69};
-  Floats last(2, -1.0f);
-  AttentionShareArgs of{args, index, from, last.data(), 1};
-  of.attention.totals = const_cast<float*>(all.totals.data());
-  kernels::ref().attention_share.run(of, 0, 2);
-  EXPECT_EQ(last[0], all.of[2 * kCells + 65]);
-  EXPECT_EQ(last[1], all.of[69]);
 }
 
 TEST(Attention, CellsThatAreNotRealAreNeverPartOfAnAnswer) {

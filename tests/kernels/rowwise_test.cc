@@ -248,6 +248,24 @@ RC_GTEST_PROP(RowKernels, SimilarityIsWithinItsBoundOfTheReference, ()) {
   }
 }
 
+RC_GTEST_PROP(RowKernels, DotsAreWithinTheirBoundOfTheReference, ()) {
+  const Shape s = any_shape();
+  const Floats a = normal(size(s), any_seed()), b = normal(size(s), any_seed());
+  std::vector<int32_t> of_a, of_b;
+  for (int i = *rc::gen::inRange(1, 9); i > 0; --i) of_a.push_back(*rc::gen::inRange<int32_t>(0, int32_t(s.first)));
+  for (int i = *rc::gen::inRange(1, 9); i > 0; --i) of_b.push_back(*rc::gen::inRange<int32_t>(0, int32_t(s.first)));
+  Floats want(of_a.size() * of_b.size()), got(want.size());
+  const auto args = [&](Floats& dst) {
+    return DotsArgs{a.data(), of_a.data(), b.data(), of_b.data(), std::ssize(of_b), s.second, dst.data()};
+  };
+  kernels::ref().dots.run(args(want), 0, std::ssize(of_a));
+  const double bound = (static_cast<double>(s.second) / 4 + 20) * kRound * 36 * static_cast<double>(s.second);
+  for (const KernelTable* t : cpu_tables()) {
+    t->dots.run(args(got), 0, std::ssize(of_a));
+    expect(all_near<float>(got, want, [&](size_t) { return bound; }), *t);
+  }
+}
+
 TEST(RowKernels, SimilarityToNothingIsZero) {
   const Floats zeros(40, 0.0f), ones(40, 1.0f);
   for (const KernelTable* t : cpu_tables()) {

@@ -47,6 +47,10 @@ class FATHOM_API KvCache {
   void mark(int32_t layer, int32_t sequence, int32_t position, Provenance provenance) noexcept;
   Provenance provenance(int32_t layer, int32_t sequence, int32_t position) const noexcept;
 
+  /// Says for how many tokens a cell of an encoder stands, in the layer that is about to attend: as many as so many
+  /// cells with its key would count.
+  void weigh(int32_t layer, int32_t sequence, int32_t cell, float tokens) noexcept;
+
   /// True when some layer of the position has no value.
   bool has_hole(int32_t sequence, int32_t position) const noexcept;
 
@@ -60,6 +64,7 @@ class FATHOM_API KvCache {
     Buffer memory;
     std::vector<KvPage> layers;          // [n_layers]
     std::vector<Provenance> provenance;  // [n_layers, 64]
+    std::vector<float> bias;             // [64] log tokens of each cell; empty: each stands for one
   };
   struct Sequence {
     std::vector<std::unique_ptr<Block>> blocks;

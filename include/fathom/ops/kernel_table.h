@@ -10,7 +10,7 @@
 
 namespace fathom {
 
-inline constexpr uint32_t kKernelTableVersion = 5;
+inline constexpr uint32_t kKernelTableVersion = 6;
 
 /// How products are rounded; part of every fingerprint. Which product has how many bits depends on nothing but the
 /// path: not on rows, machine or instruction set.
@@ -203,6 +203,16 @@ struct SimilarityArgs {
   float* dst;  // [n]
 };
 
+/// dst[i, j] = a[i] . b[j]: all pairs of two lists of rows.
+struct DotsArgs {
+  const float* a;          // [*, cols]
+  const int32_t* index;    // [n] into a
+  const float* b;          // [*, cols]
+  const int32_t* index_b;  // [n_b] into b
+  int64_t n_b, cols;
+  float* dst;  // [n, n_b]
+};
+
 /// What exit checks and the sampler ask of a row of logits. Ties go to the lower id. A NaN is never chosen; a row that
 /// holds one has NaN for log_sum and entropy, and argmax 0 when it holds nothing above -inf.
 struct LogitStats {
@@ -226,9 +236,10 @@ inline constexpr int kAttentionChunk = 256;  // cells of one partial result; chu
 
 /// 64 consecutive positions of one layer of one sequence. Keys lie cell-minor, so that vector lanes are cells.
 struct KvPage {
-  void* k;        // [kv_heads, head_dim, 64]  f16, bf16 or f32
-  void* v;        // [kv_heads, 64, head_dim]  f16, bf16 or f32
-  uint64_t real;  // bit c: cell c holds a value; others are not read
+  void* k;                      // [kv_heads, head_dim, 64]  f16, bf16 or f32
+  void* v;                      // [kv_heads, 64, head_dim]  f16, bf16 or f32
+  uint64_t real;                // bit c: cell c holds a value; others are not read
+  const float* bias = nullptr;  // [64] added to the scores of its cells; null: nothing is
 };
 
 struct KvCell {
@@ -325,6 +336,7 @@ struct KernelTable {
   RowKernel<AddArgs> add;
   RowKernel<RopeArgs> rope;
   RowKernel<SimilarityArgs> similarity;
+  RowKernel<DotsArgs> dots;
   RowKernel<LogitStatsArgs> logit_stats;
   RowKernel<KvWriteArgs> kv_write;
   Kernel<AttentionKernels> attention;  // name null: not served
