@@ -20,7 +20,7 @@ constexpr double kBytesEach = 2;  // numbers of a translator: BF16, each multipl
 std::string word_of(const Findings& f, int32_t id) { return f.model.tokenizer().decode({&id, 1}); }
 
 // Which way each signal tells: higher where the answer is full depth's, or lower.
-constexpr float kSurer[kSignals] = {1, 1, -1, 1, 1, 1, 1, -1, 1, -1, -1, 1, 1, 1, 1, 1, 1};
+constexpr float kSurer[kSignals] = {1, 1, -1, 1, 1, 1, 1, -1, 1, -1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 // One exit in one group: what every signal said at each place, NaN where it was missing, and who was right.
 struct Column {

@@ -68,7 +68,7 @@ bool LimitWatch::kept(const AnyStage& stage, const RowResult& row, int32_t owed)
   }
   if (const auto* most = std::get_if<max_depth>(&stage)) return row.depth <= float(most->layers);
   if (const auto* share = std::get_if<budget>(&stage)) {
-    const double allowed = double(share->of_full) * (before.full_macs + row.full_macs);
+    const double allowed = double(share->of_full.value_or(1)) * (before.full_macs + row.full_macs);
     return row.depth <= 1 || before.macs + row.step_macs <= allowed * (1 + kRounding);
   }
   if (const auto* turn = std::get_if<settle_every>(&stage)) return owed <= turn->tokens;

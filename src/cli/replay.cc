@@ -28,7 +28,7 @@ struct Args {
 };
 
 std::string_view name(Verdict v) {
-  switch (v) {
+  switch (removes(v) ? removal_of(v) : v) {
     case Verdict::run:
       return "run";
     case Verdict::skip_attention:
@@ -43,6 +43,10 @@ std::string_view name(Verdict v) {
       return "silence_heads";
     case Verdict::silence_heads_skip_feed_forward:
       return "silence_heads, skip_feed_forward";
+    case Verdict::drop:
+      return "drop";
+    case Verdict::merge:
+      return "merge";
   }
   return "unknown";
 }

@@ -46,6 +46,10 @@ std::string defer_head::text() const { return print(*this); }
 std::string screen_head::text() const { return print(*this); }
 std::string screen_checks::text() const { return print(*this); }
 std::string word_exit::text() const { return print(*this); }
+std::string prune_tokens::text() const { return print(*this); }
+std::string merge_tokens::text() const { return print(*this); }
+std::string fuse_tokens::text() const { return print(*this); }
+std::string max_loss::text() const { return print(*this); }
 
 Result<void> exit_at::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> exit_when::check(int32_t n_layers) const { return look(*this, n_layers); }
@@ -68,5 +72,9 @@ Result<void> defer_head::check(int32_t n_layers) const { return look(*this, n_la
 Result<void> screen_head::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> screen_checks::check(int32_t n_layers) const { return look(*this, n_layers); }
 Result<void> word_exit::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> prune_tokens::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> merge_tokens::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> fuse_tokens::check(int32_t n_layers) const { return look(*this, n_layers); }
+Result<void> max_loss::check(int32_t n_layers) const { return look(*this, n_layers); }
 
 }  // namespace fathom

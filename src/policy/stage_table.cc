@@ -12,12 +12,18 @@ namespace {
 constexpr std::string_view kOnWords[] = {"generated", "prompt", "all"};
 constexpr std::string_view kPartWords[] = {"layer", "attention", "feed_forward"};
 constexpr std::string_view kLightWords[] = {"none", "feed_forward", "attention"};
+constexpr std::string_view kOrderWords[] = {"attention", "norm", "entropy", "recent", "random"};
+constexpr std::string_view kScheduleWords[] = {"once", "linear", "cosine"};
+constexpr std::string_view kNoiseWords[] = {"none",        "digits",     "delimiters", "punctuation",
+                                            "word_begins", "word_parts", "spaces",     "other"};
 constexpr std::string_view kKvWords[] = {"fill", "settle_later", "verify"};
 
 constexpr double kMaxCount = 1e9;
+constexpr double kSmallestShare = 1e-3f;
 constexpr double kSmallestBudget = 1e-6f;  // "above 0", as the float that is stored
+constexpr double kMostTokens = 1 << 20;    // of a text
 constexpr double kMaxEntropy = 20;         // nats; the logarithm of a vocabulary of 485 million
-constexpr double kLowestSignal = -1, kHighestSignal = kMaxPolicyLayers;  // of all signals
+constexpr double kLowestSignal = -1, kHighestSignal = kMostTokens;  // of all signals
 constexpr struct {
   double low, high;
 } kSignalRanges[kSignals] = {{0, 1},
@@ -36,7 +42,13 @@ constexpr struct {
                              {0, 1},
                              {0, 1},
                              {0, 1},
-                             {0, 1}};
+                             {0, 1},
+                             {0, kMostTokens},
+                             {0, 1},
+                             {0, kMostTokens},
+                             {-1, 1},
+                             {0, kMostTokens},
+                             {0, kMostTokens}};
 constexpr bool kRequired = true;
 constexpr bool kOptional = false;
 
@@ -154,8 +166,9 @@ constexpr Field kMaxDepth[] = {
     on<max_depth>(),
 };
 constexpr Field kBudget[] = {
-    number<budget, &budget::of_full>("of_full", FieldType::number, kSmallestBudget, 1,
+    number<budget, &budget::of_full>("of_full", FieldType::condition, kSmallestBudget, 1,
                                      "share of the work at full depth"),
+    count<budget, &budget::tokens>("tokens", kOptional, 0, kMostTokens, "of a text that go on behind layer 1; 0: all"),
 };
 constexpr Field kFullDepthFirst[] = {
     count<full_depth_first, &full_depth_first::tokens>("tokens", kRequired, 1, kMaxCount,
@@ -185,6 +198,51 @@ constexpr Field kScreenChecks[] = {
     count<screen_checks, &screen_checks::tokens>("tokens", kOptional, 16, 1 << 20, "tokens of the shortlist"),
 };
 
+template <class S>
+constexpr Field keep() {
+  return number<S, &S::keep>("keep", FieldType::number, kSmallestShare, 1, "share of the text's tokens that stays");
+}
+template <class S>
+constexpr Field schedule() {
+  return word<S, &S::schedule>("schedule", kOptional, kScheduleWords, "how the text comes down to it");
+}
+template <class S>
+constexpr Field blocks() {
+  return count<S, &S::blocks>("blocks", kOptional, 1, 256, "what stays is a multiple of it");
+}
+template <class S>
+constexpr Field protect_first() {
+  return count<S, &S::protect_first>("protect_first", kOptional, 0, kMostTokens, "tokens of the text that always stay");
+}
+constexpr Field kPruneTokens[] = {
+    keep<prune_tokens>(),
+    from_layer<prune_tokens>(),
+    word<prune_tokens, &prune_tokens::by>("by", kOptional, kOrderWords, "what makes a token matter"),
+    schedule<prune_tokens>(),
+    blocks<prune_tokens>(),
+    protect_first<prune_tokens>(),
+    on<prune_tokens>(),
+};
+constexpr Field kMergeTokens[] = {
+    keep<merge_tokens>(),
+    from_layer<merge_tokens>(),
+    number<merge_tokens, &merge_tokens::alike_at_least>("alike_at_least", FieldType::condition, -1, 1,
+                                                        "cosine of the two tokens' keys"),
+    schedule<merge_tokens>(),
+    blocks<merge_tokens>(),
+    protect_first<merge_tokens>(),
+    on<merge_tokens>(),
+};
+constexpr Field kFuseTokens[] = {
+    number<fuse_tokens, &fuse_tokens::alike_at_least>(
+        "alike_at_least", FieldType::number, -1, 1, "cosine of what the two are embedded as; 1: one token", kOptional),
+    word<fuse_tokens, &fuse_tokens::noise>("noise", kOptional, kNoiseWords, "tokens of this class are alike as well"),
+};
+constexpr Field kMaxLoss[] = {
+    number<max_loss, &max_loss::attention>("attention", FieldType::number, 0, 1,
+                                           "share of its attention that a text may lose with dropped tokens"),
+};
+
 constexpr Field kWordExit[] = {
     number<word_exit, &word_exit::agreement_at_least>("agreement_at_least", FieldType::number, 0, 1,
                                                       "calibrated probability that the label is full depth's"),
@@ -210,6 +268,12 @@ std::string unfit_bounds(const void* stage) {
   return {};
 }
 
+/// A budget bounds something.
+std::string unfit_budget(const void* stage) {
+  const auto& s = *static_cast<const budget*>(stage);
+  return s.of_full || s.tokens > 0 ? "" : "nothing is named: give of_full or tokens";
+}
+
 template <class S>
 constexpr S kDefaults{};
 
@@ -230,7 +294,8 @@ constexpr StageInfo kTable[] = {
     row<silence_heads>("some heads of some layers add nothing, or less", kSilenceHeads),
     row<min_depth>("every row really runs its first layers", kMinDepth),
     row<max_depth>("no row goes deeper than this layer", kMaxDepth),
-    row<budget>("a sequence's generated rows spend at most this share of their work at full depth", kBudget),
+    row<budget>("a sequence's generated rows spend at most this share of their work at full depth", kBudget, 0,
+                unfit_budget),
     row<full_depth_first>("the first generated rows of a sequence run at full depth", kFullDepthFirst),
     row<full_depth_at>("rows of one class of tokens run at full depth", kFullDepthAt),
     row<full_depth_after>("a row runs at full depth behind predictions of low margins", kFullDepthAfter),
@@ -242,6 +307,10 @@ constexpr StageInfo kTable[] = {
     row<screen_checks>("exit checks read a shortlist of the head; the whole head confirms what would leave",
                        kScreenChecks),
     row<word_exit>("texts whose words alone say their label run no layer; of label tasks", kWordExit),
+    row<prune_tokens>("the tokens of a text that matter least are dropped; of encoders", kPruneTokens),
+    row<merge_tokens>("tokens of a text join those most like them; of encoders", kMergeTokens),
+    row<fuse_tokens>("a token joins the one before it where both are the same, or noise; of encoders", kFuseTokens),
+    row<max_loss>("tokens stay where the text would lose too much of its attention; of encoders", kMaxLoss),
 };
 
 template <size_t... I>

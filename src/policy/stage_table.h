@@ -16,7 +16,7 @@ namespace fathom::policy_text {
 using AnyStage =
     std::variant<exit_at, exit_when, patience, skip_layers, skip_sublayers, skip_when, route, silence_heads, min_depth,
                  max_depth, budget, full_depth_first, full_depth_at, full_depth_after, kv, settle_every, draft_ngram,
-                 defer_head, screen_head, screen_checks, word_exit>;
+                 defer_head, screen_head, screen_checks, word_exit, prune_tokens, merge_tokens, fuse_tokens, max_loss>;
 
 /// What a field holds: int32_t, int32_t up to the model's layers, float, optional<float>, LayerSet, HeadSet, an enum of
 /// a byte, a Signal or none.

@@ -87,7 +87,12 @@ S make() {
   if constexpr (std::is_same_v<S, silence_heads>) return {.heads = any_heads(), .factor = *share(), .on = any_on()};
   if constexpr (std::is_same_v<S, min_depth>) return {.layers = *layer()};
   if constexpr (std::is_same_v<S, max_depth>) return {.layers = *layer(), .on = any_on()};
-  if constexpr (std::is_same_v<S, budget>) return {.of_full = std::max(1e-6f, *share())};
+  if constexpr (std::is_same_v<S, budget>) {
+    const bool of_tokens = *rc::gen::arbitrary<bool>();
+    return {.of_full = of_tokens && *rc::gen::arbitrary<bool>() ? std::nullopt
+                                                                : std::optional<float>(std::max(1e-6f, *share())),
+            .tokens = of_tokens ? *rc::gen::inRange(1, 100) : 0};
+  }
   if constexpr (std::is_same_v<S, full_depth_first>) return {.tokens = *rc::gen::inRange(1, 40)};
   if constexpr (std::is_same_v<S, full_depth_at>) {
     return {.tokens = static_cast<TokenClass>(*rc::gen::inRange(0, kTokenClasses))};
@@ -102,6 +107,28 @@ S make() {
   if constexpr (std::is_same_v<S, draft_ngram> || std::is_same_v<S, screen_head>) return {};
   if constexpr (std::is_same_v<S, screen_checks>) return {.tokens = *rc::gen::inRange(16, 5000)};
   if constexpr (std::is_same_v<S, defer_head>) return {.hot = *rc::gen::inRange(16, 5000)};
+  if constexpr (std::is_same_v<S, prune_tokens>) {
+    return {.keep = std::max(1e-3f, *share()),
+            .from_layer = *layer(),
+            .by = static_cast<TokenOrder>(*rc::gen::inRange(0, 5)),
+            .schedule = static_cast<Schedule>(*rc::gen::inRange(0, 3)),
+            .blocks = *rc::gen::inRange(1, 257),
+            .protect_first = *rc::gen::inRange(0, 100),
+            .on = any_on()};
+  }
+  if constexpr (std::is_same_v<S, merge_tokens>) {
+    return {.keep = std::max(1e-3f, *share()),
+            .from_layer = *layer(),
+            .alike_at_least = maybe_share(*rc::gen::arbitrary<bool>()),
+            .schedule = static_cast<Schedule>(*rc::gen::inRange(0, 3)),
+            .blocks = *rc::gen::inRange(1, 257),
+            .protect_first = *rc::gen::inRange(0, 100),
+            .on = any_on()};
+  }
+  if constexpr (std::is_same_v<S, fuse_tokens>) {
+    return {.alike_at_least = *share(), .noise = static_cast<Noise>(*rc::gen::inRange(0, 8))};
+  }
+  if constexpr (std::is_same_v<S, max_loss>) return {.attention = *share()};
 }
 
 /// A random stage of one kind, by its row of the table.
@@ -125,7 +152,7 @@ inline policy_text::AnyStage any_of(StageKind kind) {
           return make<skip_when>();
       }
     case StageKind::limit:
-      switch (*rc::gen::inRange(0, 6)) {
+      switch (*rc::gen::inRange(0, 7)) {
         case 0:
           return make<min_depth>();
         case 1:
@@ -136,6 +163,8 @@ inline policy_text::AnyStage any_of(StageKind kind) {
           return make<full_depth_at>();
         case 4:
           return make<full_depth_after>();
+        case 5:
+          return make<max_loss>();
         default:
           return make<full_depth_first>();
       }
@@ -169,6 +198,9 @@ inline rc::Gen<std::vector<policy_text::AnyStage>> stages() {
     if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), screen_head{});
     if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<screen_checks>());
     if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<silence_heads>());
+    if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<prune_tokens>());
+    if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<merge_tokens>());
+    if (*rc::gen::arbitrary<bool>()) all.insert(all.begin(), make<fuse_tokens>());
     return all;
   });
 }

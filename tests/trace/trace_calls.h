@@ -85,8 +85,9 @@ class RandomCalls {
       call.sequences.push_back(row.sequence);
       call.steps.push_back(step);
       const Verdict verdicts[] = {Verdict::run,        Verdict::skip_attention, Verdict::skip_feed_forward,
-                                  Verdict::skip_layer, Verdict::exit,           Verdict::silence_heads};
-      call.decisions.push_back({verdicts[below(6)], static_cast<int8_t>(below(4) - 1)});
+                                  Verdict::skip_layer, Verdict::exit,           Verdict::silence_heads,
+                                  Verdict::drop,       Verdict::merge};
+      call.decisions.push_back({verdicts[below(8)], static_cast<int8_t>(below(4) - 1)});
     }
   }
 

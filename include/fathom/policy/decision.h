@@ -11,6 +11,8 @@ namespace fathom {
 /// What happens to a row in the next layer. Savings join: skip_attention with skip_feed_forward is skip_layer,
 /// and exit contains them all; so a verdict is a set of bits, proposals add bits, limits take them away.
 /// silence_heads is a smaller saving of the attention half than skip_attention, which takes its place where both are.
+/// Beside its saving a token of an encoder's text may be removed: it leaves as one that exits does, and nobody attends
+/// to it any more. What is merged is not lost, so merging takes the place of dropping where both are.
 enum class Verdict : uint8_t {
   run = 0,
   skip_attention = 1,
@@ -19,18 +21,31 @@ enum class Verdict : uint8_t {
   exit = 7,
   silence_heads = 8,  ///< attention runs without the heads that Settings::silent names
   silence_heads_skip_feed_forward = 10,
+  drop = 16,   ///< the token is gone: no cells, no place in what is pooled
+  merge = 32,  ///< the same, but its state joins that of the token most like it, which then counts for both
 };
 
 constexpr Verdict operator|(Verdict a, Verdict b) {
-  const int bits = static_cast<int>(a) | static_cast<int>(b);
-  return static_cast<Verdict>((bits & 1) != 0 ? bits & 7 : bits);
+  int bits = static_cast<int>(a) | static_cast<int>(b);
+  if ((bits & 32) != 0) bits &= ~16;
+  if ((bits & 1) != 0) bits &= ~8;
+  return static_cast<Verdict>(bits);
 }
+/// A verdict without and with nothing but the removal of the token.
+constexpr Verdict saving_of(Verdict v) { return static_cast<Verdict>(static_cast<uint8_t>(v) & 15); }
+constexpr Verdict removal_of(Verdict v) { return static_cast<Verdict>(static_cast<uint8_t>(v) & 48); }
 /// Whether a byte is a verdict that stages can come to.
-constexpr bool is_verdict(uint8_t bits) { return bits <= 3 || bits == 7 || bits == 8 || bits == 10; }
-constexpr bool skips_attention(Verdict v) { return static_cast<uint8_t>(v) & 1; }
-constexpr bool skips_feed_forward(Verdict v) { return static_cast<uint8_t>(v) & 2; }
-constexpr bool silences_heads(Verdict v) { return static_cast<uint8_t>(v) & 8; }
-constexpr bool exits(Verdict v) { return v == Verdict::exit; }
+constexpr bool is_verdict(uint8_t bits) {
+  const int saving = bits & 15;
+  return bits < 48 && (saving <= 3 || saving == 7 || saving == 8 || saving == 10);
+}
+constexpr bool drops(Verdict v) { return removal_of(v) == Verdict::drop; }
+constexpr bool merges(Verdict v) { return removal_of(v) == Verdict::merge; }
+constexpr bool removes(Verdict v) { return drops(v) || merges(v); }
+constexpr bool exits(Verdict v) { return saving_of(v) == Verdict::exit || removes(v); }
+constexpr bool skips_attention(Verdict v) { return (static_cast<uint8_t>(v) & 1) != 0 || removes(v); }
+constexpr bool skips_feed_forward(Verdict v) { return (static_cast<uint8_t>(v) & 2) != 0 || removes(v); }
+constexpr bool silences_heads(Verdict v) { return (static_cast<uint8_t>(v) & 8) != 0 && !removes(v); }
 
 /// What a row is in its sequence. Depth stages act on generated rows unless they say `on = prompt | all`.
 enum class RowKind : uint8_t { prompt, generated };
@@ -59,8 +74,18 @@ enum class Signal : uint8_t {
   last_margin_2,            ///< the largest of that over the last two predictions; NaN where there were fewer
   last_margin_3,            ///< over the last three
   last_margin_4,            ///< over the last four
+
+  // Of an encoder's tokens, beside the others of their text. Missing: tokens around a text, and those protected.
+  token_rank,      ///< tokens of its text that matter more, by the order that the policy names (TokenOrder)
+  attention_lost,  ///< share of attention that the text would have lost without this token and all that matter less,
+                   ///< what it lost before included, 0..1
+  merge_rank,      ///< tokens of its text that are more like their partners than it is like its own
+  likeness,        ///< cosine with its partner, the token that it would join: of keys; before layer 1, of what both are
+                   ///< embedded as
+  tokens_left,     ///< of its text, that still run
+  tokens_read,     ///< of its text
 };
-inline constexpr int kSignals = 17;
+inline constexpr int kSignals = 23;
 inline constexpr std::string_view kSignalNames[kSignals] = {"exit_confidence",
                                                             "exit_margin",
                                                             "exit_entropy",
@@ -77,7 +102,13 @@ inline constexpr std::string_view kSignalNames[kSignals] = {"exit_confidence",
                                                             "last_margin",
                                                             "last_margin_2",
                                                             "last_margin_3",
-                                                            "last_margin_4"};
+                                                            "last_margin_4",
+                                                            "token_rank",
+                                                            "attention_lost",
+                                                            "merge_rank",
+                                                            "likeness",
+                                                            "tokens_left",
+                                                            "tokens_read"};
 /// Rows of its sequence that a row's diversity looks back on.
 inline constexpr int32_t kRecentRows = 8;
 
@@ -122,6 +153,12 @@ constexpr Signal last_margin_of(int n) { return static_cast<Signal>(static_cast<
 inline constexpr SignalSet kLastMarginSignals =
     SignalSet(Signal::last_margin) | Signal::last_margin_2 | Signal::last_margin_3 | Signal::last_margin_4;
 inline constexpr SignalSet kHistorySignals = SignalSet(Signal::last_entropy) | kLastMarginSignals;
+
+/// Signals about the tokens of a text beside one another; those of attention are read when a layer has attended.
+inline constexpr SignalSet kAttentionRankSignals = SignalSet(Signal::token_rank) | Signal::attention_lost;
+inline constexpr SignalSet kMergeSignals = SignalSet(Signal::merge_rank) | Signal::likeness;
+inline constexpr SignalSet kTokenSignals =
+    kAttentionRankSignals | kMergeSignals | Signal::tokens_left | Signal::tokens_read;
 
 /// One row at a boundary: `layer` layers are behind it, the decision is about layer `layer + 1`.
 /// Layers count from 1, so boundary 0 lies before the first layer; there is no boundary after the last.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "fathom/core/macros.h"
@@ -36,7 +37,9 @@ struct max_depth {
 
   static constexpr StageTraits traits{"max_depth", StageKind::limit};
   constexpr Decision operator()(const Step& step, Decision decision) const noexcept {
-    if (layers >= 1 && step.layer >= layers && acts_on(on, step.kind)) decision.verdict = Verdict::exit;
+    if (layers >= 1 && step.layer >= layers && acts_on(on, step.kind)) {
+      decision.verdict = decision.verdict | Verdict::exit;
+    }
     return decision;
   }
   FATHOM_API std::string text() const;
@@ -47,13 +50,25 @@ struct max_depth {
 /// The generated rows of a sequence spend at most this share of their work at full depth, heads and checks included.
 /// A row leaves where one layer more would pass the share; what early rows left over later rows may use.
 /// It acts from boundary 1 on: a row whose first layer does not fit overspends by it, and the rows after it pay.
+/// `tokens` bounds a text in an encoder: behind layer 1 no more of its tokens than that go on, those that matter most
+/// by the order that prune_tokens names, by attention without.
 struct budget {
-  float of_full = 0;  // above 0, at most 1; required
+  std::optional<float> of_full = {};  // above 0, at most 1; this or tokens
+  int32_t tokens = 0;                 // 1 or more; 0: any number
 
-  static constexpr StageTraits traits{"budget", StageKind::limit, {}, true};
+  static constexpr StageTraits traits{"budget", StageKind::limit, Signal::token_rank};
+  constexpr bool sequential() const noexcept { return of_full.has_value(); }
+  constexpr SignalSet reads_at(int layer, int, RowKind kind) const noexcept {
+    return tokens > 0 && layer >= 1 && kind == RowKind::generated ? traits.reads : SignalSet();
+  }
   constexpr Decision operator()(const Step& step, Decision decision) const noexcept {
-    const bool counts = step.kind == RowKind::generated && step.layer >= 1;
-    if (counts && step.work_spent + step.work_if_run > of_full * step.work_rows) decision.verdict = Verdict::exit;
+    if (step.kind != RowKind::generated || step.layer < 1) return decision;
+    if (of_full && step.work_spent + step.work_if_run > *of_full * step.work_rows) {
+      decision.verdict = decision.verdict | Verdict::exit;
+    }
+    if (tokens > 0 && step[Signal::token_rank] >= static_cast<float>(tokens)) {
+      decision.verdict = decision.verdict | Verdict::drop;
+    }
     return decision;
   }
   FATHOM_API std::string text() const;

@@ -36,7 +36,9 @@ constexpr Decision take(const S& stage, int index, const Step& step, Decision be
 
 /// There is no head before the first layer: an exit asked for at boundary 0 reads as run.
 constexpr Decision settle_boundary(const Step& step, Decision decision) noexcept {
-  return step.layer == 0 && exits(decision.verdict) ? Decision{} : decision;
+  if (step.layer != 0 || saving_of(decision.verdict) != Verdict::exit) return decision;
+  const Verdict removal = removal_of(decision.verdict);
+  return removal == Verdict::run ? Decision{} : Decision{removal, decision.stage};
 }
 
 /// What the stages up to this one read. A limit that restores the row in any case makes what stands before it not
@@ -53,9 +55,11 @@ constexpr SignalSet read_on(const S& stage, SignalSet before, int32_t layer, int
   }
 }
 
-/// Nothing has been run before boundary 0: only what is known of the sequence can be read there.
+/// Nothing has been run before boundary 0: only what is known of the sequence and its tokens can be read there.
 constexpr SignalSet readable_at(int32_t layer, SignalSet reads) {
-  if (layer == 0) reads.bits &= (kHistorySignals | Signal::token_class).bits;
+  constexpr SignalSet kKnown =
+      kHistorySignals | Signal::token_class | kMergeSignals | Signal::tokens_left | Signal::tokens_read;
+  if (layer == 0) reads.bits &= kKnown.bits;
   return reads;
 }
 

@@ -18,6 +18,7 @@
 #include "fathom/policy/silence.h"
 #include "fathom/policy/skip.h"
 #include "fathom/policy/stage.h"
+#include "fathom/policy/tokens.h"
 
 namespace fathom {
 

@@ -1,5 +1,5 @@
 // silence_heads: a proposal that lets some query heads of some layers say nothing, or less.
-// Next in the flow: policy/limit.h.
+// Next in the flow: policy/tokens.h.
 #pragma once
 
 #include <string>

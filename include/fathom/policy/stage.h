@@ -36,6 +36,15 @@ enum class KvMode : uint8_t {
 /// Rows of one sequence that may owe layers, at most.
 inline constexpr int32_t kMaxOwed = 64;
 
+/// What makes one token of a text matter more than another.
+enum class TokenOrder : uint8_t {
+  attention,  ///< the share of attention it received in the layer just run, mean over heads and rows
+  norm,       ///< the length of its state
+  entropy,    ///< how sharply it attended itself: the lower the entropy of its attention, the more it matters
+  recent,     ///< how late it stands
+  random,     ///< nothing: a hash of its place, the control that any other order has to beat
+};
+
 /// What settings configure, one field for each kind of setting; and which heads silence_heads is about.
 struct Settings {
   KvMode kv = KvMode::fill;
@@ -49,6 +58,10 @@ struct Settings {
 
   bool exits_by_words = false;  // texts whose words say their label run no layer
   float word_agreement = 1;     // from this probability on that it is full depth's
+
+  TokenOrder rank_by = TokenOrder::attention;  // what token_rank ranks by
+  int32_t protected_first = 0;                 // of a text's tokens, that stay whatever they are worth
+  int8_t noise = -1;                           // tokens of this TokenClass are alike; none: -1
 
   int32_t check_tokens = 0;  // of the shortlist that exit checks look at first; 0: they read the whole head
 
