@@ -25,7 +25,6 @@ SCRIPTS = {
     "lossless": "lossless/speed.py",
     "roofline": "roofline.py",
     "quality": "quality/agreement.py",
-    "classify": "classify/exits.py",
 }
 
 

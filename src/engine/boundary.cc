@@ -25,6 +25,7 @@ void Boundary::begin(PolicyRef policy, Trace* trace, int32_t n_layers, std::span
   n_layers_ = n_layers;
   history_ = history;
   next_ = {};
+  tokens_.begin(policy_.table != nullptr ? policy_.table->settings(policy_.self) : Settings{}, rows);
   steps_.assign(rows.size(), Step{});
   ran_.assign(rows.size(), false);
   has_kind_[0] = has_kind_[1] = false;
@@ -58,7 +59,8 @@ void Boundary::before_half(LayerLoop& loop, Half half) {
 
 void Boundary::after_half(LayerLoop& loop, Half half, std::span<const int32_t> ran) {
   for (int32_t row : ran) ran_[static_cast<size_t>(row)] = true;
-  if (half == Half::attention && reads_attention()) look_inside(loop);
+  if (half == Half::attention && next_.has(Signal::attention_received)) look_inside(loop);
+  if (half == Half::attention) tokens_.look(loop, layer_ + 1, next_);
   const Signal signal = half == Half::attention ? Signal::similarity_attention : Signal::similarity_feed_forward;
   if (!next_.has(signal)) return;
   compare(loop, loop.buffers.before_half);
@@ -82,7 +84,7 @@ void Boundary::look_inside(LayerLoop& loop) {
     const RowState& row = loop.row(ran[i]);
     if (!row.asks || !wanted(loop, layer_ + 1, row.kind).has(Signal::attention_received)) continue;
     places_.push_back(static_cast<int32_t>(i));
-    cells_.push_back(row.position);
+    cells_.push_back(row.cell);
   }
   loop.attention_share(layer_ + 1, places_, cells_.data(), loop.buffers.compared, 1);
   for (size_t i = 0; i < places_.size(); ++i) {
@@ -211,7 +213,7 @@ void Boundary::describe(const LayerLoop& loop, int32_t layer, const RowState& ro
   const SequenceHistory& history = history_[static_cast<size_t>(row.sequence)];
   const double head = row.predicts ? loop.work.head() : 0;
   const double if_exit = row.macs + loop.fills_above(layer) + (row.checked_at == layer && layer > 0 ? 0 : head);
-  const double if_run = row.macs + loop.work.layer(layer + 1, row.position) + loop.fills_above(layer + 1) + head;
+  const double if_run = row.macs + loop.work.layer(layer + 1, row.last_cell) + loop.fills_above(layer + 1) + head;
   step.layer = layer;
   step.n_layers = n_layers_;
   step.position = row.position;
@@ -247,6 +249,7 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
         set(steps_[static_cast<size_t>(r)], Signal::similarity, loop.buffers.compared[r]);
     }
   }
+  if (computed.any(kTokenSignals)) tokens_.tell(loop, layer, computed, steps_);
   asked_.clear();
   sequences_.clear();
   for (int32_t r : asking_) {
@@ -264,6 +267,7 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
   policy_.table->decide(policy_.self, asked_.data(), said_.data(), static_cast<int32_t>(said_.size()));
   if (loop.checks != nullptr && layer > 0 && computed.any(kExitSignals)) confirm(loop, layer, reads);
   if (loop.labels != nullptr) leave_together(loop);
+  tokens_.act(loop, asking_, said_);
 
   bool any_saving = false;
   for (size_t i = 0; i < asking_.size(); ++i) {

@@ -45,12 +45,15 @@ void Boundary::check_labels(LayerLoop& loop, int32_t layer) {
     const SignalSet wants = wanted(loop, layer, loop.row(row_of(rows[0])).kind);
     if (!wants.any(kExitSignals)) continue;
     std::vector<double> sum(d, 0.0);
+    double tokens = 0;
     for (const int32_t place : rows) {
       const auto state = loop.buffers.state(row_of(place));
-      for (size_t c = 0; c < d; ++c) sum[c] += static_cast<double>(state[c]);
+      const double each = loop.row(row_of(place)).stands_for;
+      for (size_t c = 0; c < d; ++c) sum[c] += each * static_cast<double>(state[c]);
+      tokens += each;
     }
     const auto n = static_cast<double>(rows.size());
-    for (size_t c = 0; c < d; ++c) mean[c] = static_cast<float>(sum[c] / n);
+    for (size_t c = 0; c < d; ++c) mean[c] = static_cast<float>(sum[c] / tokens);
     const LabelAnswer answer = loop.labels->answer(*head, mean);
     const int32_t said = answer_of(answer, loop.labels->several());
     const double cost = static_cast<double>(d) * (n + loop.labels->n_labels()) / n;  // of each row
@@ -71,7 +74,8 @@ void Boundary::check_labels(LayerLoop& loop, int32_t layer) {
   }
 }
 
-// A text has one answer, so its rows leave together: where one of them stays, all do.
+// A text has one answer, so its rows leave together: where one of them stays, all do but those that are removed, and
+// where none stays, none is removed from what answers.
 void Boundary::leave_together(const LayerLoop& loop) {
   sort_by_text(loop);
   for (size_t begin = 0, end = 0; begin < by_text_.size(); begin = end) {
@@ -79,9 +83,12 @@ void Boundary::leave_together(const LayerLoop& loop) {
     for (; end < by_text_.size() && text_of(loop, by_text_[end]) == text_of(loop, by_text_[begin]); ++end) {
       all &= exits(said_[static_cast<size_t>(by_text_[end])].verdict);
     }
-    for (size_t i = begin; i < end && !all; ++i) {
+    const bool none_removed = all && layer_ > 0;
+    for (size_t i = begin; i < end; ++i) {
       Decision& decision = said_[static_cast<size_t>(by_text_[i])];
-      if (exits(decision.verdict)) decision = {};
+      if (!all && saving_of(decision.verdict) == Verdict::exit) decision.verdict = removal_of(decision.verdict);
+      if (decision.verdict == Verdict::run) decision = {};
+      if (none_removed) decision.verdict = Verdict::exit;
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "src/engine/text_steps.h"
+#include "src/engine/token_flow.h"
 
 namespace fathom {
 namespace {
@@ -59,15 +60,18 @@ Result<std::vector<Embedding>> Encoder::embed(std::span<const std::string_view> 
   for (size_t i = 0; i < texts.size(); ++i) {
     FATHOM_TRY(TextIds read, impl_->steps.read(texts[i]));
     results[i].values.resize(static_cast<size_t>(model().config().d_model));
-    results[i].tokens = results[i].tokens_kept = static_cast<int32_t>(read.ids.size());
+    results[i].tokens = static_cast<int32_t>(read.ids.size());
     results[i].truncated = read.truncated;
     ids.push_back(std::move(read));
   }
   Pool pool(results);
-  FATHOM_TRY(const std::vector<TextRun> runs, impl_->steps.run(ids, policy, trace, pool));
+  TokenFlow flow(pool, results);
+  TextSteps::Observer& observer = options().explain ? static_cast<TextSteps::Observer&>(flow) : pool;
+  FATHOM_TRY(const std::vector<TextRun> runs, impl_->steps.run(ids, policy, trace, observer));
   for (size_t i = 0; i < results.size(); ++i) {
     results[i].depth = runs[i].depth;
     results[i].work = runs[i].work;
+    results[i].tokens_kept = runs[i].tokens_kept;
     const auto& values = results[i].values;
     if (std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); })) continue;
     return Error{ErrorCode::format,

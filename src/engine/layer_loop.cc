@@ -139,7 +139,11 @@ void LayerLoop::rotate(const LayerSpec& spec, float* x, int64_t n, int64_t heads
 
 void LayerLoop::write_cells(int32_t layer, const LayerSpec& spec, std::span<const int32_t> write) {
   KvCell* cell = buffers.cells;
-  for (int32_t r : write) *cell++ = cache.cell(layer, row(r).sequence, row(r).position);
+  for (int32_t r : write) *cell++ = cache.cell(layer, row(r).sequence, row(r).cell);
+  const auto stands_for_more = [](const RowState& r) { return r.stands_for != 1; };
+  if (std::any_of(rows.begin(), rows.end(), stands_for_more)) {
+    for (int32_t r : write) cache.weigh(layer, row(r).sequence, row(r).cell, row(r).stands_for);
+  }
   run_rows(pool, kernels.kv_write, std::ssize(write), spec.kv_heads * spec.head_dim,
            KvWriteArgs{.type = cache.type(),
                        .k = buffers.k,
@@ -178,7 +182,7 @@ void LayerLoop::mark_cells(int32_t layer, std::span<const int32_t> write) {
   for (size_t i = 0; i < write.size(); ++i) {
     RowState& r = row(write[i]);
     const bool attends = i < n_attend;
-    cache.mark(layer, r.sequence, r.position,
+    cache.mark(layer, r.sequence, r.cell,
                r.exact             ? Provenance::exact
                : r.kept != nullptr ? Provenance::owed
                : attends           ? Provenance::inexact

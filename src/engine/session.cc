@@ -140,6 +140,7 @@ void Session::Impl::conclude(const Plan& plan) {
                        .full_macs = row.full_macs,
                        .logits = row.slot,
                        .head = way_of(row, plan),
+                       .removed = row.removed,
                        .owes = owes,
                        .settled = i < n_settling});
     if (i >= n_settling) s.past.push_back({.kind = row.kind});
@@ -167,6 +168,7 @@ RowState Session::Impl::owing(const RowState& row) {
   return {.token = row.token,
           .sequence = row.sequence,
           .position = row.position,
+          .cell = row.cell,
           .last_cell = row.last_cell,
           .generated = row.generated,
           .kind = row.kind,
@@ -229,7 +231,8 @@ Result<StepResult> Session::Impl::run(std::span<const Row> step, const Plan& pla
     FATHOM_TRY(buffers.make_answers());
   }
   FATHOM_TRY(check_fitted(plan));
-  if (token_classes.empty() && reads(plan.policy, Signal::token_class)) token_classes = classes_of(model.tokenizer());
+  if (token_classes.empty() && (reads(plan.policy, Signal::token_class) || plan.noise))
+    token_classes = classes_of(model.tokenizer());
   FATHOM_TRY(admit(step, plan));
   if (trace != nullptr) tell(*trace);
   const ModelConfig& config = model.config();

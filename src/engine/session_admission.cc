@@ -40,6 +40,7 @@ Session::Impl::Plan Session::Impl::plan(PolicyRef policy) const {
   plan.in_turn = settings.settle_in_turn;
   plan.screens = settings.screen_head;
   plan.by_words = settings.exits_by_words;
+  plan.noise = settings.noise >= 0;
   plan.hot_tokens = settings.kv == KvMode::verify ? settings.hot_tokens : 0;
   if (plan.hot_tokens == 0) plan.check_tokens = settings.check_tokens;  // a shortlist that drafts answers checks too
   plan.silent = settings.silent;
@@ -89,6 +90,7 @@ Result<void> Session::Impl::admit(std::span<const Row> step, const Plan& plan) {
     rows.push_back({.token = row.token,
                     .sequence = row.sequence,
                     .position = row.position,
+                    .cell = row.position,
                     .last_cell = model.config().encodes() ? s.pending - 1 : row.position,
                     .generated = row.kind == RowKind::generated ? s.generated() + s.entered++ : 0,
                     .kind = row.kind,

@@ -40,7 +40,12 @@ Result<void> Session::Impl::check_fitted(const Plan& plan) const {
 
 // An encoder's cells live for one step, and it has no head.
 Result<void> Session::Impl::check_encoder(const Plan& plan) const {
-  if (!model.config().encodes()) return {};
+  if (!model.config().encodes()) {
+    if (!reads(plan.policy, kTokenSignals)) return {};
+    return Error{ErrorCode::unsupported,
+                 "policy: tokens beside one another in a decoder, whose later tokens are not known: leave "
+                 "prune_tokens, merge_tokens, fuse_tokens, max_loss and budget(tokens) out"};
+  }
   const auto refuse = [](std::string_view what, std::string_view remedy) {
     return Error{ErrorCode::unsupported, fmt::format("policy: {} in an encoder: {}", what, remedy)};
   };

@@ -57,6 +57,7 @@ struct Session::Impl {
     HeadSet silent = {};       // heads that Verdict::silence_heads is about
     float silent_factor = 0;
     std::span<const int32_t> only = {};  // sequences that settle; empty: all
+    bool noise = false;                  // tokens of some class are alike
     bool by_words = false;               // texts may leave before the first layer, which label heads say
     bool settles_all = false;  // every row that owes runs to full depth and predicts; the policy decides nothing
 

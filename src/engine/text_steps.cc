@@ -20,6 +20,7 @@ class Between final : public LayerObserver {
  public:
   Between(TextSteps::Observer& observer, std::span<const TextRows> texts) : observer_(observer), texts_(texts) {}
   void at(LayerLoop& loop, int32_t layer) noexcept override { observer_.at(loop, layer, texts_); }
+  bool reads_attention(int32_t /*layer*/) const noexcept override { return observer_.reads_attention(); }
 
  private:
   TextSteps::Observer& observer_;
@@ -106,12 +107,15 @@ Result<void> TextSteps::step(const Policy& policy, Trace* trace, Observer& obser
   for (size_t i = 0; i < in_step_.size(); ++i) {
     const TextRows& text = in_step_[i];
     double depth = 0, macs = 0, full = 0;  // depths are exact: halves of layers
+    int32_t kept = 0;
     for (const RowResult& row : result->rows.subspan(static_cast<size_t>(text.first), static_cast<size_t>(text.n))) {
       depth += row.depth;
       macs += row.macs;
       full += row.full_macs;
+      kept += !row.removed;
     }
-    runs[text.text] = {.depth = static_cast<float>(depth / static_cast<double>(text.n)), .work = macs / full};
+    runs[text.text] = {
+        .depth = static_cast<float>(depth / static_cast<double>(text.n)), .work = macs / full, .tokens_kept = kept};
     FATHOM_TRY(session_.truncate(static_cast<int32_t>(i), 0));
   }
   rows_.clear();
@@ -121,11 +125,16 @@ Result<void> TextSteps::step(const Policy& policy, Trace* trace, Observer& obser
 
 std::vector<double> mean_state(const LayerLoop& loop, int64_t first, int64_t n) {
   std::vector<double> sum(static_cast<size_t>(loop.config.d_model), 0.0);
+  double tokens = 0;
   for (int64_t r = first; r < first + n; ++r) {
+    const RowState& row = loop.row(static_cast<int32_t>(r));
+    if (row.removed) continue;
     const auto state = loop.buffers.state(r);
-    for (size_t c = 0; c < sum.size(); ++c) sum[c] += static_cast<double>(state[c]);
+    const double each = row.stands_for;
+    for (size_t c = 0; c < sum.size(); ++c) sum[c] += each * static_cast<double>(state[c]);
+    tokens += each;
   }
-  for (double& x : sum) x /= static_cast<double>(n);
+  for (double& x : sum) x /= tokens;
   return sum;
 }
 

@@ -32,6 +32,7 @@ struct TextRows {
 struct TextRun {
   float depth = 0;  // layers run, mean over its rows
   double work = 0;  // multiply-adds, of full depth's
+  int32_t tokens_kept = 0;
 };
 
 class TextSteps {
@@ -42,6 +43,8 @@ class TextSteps {
    public:
     virtual ~Observer() = default;
     virtual void at(LayerLoop& loop, int32_t layer, std::span<const TextRows> texts) noexcept = 0;
+    /// Whether at() asks where attention went.
+    virtual bool reads_attention() const noexcept { return false; }
   };
 
   ///   errors   those of Encoder::make()

@@ -10,7 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench" / "classify"))
 
 import _labelled
-import exits
 
 INDEX = """Package: libzed-dev
 Source: zed (2.1-1)
@@ -130,13 +129,6 @@ class Drawn(unittest.TestCase):
     def test_a_text_of_two_labels_is_not_in_a_set_of_one(self):
         rows = documents(200, "birds") + documents(200, "music") + [("a", "both of the two", ["birds", "music"])]
         self.assertNotIn("a", {line["id"] for line in self.lines(rows, source(500))})
-
-
-class HeldOut(unittest.TestCase):
-    def test_one_document_in_five_is_held_out_whatever_its_text(self):
-        held_out = lambda text: [exits.is_held_out(json.dumps({"id": f"d{i}", "text": text})) for i in range(2000)]
-        self.assertEqual(held_out("a"), held_out("b"))
-        self.assertTrue(350 <= sum(held_out("a")) <= 450)  # 400, three deviations of 18
 
 
 class Sets(unittest.TestCase):

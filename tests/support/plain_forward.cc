@@ -71,12 +71,14 @@ class PlainForward {
   Row embedding() {
     const Rows x = states();
     Row sum = x[0];
+    for (double& value : sum) value *= stands_for_[0];
     for (size_t r = 1; r < x.size() && config_.pooling == Pooling::mean; ++r) {
-      for (size_t i = 0; i < sum.size(); ++i) sum[i] += x[r][i];
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += stands_for_[r] * x[r][i];
     }
     double squares = 0;
     for (const double value : sum) squares += value * value;
-    const double count = config_.pooling == Pooling::mean ? static_cast<double>(x.size()) : 1.0;
+    const double count =
+        config_.pooling == Pooling::mean ? std::accumulate(stands_for_.begin(), stands_for_.end(), 0.0) : 1.0;
     for (double& value : sum) value /= config_.unit_length ? std::sqrt(squares) : count;
     return sum;
   }
@@ -92,8 +94,67 @@ class PlainForward {
     }
     if (config_.learned_positions) add_positions(x);
     keep(x);
-    for (size_t l = 0; l < config_.layers.size(); ++l) layer(x, l, "blk." + std::to_string(l) + ".");
+    stands_for_.assign(x.size(), 1.0);
+    shorten(x, 0);
+    for (size_t l = 0; l < config_.layers.size(); ++l) {
+      layer(x, l, "blk." + std::to_string(l) + ".");
+      shorten(x, static_cast<int32_t>(l) + 1);
+    }
     return x;
+  }
+
+  // A row that stands for no token is gone.
+  void shorten(Rows& x, int32_t behind) {
+    const PlainTokens* const how = options_.tokens;
+    if (how == nullptr || how->layer != behind) return;
+    const size_t last = x.size() - 1;
+    for (size_t r = 1; r < last && how->fuse; ++r) {
+      size_t into = r - 1;
+      while (stands_for_[into] == 0) --into;
+      if (r > 1 && ids_[r] == ids_[r - 1]) join(x, r, into);
+    }
+    std::vector<size_t> may_go;
+    for (size_t r = 1; r < last; ++r) {
+      if (stands_for_[r] > 0) may_go.push_back(r);
+    }
+    const auto left = static_cast<int32_t>(may_go.size()) + 2;
+    if (how->drop_to > 0) {
+      std::sort(may_go.begin(), may_go.end(), [&](size_t a, size_t b) { return received_[a] < received_[b]; });
+      for (int32_t i = 0; i < left - how->drop_to; ++i) stands_for_[may_go[static_cast<size_t>(i)]] = 0;
+    }
+    if (how->merge_to > 0) merge(x, may_go, left - how->merge_to);
+  }
+
+  void join(Rows& x, size_t from, size_t into) {
+    for (size_t i = 0; i < x[into].size(); ++i) {
+      x[into][i] =
+          (stands_for_[into] * x[into][i] + stands_for_[from] * x[from][i]) / (stands_for_[into] + stands_for_[from]);
+    }
+    stands_for_[into] += stands_for_[from];
+    stands_for_[from] = 0;
+  }
+
+  void merge(Rows& x, const std::vector<size_t>& rows, int32_t n) {
+    struct Pair {
+      double cosine;
+      size_t from, into;
+    };
+    const auto dot = [&](size_t a, size_t b) {
+      return std::inner_product(keys_[a].begin(), keys_[a].end(), keys_[b].begin(), 0.0);
+    };
+    std::vector<Pair> pairs;
+    for (size_t i = 1; i < rows.size(); i += 2) {
+      Pair best{-2, rows[i], 0};
+      for (size_t j = 0; j < rows.size(); j += 2) {
+        const double cosine = dot(rows[i], rows[j]) / std::sqrt(dot(rows[i], rows[i]) * dot(rows[j], rows[j]));
+        if (cosine > best.cosine) best = {cosine, rows[i], rows[j]};
+      }
+      pairs.push_back(best);
+    }
+    std::sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) { return a.cosine > b.cosine; });
+    pairs.resize(std::min(pairs.size(), static_cast<size_t>(std::max(n, 0))));
+    std::sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) { return a.from < b.from; });
+    for (const Pair& pair : pairs) join(x, pair.from, pair.into);
   }
 
   void add_positions(Rows& x) const {
@@ -183,9 +244,11 @@ class PlainForward {
     }
   }
 
-  Rows attention(const Rows& q, const Rows& k, const Rows& v, const LayerSpec& spec) const {
+  Rows attention(const Rows& q, const Rows& k, const Rows& v, const LayerSpec& spec) {
     const auto dim = static_cast<size_t>(spec.head_dim);
     Row own(q.size());
+    received_.assign(q.size(), 0.0);
+    keys_ = k;
     Rows y(q.size(), Row(q[0].size(), 0.0));
     for (size_t p = 0; p < q.size(); ++p) {
       const size_t begin =
@@ -197,12 +260,13 @@ class PlainForward {
         for (size_t c = begin; c < end; ++c) {
           double score = 0;
           for (size_t i = 0; i < dim; ++i) score += q[p][q_at + i] * k[c][kv_at + i];
-          weights.push_back(score * spec.attention_scale);
+          weights.push_back(score * spec.attention_scale + std::log(stands_for_[c]));
         }
         const double largest = *std::max_element(weights.begin(), weights.end());
         double sum = 0;
         for (double& weight : weights) sum += weight = std::exp(weight - largest);
         own[p] += weights[p - begin] / sum / spec.heads;
+        for (size_t c = begin; c < end && stands_for_[p] > 0; ++c) received_[c] += weights[c - begin] / sum;
         for (size_t c = begin; c < end; ++c) {
           for (size_t i = 0; i < dim; ++i) y[p][q_at + i] += weights[c - begin] / sum * v[c][kv_at + i];
         }
@@ -251,7 +315,7 @@ class PlainForward {
     if (options_.states != nullptr) options_.states->push_back(x);
   }
 
-  void layer(Rows& x, size_t l, const std::string& name) const {
+  void layer(Rows& x, size_t l, const std::string& name) {
     const LayerSpec& spec = config_.layers[l];
     const Rows in = spec.norm_sum ? x : normed(x, name + "attn_norm");
     Rows q = linear(name + "attn_q", in), k = linear(name + "attn_k", in);
@@ -278,6 +342,9 @@ class PlainForward {
   const ModelConfig& config_;
   std::span<const int32_t> ids_;
   PlainOptions options_;
+  Row stands_for_;  // [ids] tokens; 0: the row is gone
+  Row received_;    // [ids] of the last layer's attention, summed over rows and heads
+  Rows keys_;       // [ids] of the last layer
 };
 
 }  // namespace

@@ -21,11 +21,20 @@ enum class PlainRounding {
   q8_k,  ///< 8 bits in blocks of 256 with an f32 scale: llama.cpp beside K types
 };
 
+/// How an encoder's text gets shorter behind a layer, 0: before the first. Its first and last token stay.
+struct PlainTokens {
+  int32_t layer = 0;
+  bool fuse = false;     ///< a token that is the one before it joins it; before layer 1
+  int32_t drop_to = 0;   ///< so many are left of those that received most attention; 0: none is dropped
+  int32_t merge_to = 0;  ///< so many are left when the likest pairs have joined; 0: none joins
+};
+
 struct PlainOptions {
   PlainRounding rounding = PlainRounding::none;
   bool gelu_table = false;  // gelu_tanh of, and to, half precision: llama.cpp's table
   /// [ids] layers each position runs; above, its keys and values come from the state it left with. Empty: all layers.
   std::span<const int32_t> depths = {};
+  const PlainTokens* tokens = nullptr;
   /// Where set: the states before layer 1, then after each half, as [1 + 2 * layers][ids][d_model].
   std::vector<std::vector<std::vector<double>>>* states = nullptr;
   /// Where set: the share of its attention that each position gives itself, mean over heads, as [layers][ids].

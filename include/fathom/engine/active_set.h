@@ -27,6 +27,7 @@ struct RowState {
   int32_t token = 0;
   int32_t sequence = 0;
   int32_t position = 0;
+  int32_t cell = 0;       // where its keys and values go: its position, until tokens before it are gone
   int32_t last_cell = 0;  // that it sees of its sequence: its own, or in an encoder the sequence's last
   int32_t generated = 0;  // generated rows of its sequence before it
   RowKind kind = RowKind::prompt;
@@ -37,6 +38,9 @@ struct RowState {
   int32_t checked_at = 0;    // the last boundary whose answer was computed for it; 0: none
   int32_t left_at = kStays;  // layers behind it when it left
   bool answered = false;     // its logits are in place
+  bool removed = false;      // dropped, or merged into another
+  int32_t partner = -1;      // the row that it is most like: it joins that one where it is merged; -1: none
+  float stands_for = 1;      // tokens: itself, and those that joined it
   int32_t last_answer = -1;  // argmax of that check
   int32_t agreeing = 0;      // checks in a row with this answer
   float half_layers = 0;     // sublayers run
@@ -103,7 +107,8 @@ class ActiveSet {
     attend_.insert(attend_.end(), silenced_.begin(), silenced_.end());
     write_ = attend_;
     for (size_t row = 0; row < verdicts_.size(); ++row) {
-      if (skips_attention(verdicts_[row])) write_.push_back(static_cast<int32_t>(row));
+      const Verdict v = verdicts_[row];
+      if (skips_attention(v) && !removes(v)) write_.push_back(static_cast<int32_t>(row));
     }
   }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fathom/engine/active_set.h"
+#include "fathom/engine/token_set.h"
 #include "fathom/ops/kernel_table.h"
 #include "fathom/policy/policy.h"
 #include "fathom/trace/trace.h"
@@ -51,7 +52,7 @@ class Boundary {
   void decide(LayerLoop& loop, int32_t layer);
 
   /// Whether the next boundary reads where attention went.
-  bool reads_attention() const { return next_.has(Signal::attention_received); }
+  bool reads_attention() const { return next_.has(Signal::attention_received) || tokens_.reads_attention(next_); }
 
   /// Keeps and compares states around a half where the next boundary reads a similarity.
   void before_half(LayerLoop& loop, Half half);
@@ -93,6 +94,7 @@ class Boundary {
   std::vector<int32_t> confirmed_;  // places in asking_ of rows that a shortlist would let go
   std::vector<Step> again_;         // [confirmed_] what the whole head says of them
   std::vector<Decision> finally_;   // [confirmed_]
+  TokenSet tokens_;                 // of an encoder's texts
   std::vector<bool> ran_;           // [rows] ran some half of the last layer
 };
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fathom/core/result.h"
@@ -18,16 +19,30 @@ struct EncoderOptions {
   int32_t max_tokens = 0;   // a longer text is cut, the tokens around it included; 0: ModelConfig::usual_tokens
   int32_t max_rows = 1024;  // tokens of one step, raised to max_tokens: memory, and work for all threads
   int threads = 1;          // 1 starts none
+  bool explain = false;     // says of every token what became of it (Embedding::fates), at about the cost of attention
+};
+
+/// What became of a token, and what of it is in the embedding.
+struct TokenFate {
+  static constexpr size_t kSources = 3;
+
+  int32_t token = 0;
+  int32_t removed_at = -1;  // layers behind it when it was dropped or joined another; -1: it ran to the end
+  int32_t joined = -1;      // the place of that other token in the text; -1: it joined none
+  float share = 0;          // of the embedding that comes from it: attention rollout, sums to 1 over the text
+  std::vector<std::pair<int32_t, float>> sources;  // of a row that ran to the end: the tokens that it draws most from,
+                                                   // by their places, and how much
 };
 
 /// What became of a text.
 struct Embedding {
-  std::vector<float> values;  // [d_model]
-  float depth = 0;            // layers run, mean over its tokens
-  double work = 0;            // multiply-adds, of full depth's
-  int32_t tokens = 0;         // that were read, the two around it included
-  int32_t tokens_kept = 0;    // of them, what ran to the end
-  bool truncated = false;     // there were more
+  std::vector<float> values;     // [d_model]
+  float depth = 0;               // layers run, mean over its tokens
+  double work = 0;               // multiply-adds, of full depth's
+  int32_t tokens = 0;            // that were read, the two around it included
+  int32_t tokens_kept = 0;       // rows that stand for them at the end: neither dropped nor joined to others
+  bool truncated = false;        // there were more
+  std::vector<TokenFate> fates;  // [tokens], where EncoderOptions::explain asks for them
 };
 
 class FATHOM_API Encoder {

@@ -52,6 +52,7 @@ struct RowResult {
   double full_macs = 0;  // the same at full depth
   int32_t logits = -1;   // row of StepResult::logits, or -1
   HeadWay head = HeadWay::none;
+  bool removed = false;  // dropped, or joined to another row of its text
   bool owes = false;     // layers, which a later step or settle() runs
   bool settled = false;  // it entered in an earlier step, and ran layers that it owed
 

@@ -1,0 +1,344 @@
+// TokenSet: ranks, partners, and what becomes of rows that go.
+#include "fathom/engine/token_set.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "fathom/engine/layer_loop.h"
+
+namespace fathom {
+namespace {
+
+constexpr int64_t kSideBySide = 8;  // rows that are looked at together: a kernel reads each key once for them
+
+void set(Step& step, Signal signal, float value) { step.signals[static_cast<int>(signal)] = value; }
+
+// A number for a place, the same in every run: splitmix64.
+uint32_t hash_of(int32_t position) {
+  uint64_t x = static_cast<uint64_t>(position) * 0x9E3779B97F4A7C15u + 0x9E3779B97F4A7C15u;
+  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+  return static_cast<uint32_t>(x >> 32);
+}
+
+}  // namespace
+
+void TokenSet::begin(const Settings& settings, std::span<const RowState> rows) {
+  settings_ = settings;
+  texts_.clear();
+  by_text_.clear();
+  received_.assign(rows.size(), 0.0f);
+  entropy_.assign(rows.size(), 0.0f);
+  key_place_.assign(rows.size(), -1);
+  place_.assign(rows.size(), -1);
+}
+
+void TokenSet::group(std::span<const RowState> rows) {
+  if (!texts_.empty()) return;
+  by_text_.resize(rows.size());
+  text_of_.resize(rows.size());
+  std::iota(by_text_.begin(), by_text_.end(), 0);
+  const auto sequence = [&](int32_t r) { return rows[static_cast<size_t>(r)].sequence; };
+  std::stable_sort(by_text_.begin(), by_text_.end(), [&](int32_t a, int32_t b) { return sequence(a) < sequence(b); });
+  for (size_t i = 0; i < by_text_.size(); ++i) {
+    if (i == 0 || sequence(by_text_[i]) != sequence(by_text_[i - 1])) texts_.push_back({.first = int64_t(i)});
+    ++texts_.back().n;
+    text_of_[static_cast<size_t>(by_text_[i])] = static_cast<int32_t>(texts_.size()) - 1;
+  }
+  protected_.assign(rows.size(), false);
+  for (const Text& text : texts_) {
+    const auto all = rows_of(text);
+    const int64_t first = std::clamp<int64_t>(settings_.protected_first, 1, text.n);
+    for (const int32_t r : all.first(static_cast<size_t>(first))) protected_[static_cast<size_t>(r)] = true;
+    protected_[static_cast<size_t>(all.back())] = true;
+  }
+}
+
+bool TokenSet::reads_attention(SignalSet next) const {
+  const bool ranks = settings_.rank_by == TokenOrder::attention || settings_.rank_by == TokenOrder::entropy;
+  return next.has(Signal::attention_lost) || (next.has(Signal::token_rank) && ranks);
+}
+
+void TokenSet::look(LayerLoop& loop, int32_t layer, SignalSet next) {
+  if (!next.any(kTokenSignals)) return;
+  group(loop.rows);
+  const auto write = loop.active.write();
+  std::fill(key_place_.begin(), key_place_.end(), -1);
+  for (size_t i = 0; i < write.size(); ++i) key_place_[static_cast<size_t>(write[i])] = static_cast<int32_t>(i);
+  if (!reads_attention(next)) return;
+
+  const auto attended = loop.whole(layer);
+  std::fill(place_.begin(), place_.end(), -1);
+  for (size_t i = 0; i < attended.size(); ++i) place_[static_cast<size_t>(attended[i])] = static_cast<int32_t>(i);
+  looked_.clear();
+  stride_ = 1;
+  for (const Text& text : texts_) look_at(loop, text);
+  from_.assign(looked_.size(), 0);
+  shares_.resize(looked_.size() * static_cast<size_t>(stride_));
+  loop.attention_share(layer, looked_, from_.data(), shares_.data(), stride_);
+  size_t first = 0;
+  for (const Text& text : texts_) {
+    std::vector<int32_t> cells;
+    for (const int32_t r : rows_of(text)) {
+      if (!loop.row(r).removed) cells.push_back(r);
+    }
+    size_t n = 0;
+    while (first + n < looked_.size() &&
+           text_of_[static_cast<size_t>(attended[static_cast<size_t>(looked_[first + n])])] ==
+               text_of_[static_cast<size_t>(rows_of(text)[0])]) {
+      ++n;
+    }
+    for (const int32_t r : cells) received_[static_cast<size_t>(r)] = 0;
+    for (size_t i = first; i < first + n; ++i) {
+      const float* share = shares_.data() + i * static_cast<size_t>(stride_);
+      double entropy = 0;
+      for (const int32_t r : cells) {
+        const float p = share[loop.row(r).cell];
+        received_[static_cast<size_t>(r)] += p / static_cast<float>(n);
+        if (p > 0) entropy -= double(p) * std::log(double(p));
+      }
+      entropy_[static_cast<size_t>(attended[static_cast<size_t>(looked_[i])])] = static_cast<float>(entropy);
+    }
+    const double cost = loop.work.attention_share(layer) * static_cast<double>(n);  // of each row: n rows, its one cell
+    for (const int32_t r : cells) loop.row(r).macs += cost;
+    first += n;
+  }
+}
+
+// Rows of a text whose attention is looked at: all of a short one, and stretches of a long one at even distances.
+void TokenSet::look_at(const LayerLoop& loop, const Text& text) {
+  std::vector<int32_t> attended;
+  for (const int32_t r : rows_of(text)) {
+    if (place_[static_cast<size_t>(r)] < 0) continue;
+    attended.push_back(place_[static_cast<size_t>(r)]);
+    stride_ = std::max<int64_t>(stride_, loop.row(r).last_cell + 1);
+  }
+  const auto n = std::ssize(attended);
+  const int64_t stretches = (n + kSideBySide - 1) / kSideBySide;
+  const bool all = n <= kMostLooked || settings_.rank_by == TokenOrder::entropy;
+  const int64_t taken = all ? stretches : kMostLooked / kSideBySide;
+  for (int64_t s = 0; s < taken; ++s) {
+    const int64_t begin = s * stretches / taken * kSideBySide;
+    for (int64_t i = begin; i < std::min(begin + kSideBySide, n); ++i) looked_.push_back(attended[size_t(i)]);
+  }
+}
+
+float TokenSet::worth(const LayerLoop& loop, int32_t row) const {
+  const auto r = static_cast<size_t>(row);
+  switch (settings_.rank_by) {
+    case TokenOrder::attention:
+      return received_[r];
+    case TokenOrder::entropy:
+      return -entropy_[r];
+    case TokenOrder::norm: {
+      double square = 0;
+      for (const float x : loop.buffers.state(row)) square += double(x) * double(x);
+      return static_cast<float>(square);
+    }
+    case TokenOrder::recent:
+      return static_cast<float>(loop.row(row).position);
+    case TokenOrder::random:
+      return static_cast<float>(hash_of(loop.row(row).position) >> 8);
+  }
+  return 0;
+}
+
+void TokenSet::tell(LayerLoop& loop, int32_t layer, SignalSet reads, std::span<Step> steps) {
+  group(loop.rows);
+  if (layer == 0 && reads.any(kMergeSignals)) pair_neighbours(loop, steps);
+  loop.pool.run(std::ssize(texts_), [&](int64_t t) {
+    const Text& text = texts_[static_cast<size_t>(t)];
+    std::vector<int32_t> left;  // of the text, still running
+    for (const int32_t r : rows_of(text)) {
+      const RowState& row = loop.row(r);
+      if (!row.removed && row.left_at == kStays) left.push_back(r);
+    }
+    for (const int32_t r : left) {
+      set(steps[static_cast<size_t>(r)], Signal::tokens_left, static_cast<float>(left.size()));
+      set(steps[static_cast<size_t>(r)], Signal::tokens_read, static_cast<float>(text.n));
+    }
+    std::erase_if(left, [&](int32_t r) { return is_protected(r); });
+    if (layer > 0 && reads.any(kAttentionRankSignals)) rank(loop, text, left, steps);
+    if (layer > 0 && reads.any(kMergeSignals)) pair(loop, left, steps);
+  });
+}
+
+// left: those that may go.
+void TokenSet::rank(const LayerLoop& loop, const Text& text, std::span<const int32_t> left,
+                    std::span<Step> steps) const {
+  std::vector<std::pair<float, int32_t>> order;  // from what matters most on
+  for (const int32_t r : left) {
+    const float w = worth(loop, r);
+    order.emplace_back(std::isnan(w) ? std::numeric_limits<float>::infinity() : w, r);  // such a text fails as a whole
+  }
+  std::sort(order.begin(), order.end(),
+            [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
+  const auto n_protected = std::count_if(rows_of(text).begin(), rows_of(text).end(), [&](int32_t r) {
+    return !loop.row(r).removed && loop.row(r).left_at == kStays && is_protected(r);
+  });
+  double behind = 0;
+  for (size_t i = order.size(); i-- > 0;) {
+    const auto r = static_cast<size_t>(order[i].second);
+    behind += double(received_[r]);
+    set(steps[r], Signal::token_rank, static_cast<float>(n_protected + int64_t(i)));
+    set(steps[r], Signal::attention_lost,
+        static_cast<float>(1 - (1 - double(text.lost)) * (1 - std::min(behind, 1.0))));
+  }
+}
+
+// Every other token looks for the likest of those between: bipartite matching on keys.
+void TokenSet::pair(LayerLoop& loop, std::span<const int32_t> left, std::span<Step> steps) const {
+  const LayerSpec& spec = loop.config.layers.front();
+  const int64_t cols = int64_t{spec.kv_heads} * spec.head_dim;
+  std::vector<int32_t> ends[2];  // rows: those that are joined, and those that look
+  std::vector<int32_t> keys[2];  // of them
+  std::vector<double> lengths[2];
+  for (const int32_t r : left) {
+    const int32_t key = key_place_[static_cast<size_t>(r)];
+    if (key < 0) continue;
+    const size_t side = ends[0].size() > ends[1].size();
+    float square = 0;
+    loop.kernels.dots.run({loop.buffers.k, &key, loop.buffers.k, &key, 1, cols, &square}, 0, 1);
+    ends[side].push_back(r);
+    keys[side].push_back(key);
+    lengths[side].push_back(std::sqrt(double(square)));
+  }
+  const size_t n = ends[1].size(), n_ends = ends[0].size();
+  std::vector<float> dots(n * n_ends);
+  loop.kernels.dots.run(
+      {loop.buffers.k, keys[1].data(), loop.buffers.k, keys[0].data(), int64_t(n_ends), cols, dots.data()}, 0,
+      int64_t(n));
+  std::vector<std::pair<float, int32_t>> order;  // from the likest on
+  for (size_t i = 0; i < n; ++i) {
+    float most = -2;
+    for (size_t j = 0; j < n_ends; ++j) {
+      const double lengths_of_both = lengths[1][i] * lengths[0][j];
+      const float cosine = lengths_of_both > 0 ? float(double(dots[i * n_ends + j]) / lengths_of_both) : 0;
+      if (cosine > most) {
+        most = cosine;
+        loop.row(ends[1][i]).partner = ends[0][j];
+      }
+    }
+    if (most >= -1.5f) order.emplace_back(most, ends[1][i]);  // a NaN has no partner
+    loop.row(ends[1][i]).macs += double(n_ends * size_t(cols));
+  }
+  std::sort(order.begin(), order.end(),
+            [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
+  for (size_t i = 0; i < order.size(); ++i) {
+    set(steps[size_t(order[i].second)], Signal::merge_rank, float(i));
+    set(steps[size_t(order[i].second)], Signal::likeness, order[i].first);
+  }
+}
+
+// Before layer 1 a token's partner is the one before it, and they are compared as they are embedded, without places.
+void TokenSet::pair_neighbours(LayerLoop& loop, std::span<Step> steps) {
+  const Tensor& table = loop.weights.embedding;
+  const auto d = static_cast<size_t>(loop.config.d_model);
+  for (const Text& text : texts_) {
+    std::vector<float> now(d), before(d);
+    int32_t last = -1;
+    for (const int32_t r : rows_of(text)) {
+      RowState& row = loop.row(r);
+      const auto embed = [&](const RowState& of, std::vector<float>& dst) {
+        const int32_t id = of.token;
+        loop.kernels.embed.run({table.type, table.data, table.cols, &id, loop.config.embedding_scale, dst.data()}, 0,
+                               1);
+      };
+      if (!is_protected(r) && last >= 0) {
+        row.partner = last;
+        float likeness = 1;
+        if (loop.row(last).token != row.token && !both_noise(loop, row, loop.row(last))) {
+          embed(row, now);
+          embed(loop.row(last), before);
+          loop.kernels.similarity.run({now.data(), nullptr, before.data(), int64_t(d), &likeness}, 0, 1);
+          likeness = std::min(likeness, std::nextafter(1.0f, 0.0f));  // 1 is the same token
+        }
+        set(steps[static_cast<size_t>(r)], Signal::likeness, likeness);
+        row.macs += loop.work.cosine();
+      }
+      last = is_protected(r) ? -1 : r;
+    }
+  }
+}
+
+bool TokenSet::both_noise(const LayerLoop& loop, const RowState& a, const RowState& b) const {
+  if (settings_.noise < 0 || loop.classes == nullptr) return false;
+  const auto is_noise = [&](const RowState& row) {
+    return static_cast<int8_t>(loop.classes[row.token]) == settings_.noise;
+  };
+  return is_noise(a) && is_noise(b);
+}
+
+bool TokenSet::can_go(const LayerLoop& loop, int32_t row, Verdict verdict) const {
+  if (!loop.config.encodes() || is_protected(row)) return false;
+  return drops(verdict) || loop.row(row).partner >= 0;
+}
+
+void TokenSet::act(LayerLoop& loop, std::span<const int32_t> which, std::span<Decision> decided) {
+  bool any = std::any_of(decided.begin(), decided.end(), [](const Decision& d) { return removes(d.verdict); });
+  if (!any) return;
+  group(loop.rows);
+  any = false;
+  for (size_t i = 0; i < which.size(); ++i) {
+    if (!removes(decided[i].verdict)) continue;
+    if (!can_go(loop, which[i], decided[i].verdict)) {
+      decided[i].verdict = saving_of(decided[i].verdict);
+      if (decided[i].verdict == Verdict::run) decided[i] = {};
+      continue;
+    }
+    any = true;
+  }
+  if (!any) return;
+  for (Text& text : texts_) text.dropping = 0;
+  for (size_t i = 0; i < which.size(); ++i) {
+    if (!drops(decided[i].verdict)) continue;
+    Text& text = text_of(which[i]);
+    RowState& row = loop.row(which[i]);
+    row.removed = true;
+    row.partner = -1;
+    text.changed = true;
+    text.dropping += received_[static_cast<size_t>(which[i])];
+  }
+  for (Text& text : texts_) text.lost = 1 - (1 - text.lost) * (1 - std::min(text.dropping, 1.0f));
+  for (size_t i = 0; i < which.size(); ++i) {
+    if (!merges(decided[i].verdict)) continue;
+    join(loop, which[i]);
+    text_of(which[i]).changed = true;
+  }
+  for (Text& text : texts_) {
+    if (text.changed) close_up(loop, text);
+    text.changed = false;
+  }
+}
+
+// Rows come in their order, so a partner that has joined another one did so before. One that was dropped takes with it
+// what would have joined it.
+void TokenSet::join(LayerLoop& loop, int32_t row) const {
+  RowState& goes = loop.row(row);
+  goes.removed = true;
+  while (loop.row(goes.partner).removed && loop.row(goes.partner).partner >= 0) {
+    goes.partner = loop.row(goes.partner).partner;
+  }
+  RowState& stays = loop.row(goes.partner);
+  if (stays.removed) return;
+  const float both = goes.stands_for + stays.stands_for, part = goes.stands_for / both;
+  const auto from = loop.buffers.state(row);
+  const auto into = loop.buffers.state(goes.partner);
+  for (size_t c = 0; c < into.size(); ++c) into[c] += part * (from[c] - into[c]);
+  stays.stands_for = both;
+  goes.macs += loop.config.d_model;
+}
+
+// What is left has its cells side by side, and none of them is what full depth has.
+void TokenSet::close_up(LayerLoop& loop, const Text& text) const {
+  int32_t cells = 0;
+  for (const int32_t r : rows_of(text)) {
+    RowState& row = loop.row(r);
+    if (!row.removed) row.cell = cells++;
+    row.exact = false;
+  }
+  for (const int32_t r : rows_of(text)) loop.row(r).last_cell = cells - 1;
+}
+
+}  // namespace fathom
