@@ -71,48 +71,46 @@ void TokenSet::look(LayerLoop& loop, int32_t layer, SignalSet next) {
   const auto attended = loop.whole(layer);
   std::fill(place_.begin(), place_.end(), -1);
   for (size_t i = 0; i < attended.size(); ++i) place_[static_cast<size_t>(attended[i])] = static_cast<int32_t>(i);
-  looked_.clear();
-  stride_ = 1;
-  for (const Text& text : texts_) look_at(loop, text);
-  from_.assign(looked_.size(), 0);
-  shares_.resize(looked_.size() * static_cast<size_t>(stride_));
-  loop.attention_share(layer, looked_, from_.data(), shares_.data(), stride_);
-  size_t first = 0;
-  for (const Text& text : texts_) {
-    std::vector<int32_t> cells;
-    for (const int32_t r : rows_of(text)) {
-      if (!loop.row(r).removed) cells.push_back(r);
-    }
-    size_t n = 0;
-    while (first + n < looked_.size() &&
-           text_of_[static_cast<size_t>(attended[static_cast<size_t>(looked_[first + n])])] ==
-               text_of_[static_cast<size_t>(rows_of(text)[0])]) {
-      ++n;
-    }
-    for (const int32_t r : cells) received_[static_cast<size_t>(r)] = 0;
-    for (size_t i = first; i < first + n; ++i) {
-      const float* share = shares_.data() + i * static_cast<size_t>(stride_);
-      double entropy = 0;
-      for (const int32_t r : cells) {
-        const float p = share[loop.row(r).cell];
-        received_[static_cast<size_t>(r)] += p / static_cast<float>(n);
-        if (p > 0) entropy -= double(p) * std::log(double(p));
-      }
-      entropy_[static_cast<size_t>(attended[static_cast<size_t>(looked_[i])])] = static_cast<float>(entropy);
-    }
-    const double cost = loop.work.attention_share(layer) * static_cast<double>(n);  // of each row: n rows, its one cell
-    for (const int32_t r : cells) loop.row(r).macs += cost;
-    first += n;
+  for (const Text& text : texts_) look_at(loop, layer, text);
+}
+
+void TokenSet::look_at(LayerLoop& loop, int32_t layer, const Text& text) {
+  cells_.clear();
+  for (const int32_t r : rows_of(text)) {
+    received_[static_cast<size_t>(r)] = 0;
+    if (!loop.row(r).removed) cells_.push_back(r);
   }
+  choose_looked(text);
+  const bool by_entropy = settings_.rank_by == TokenOrder::entropy;
+  const auto stride = static_cast<size_t>(std::max(loop.row(rows_of(text)[0]).last_cell + 1, 1));
+  const auto attended = loop.whole(layer);
+  const auto all = static_cast<float>(looked_.size());
+  for (size_t first = 0; first < looked_.size(); first += kMostLooked) {
+    const auto some = std::span(looked_).subspan(first, std::min<size_t>(kMostLooked, looked_.size() - first));
+    from_.assign(some.size(), 0);
+    shares_.resize(some.size() * stride);
+    loop.attention_share(layer, some, from_.data(), shares_.data(), static_cast<int64_t>(stride));
+    for (size_t i = 0; i < some.size(); ++i) {
+      const float* const share = shares_.data() + i * stride;
+      double entropy = 0;
+      for (const int32_t r : cells_) {
+        const float p = share[loop.row(r).cell];
+        received_[static_cast<size_t>(r)] += p / all;
+        if (by_entropy && p > 0) entropy -= double(p) * std::log(double(p));
+      }
+      entropy_[static_cast<size_t>(attended[static_cast<size_t>(some[i])])] = static_cast<float>(entropy);
+    }
+  }
+  const double cost = loop.work.attention_share(layer) * static_cast<double>(all);  // of each: its cell in all rows
+  for (const int32_t r : cells_) loop.row(r).macs += cost;
 }
 
 // Rows of a text whose attention is looked at: all of a short one, and stretches of a long one at even distances.
-void TokenSet::look_at(const LayerLoop& loop, const Text& text) {
+void TokenSet::choose_looked(const Text& text) {
+  looked_.clear();
   std::vector<int32_t> attended;
   for (const int32_t r : rows_of(text)) {
-    if (place_[static_cast<size_t>(r)] < 0) continue;
-    attended.push_back(place_[static_cast<size_t>(r)]);
-    stride_ = std::max<int64_t>(stride_, loop.row(r).last_cell + 1);
+    if (place_[static_cast<size_t>(r)] >= 0) attended.push_back(place_[static_cast<size_t>(r)]);
   }
   const auto n = std::ssize(attended);
   const int64_t stretches = (n + kSideBySide - 1) / kSideBySide;
@@ -155,6 +153,7 @@ void TokenSet::tell(LayerLoop& loop, int32_t layer, SignalSet reads, std::span<S
       if (!row.removed && row.left_at == kStays) left.push_back(r);
     }
     for (const int32_t r : left) {
+      if (layer > 0) loop.row(r).partner = -1;
       set(steps[static_cast<size_t>(r)], Signal::tokens_left, static_cast<float>(left.size()));
       set(steps[static_cast<size_t>(r)], Signal::tokens_read, static_cast<float>(text.n));
     }

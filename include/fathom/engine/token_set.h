@@ -53,7 +53,8 @@ class TokenSet {
   bool is_protected(int32_t row) const { return protected_[static_cast<size_t>(row)]; }
   bool both_noise(const LayerLoop& loop, const RowState& a, const RowState& b) const;
   Text& text_of(int32_t row) { return texts_[static_cast<size_t>(text_of_[static_cast<size_t>(row)])]; }
-  void look_at(const LayerLoop& loop, const Text& text);
+  void look_at(LayerLoop& loop, int32_t layer, const Text& text);
+  void choose_looked(const Text& text);
   float worth(const LayerLoop& loop, int32_t row) const;
   void rank(const LayerLoop& loop, const Text& text, std::span<const int32_t> left, std::span<Step> steps) const;
   void pair(LayerLoop& loop, std::span<const int32_t> left, std::span<Step> steps) const;
@@ -71,9 +72,10 @@ class TokenSet {
   std::vector<float> entropy_;      // [rows] of its own attention, nats
   std::vector<int32_t> key_place_;  // [rows] in the layer's list of keys; -1: it has none
   std::vector<int32_t> place_;      // [rows] among those that attended; -1: it did not
-  std::vector<int32_t> looked_, from_;
-  std::vector<float> shares_;  // [looked_, stride_]
-  int64_t stride_ = 0;
+  std::vector<int32_t> cells_;      // rows of a text that are there
+  std::vector<int32_t> looked_;     // places of those of its rows whose attention is looked at
+  std::vector<int32_t> from_;
+  std::vector<float> shares_;  // [at most kMostLooked, cells]
 };
 
 }  // namespace fathom
