@@ -25,6 +25,7 @@ SCRIPTS = {
     "lossless": "lossless/speed.py",
     "roofline": "roofline.py",
     "quality": "quality/agreement.py",
+    "encoders": "encoders/throughput.py",
     "classify": "classify/exits.py",
 }
 
