@@ -96,6 +96,7 @@ std::string page_html(const Page& page) {
                                        {"verdict", page.verdict},
                                        {"links", links},
                                        {"sections", body},
+                                       {"footer", page.footer},
                                        {"script", std::string(report_assets::kScript)}});
 }
 

@@ -17,11 +17,15 @@ struct Page {
   std::string kind = {}, heading = {};  // text: "calibration report", and of what
   std::string meta = {}, verdict = {};  // HTML
   std::vector<Section> sections = {};   // in their order; what was not measured is told at the end
+  std::string footer =                  // HTML: what the page's numbers hold for
+      "Bands and bounds hold for text like the groups above, for this model file, this tokenizer and this numeric "
+      "path, "
+      "and for nothing else.";
 };
 
 /// How it ended.
 struct Outcome {
-  const char* css;      // "yes" or "no"
+  const char* css;      // "yes", "no", or "plain": neither
   const char* sign;     // an SVG path, 24 units wide
   const char* badge;    // HTML
   const char* meaning;  // text

@@ -9,11 +9,15 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <optional>
 
+#include "fathom/calibrate/report.h"
+#include "src/calibrate/whole_file.h"
 #include "src/cli/command.h"
 #include "src/cli/encoder_options.h"
+#include "src/cli/flow_page.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/lines_file.h"
 #include "src/cli/npy_file.h"
@@ -26,6 +30,8 @@ namespace {
 // Each begins with a field that an input may not have: an input is never taken for an earlier output.
 constexpr OutputKind kLines = {
     .name = "-o", .first = "{\"line\":", .foreign = "exists and was not written by this verb"};
+constexpr OutputKind kPage = {.name = "--page", .first = kReportPageStart, .foreign = "exists and is no page of ours"};
+constexpr size_t kExplainedAtOnce = 128;
 
 struct Args {
   ModelArgs model;
@@ -34,6 +40,8 @@ struct Args {
   std::string npy;
   std::optional<int64_t> max_tokens;
   std::optional<std::string> policy;
+  std::string page;  // empty: none
+  bool explain = false;
   bool skip_bad = false;
 };
 
@@ -42,9 +50,11 @@ struct Outputs {
   std::optional<LinesFile> file;
   std::optional<NpyFile> npy;
   bool prints = false;
+  bool explains = false;
 
   static Result<Outputs> open(const Args& args, int32_t width) {
-    Outputs outputs{.prints = args.output == "-" || (args.output.empty() && args.npy.empty())};
+    Outputs outputs{.prints = args.output == "-" || (args.output.empty() && args.npy.empty()),
+                    .explains = args.explain};
     if (!args.output.empty() && !outputs.prints) {
       FATHOM_TRY(LinesFile made, LinesFile::open(args.output, kLines));
       outputs.file.emplace(std::move(made));
@@ -56,10 +66,14 @@ struct Outputs {
     return outputs;
   }
 
-  Result<void> write(const TextBlock& block, std::span<const Embedding> embeddings) {
+  /// Of the block's texts from `first` on.
+  Result<void> write(const TextBlock& block, size_t first, std::span<const Embedding> embeddings,
+                     const Tokenizer& tokenizer) {
     if (file || prints) {
       std::string text;
-      for (size_t i = 0; i < embeddings.size(); ++i) append_line(block, i, embeddings[i], text);
+      for (size_t i = 0; i < embeddings.size(); ++i) {
+        append_line(block, first + i, embeddings[i], explains ? &tokenizer : nullptr, text);
+      }
       FATHOM_TRY(file ? file->write(text) : print(text));
     }
     if (!npy) return {};
@@ -70,37 +84,42 @@ struct Outputs {
 
  private:
   // docs/schema/embed.json; numbers as short as they can be and still be read back as the same f32.
-  static void append_line(const TextBlock& block, size_t i, const Embedding& e, std::string& text) {
+  //   pieces   names the tokens of fates; null: they are left out
+  static void append_line(const TextBlock& block, size_t i, const Embedding& e, const Tokenizer* pieces,
+                          std::string& text) {
     fmt::format_to(std::back_inserter(text),
                    R"({{"line":{},"id":{},"depth":{},"work":{:.6g},"tokens":{},"tokens_kept":{},"truncated":{},)"
                    R"("embedding":[)",
                    block.numbers[i], to_line(block.lines[i].id), e.depth, e.work, e.tokens, e.tokens_kept, e.truncated);
     for (const float value : e.values) fmt::format_to(std::back_inserter(text), "{},", value);
     text.back() = ']';
+    if (pieces != nullptr) append_fates(e.fates, *pieces, text);
     text += "}\n";
   }
-};
 
-struct Totals {
-  int64_t texts = 0, tokens = 0, cut = 0;
-  double depth = 0, work = 0;  // sums over texts
-
-  void add(std::span<const Embedding> embeddings) {
-    texts += std::ssize(embeddings);
-    for (const Embedding& e : embeddings) {
-      tokens += e.tokens;
-      cut += e.truncated ? 1 : 0;
-      depth += double{e.depth};
-      work += e.work;
+  static void append_fates(std::span<const TokenFate> fates, const Tokenizer& tokenizer, std::string& text) {
+    const auto or_null = [](int32_t x) { return x < 0 ? std::string("null") : fmt::to_string(x); };
+    text += ",\"fates\":[";
+    for (const TokenFate& fate : fates) {
+      fmt::format_to(std::back_inserter(text), R"({{"text":{},"share":{},"removed_at":{},"joined":{},"sources":[)",
+                     to_line(std::string(tokenizer.piece(fate.token, true))), fate.share, or_null(fate.removed_at),
+                     or_null(fate.joined));
+      for (const auto& [place, much] : fate.sources) {
+        fmt::format_to(std::back_inserter(text), "[{},{}],", place, much);
+      }
+      if (!fate.sources.empty()) text.pop_back();
+      text += "]},";
     }
+    if (!fates.empty()) text.pop_back();
+    text += ']';
   }
 };
 
-void show_progress(const Totals& totals) {
+void show_progress(const EmbedTotals& totals) {
   if (isatty(STDERR_FILENO)) fmt::print(stderr, "\r{} texts, {} tokens", totals.texts, totals.tokens);
 }
 
-void summarise(const Totals& totals, const Encoder& encoder, double seconds, int64_t bad) {
+void summarise(const EmbedTotals& totals, const Encoder& encoder, double seconds, int64_t bad) {
   const auto n = static_cast<double>(std::max<int64_t>(totals.texts, 1));
   std::string line =
       fmt::format("{} texts of {} tokens in {:.2f} s, {:.1f} texts/s, mean depth {:.2f} of {}, work {:.3f}",
@@ -111,32 +130,67 @@ void summarise(const Totals& totals, const Encoder& encoder, double seconds, int
   fmt::print(stderr, "{}{}\n", isatty(STDERR_FILENO) ? "\r" : "", line);
 }
 
+/// Texts in, vectors out. What came before an error is written.
+struct Run {
+  Encoder encoder;  // explains what is drawn, and under --explain every text
+  const Policy& policy;
+  Outputs outputs;
+  std::optional<FlowPage> page;
+  EmbedTotals totals = {};
+
+  Result<void> all(TextReader& reader, const EncoderOptions& options) {
+    for (bool ended = false; !ended && !interrupted();) {
+      const TextBlock block = reader.next();
+      const std::vector<std::string_view> texts = block.texts();
+      for (size_t first = 0; first < texts.size() && !interrupted();) {
+        const size_t n = std::min(at_once(), texts.size() - first);
+        FATHOM_TRY(const std::vector<Embedding> embeddings, encoder.embed(std::span(texts).subspan(first, n), policy));
+        FATHOM_TRY(outputs.write(block, first, embeddings, encoder.model().tokenizer()));
+        if (page) page->add(block, first, embeddings);
+        totals.add(embeddings);
+        show_progress(totals);
+        first += n;
+        if (encoder.options().explain && !outputs.explains && page->room() == 0) {
+          FATHOM_TRY(encoder, Encoder::make(encoder.model(), options));
+        }
+      }
+      FATHOM_TRY(block.state);
+      ended = block.ended;
+    }
+    return {};
+  }
+
+ private:
+  // Fates are larger than texts: fewer of them are held.
+  size_t at_once() const {
+    if (!encoder.options().explain) return std::numeric_limits<size_t>::max();
+    return outputs.explains ? kExplainedAtOnce : page->room();
+  }
+};
+
 Result<int> run(const Args& args) {
   FATHOM_TRY(const Policy policy, read_policy(args.policy));
+  if (!args.page.empty()) FATHOM_TRY(check_place(args.page, kPage));  // before the work
   FATHOM_TRY(LineSource source, LineSource::open(args.file));
   FATHOM_TRY(const ModelFile file, open_file(args.model));
   FATHOM_TRY(policy.check(file.config().n_layers));
-  FATHOM_TRY(const EncoderOptions options, encoder_options(args.model, args.max_tokens, file.config()));
+  FATHOM_TRY(const EncoderOptions plain, encoder_options(args.model, args.max_tokens, file.config()));
+  EncoderOptions options = plain;
+  options.explain = args.explain || !args.page.empty();
   FATHOM_TRY(Outputs outputs, Outputs::open(args, file.config().d_model));
   FATHOM_TRY(const Model model, pack(file, args.model, policy));
   FATHOM_TRY(Encoder encoder, Encoder::make(model, options));
 
+  Run run{.encoder = std::move(encoder), .policy = policy, .outputs = std::move(outputs)};
+  if (!args.page.empty()) run.page.emplace(model, args.model.model, policy);
   TextReader reader(std::move(source), args.skip_bad);
-  Totals totals;
   const InterruptGuard guard;
   const auto begin = std::chrono::steady_clock::now();
-  for (bool ended = false; !ended && !interrupted();) {
-    const TextBlock block = reader.next();
-    const std::vector<std::string_view> texts = block.texts();
-    FATHOM_TRY(const std::vector<Embedding> embeddings, encoder.embed(texts, policy));
-    FATHOM_TRY(outputs.write(block, embeddings));
-    totals.add(embeddings);
-    show_progress(totals);
-    FATHOM_TRY(block.state);
-    ended = block.ended;
-  }
+  const Result<void> state = run.all(reader, plain);
+  if (run.page) FATHOM_TRY(write_whole_file(args.page, kPage, run.page->html(run.totals)));
+  FATHOM_TRY(state);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  summarise(totals, encoder, took.count(), reader.bad());
+  summarise(run.totals, run.encoder, took.count(), reader.bad());
   return interrupted() ? kInterrupted : kOk;
 }
 
@@ -152,6 +206,11 @@ Command add_embed(CLI::App& app) {
       "A line of JSON for each, docs/schema/embed.json; - is standard output, as is giving neither this nor "
       "--npy; replaces nothing but an earlier one");
   verb->add_option("--npy", args->npy, "The vectors alone, as numpy's f32 [texts, width]");
+  verb->add_flag("--explain", args->explain,
+                 "Say of every token what became of it, and how much of the vector comes from it");
+  verb->add_option("--page", args->page,
+                   "The same of the first 40 texts, drawn over them as a page that needs no network; replaces nothing "
+                   "but an earlier one");
   add_policy_option(*verb, args->policy);
   add_max_tokens_option(*verb, args->max_tokens);
   verb->add_flag("--skip-bad", args->skip_bad, "Leave out lines that cannot be read, and count them");

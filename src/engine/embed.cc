@@ -37,6 +37,14 @@ class Pool final : public TextSteps::Observer {
   std::span<Embedding> texts_;
 };
 
+bool all_numbers(const Embedding& e) {
+  return std::all_of(e.values.begin(), e.values.end(), [](float x) { return std::isfinite(x); }) &&
+         std::all_of(e.fates.begin(), e.fates.end(), [](const TokenFate& fate) {
+           return std::isfinite(fate.share) && std::all_of(fate.sources.begin(), fate.sources.end(),
+                                                           [](const auto& s) { return std::isfinite(s.second); });
+         });
+}
+
 }  // namespace
 
 struct Encoder::Impl {
@@ -72,8 +80,7 @@ Result<std::vector<Embedding>> Encoder::embed(std::span<const std::string_view> 
     results[i].depth = runs[i].depth;
     results[i].work = runs[i].work;
     results[i].tokens_kept = runs[i].tokens_kept;
-    const auto& values = results[i].values;
-    if (std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); })) continue;
+    if (all_numbers(results[i])) continue;
     return Error{ErrorCode::format,
                  fmt::format("text {}: its embedding holds what is no number; the model file is damaged", i + 1)};
   }

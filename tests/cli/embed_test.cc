@@ -126,6 +126,87 @@ TEST_F(CliEmbed, PolicyAndLengthAreTheLibrarys) {
   EXPECT_TRUE(got[0].at("truncated"));
 }
 
+// Numbers read as f32 are the library's, and the vector is what it is without them.
+TEST_F(CliEmbed, FatesAreTheLibrarysAndChangeNothingElse) {
+  const std::string lines = line_of(testing::text_of_tokens(30, 3)) + line_of("") + line_of("a <b> \x7f");
+  for (const std::string policy : {"merge_tokens(keep=0.5)", "prune_tokens(keep=0.3)", "full_depth"}) {
+    const std::vector<json> got = checked_lines(embed(lines, {"--policy", policy, "--explain"}).out, "embed"),
+                            plain = checked_lines(embed(lines, {"--policy", policy}).out, "embed");
+    ASSERT_EQ(got.size(), 3u);
+    Encoder encoder =
+        Encoder::make(testing::tiny_model(kEncoder, {.numerics = Numerics::exact}), {.explain = true}).value();
+    int64_t dropped = 0, joined = 0;
+    for (size_t i = 0; i < got.size(); ++i) {
+      json rest = got[i];
+      rest.erase("fates");
+      EXPECT_EQ(rest, plain[i]);
+      const std::string text = i == 0 ? testing::text_of_tokens(30, 3) : i == 1 ? "" : "a <b> \x7f";
+      const Embedding want = testing::embed_one(encoder, text, Policy::parse(policy).value());
+      const json& fates = got[i].at("fates");
+      ASSERT_EQ(fates.size(), want.fates.size());
+      double sum = 0;
+      for (size_t p = 0; p < fates.size(); ++p) {
+        const TokenFate& fate = want.fates[p];
+        EXPECT_EQ(std::stof(fates[p].at("share").dump()), fate.share);
+        EXPECT_EQ(fates[p].at("removed_at"), fate.removed_at < 0 ? json() : json(fate.removed_at));
+        EXPECT_EQ(fates[p].at("joined"), fate.joined < 0 ? json() : json(fate.joined));
+        ASSERT_EQ(fates[p].at("sources").size(), fate.sources.size());
+        for (size_t s = 0; s < fate.sources.size(); ++s) {
+          EXPECT_EQ(fates[p].at("sources")[s][0], fate.sources[s].first);
+          EXPECT_EQ(std::stof(fates[p].at("sources")[s][1].dump()), fate.sources[s].second);
+        }
+        sum += double{fate.share};
+        joined += fate.joined >= 0;
+        dropped += fate.removed_at >= 0 && fate.joined < 0;
+      }
+      EXPECT_NEAR(sum, 1, 1e-5);
+    }
+    EXPECT_EQ(joined > 0, policy[0] == 'm') << policy;
+    EXPECT_EQ(dropped > 0, policy[0] == 'p') << policy;
+  }
+}
+
+TEST_F(CliEmbed, APageDrawsTheFirstTextsAndNothingInItActs) {
+  const std::string hostile = "<script>alert(1)</script><img src=x onerror=a> \" onmouseover=\"b ' & \u202e";
+  std::string lines = line_of(hostile, hostile);
+  for (int i = 0; i < 60; ++i) lines += line_of(testing::text_of_tokens(12, 3));
+  const std::string path = made("flow.html");
+  const std::vector<std::string> args = {"--page", path, "--policy", "prune_tokens(keep=0.5) | merge_tokens(keep=0.4)"};
+  const Ran ran = embed(lines, args);
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.out, embed(lines, {args[2], args[3]}).out) << "a page changes no line";
+  const std::string page = file_content(path);
+  const auto times = [&](const std::string& what) {
+    int n = 0;
+    for (size_t at = 0; (at = page.find(what, at)) != std::string::npos; at += what.size()) ++n;
+    return n;
+  };
+  EXPECT_EQ(page.rfind("<!doctype html>", 0), 0u);
+  EXPECT_EQ(times("<article class=\"flow\">"), 40);
+  EXPECT_EQ(times("</article>"), 40);
+  EXPECT_EQ(times("<script"), 1) << "the page's own";
+  EXPECT_EQ(times("<img"), 0);
+  EXPECT_EQ(times("\" onmouseover"), 0);
+  EXPECT_EQ(times("\u202e"), 0) << "nothing turns its direction";
+  EXPECT_EQ(times("http:") + times("https:"), 0) << "it needs no network";
+  EXPECT_EQ(times("the first 40 are drawn"), 1);
+  EXPECT_GT(times("<s>"), 40);
+  EXPECT_GT(times(" joined\" title="), 40);
+  EXPECT_NE(page.find("<code>prune_tokens(keep=0.5) | merge_tokens(keep=0.4)</code>"), std::string::npos);
+  EXPECT_NE(page.find("% of the embedding"), std::string::npos);
+}
+
+TEST_F(CliEmbed, APageIsWrittenBehindABadLineAndReplacesPagesAlone) {
+  const std::string path = made("flow.html"), other = temporary_file("other", "mine");
+  EXPECT_EQ(embed(line_of("a") + "bad\n", {"--page", path}).code, 1);
+  EXPECT_NE(file_content(path).find(">Line 1<"), std::string::npos);
+  ASSERT_EQ(embed("", {"--page", path}).code, 0);
+  EXPECT_NE(file_content(path).find("There were no texts."), std::string::npos);
+  expect_failure(embed(line_of("a"), {"--page", other}), 1, "exists and is no page of ours");
+  EXPECT_EQ(file_content(other), "mine");
+  unlink(other.c_str());
+}
+
 TEST_F(CliEmbed, AFolderIsTheModelOfItsGgufFile) {
   const std::string folder = temporary_path("encoder");
   testing::tiny_folder(kEncoder).write(folder);
