@@ -18,6 +18,7 @@
 
 #include "fathom/calibrate/adaptation.h"
 #include "fathom/calibrate/calibrate.h"
+#include "fathom/calibrate/embedding_file.h"
 #include "fathom/calibrate/recheck.h"
 #include "fathom/classify/classifier.h"
 #include "fathom/classify/task_file.h"

@@ -38,6 +38,7 @@ Command add_tokenize(CLI::App& app);
 Command add_perplexity(CLI::App& app);
 Command add_replay(CLI::App& app);
 Command add_calibrate(CLI::App& app);
+Command add_calibrate_embed(CLI::App& app);
 Command add_certify(CLI::App& app);
 Command add_attack(CLI::App& app);
 Command add_report(CLI::App& app);

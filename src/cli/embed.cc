@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 
+#include "fathom/calibrate/embedding_file.h"
 #include "fathom/calibrate/report.h"
 #include "src/calibrate/whole_file.h"
 #include "src/cli/command.h"
@@ -37,12 +38,12 @@ struct Args {
   ModelArgs model;
   std::string file;
   std::string output;  // empty: standard output, unless --npy is given
-  std::string npy;
+  std::string npy, sidecar;
   std::optional<int64_t> max_tokens;
   std::optional<std::string> policy;
   std::string page;  // empty: none
   bool explain = false;
-  bool skip_bad = false;
+  bool skip_bad = false, strict = false;
 };
 
 /// Where embeddings go.
@@ -168,13 +169,33 @@ struct Run {
   }
 };
 
+// The policy as it is written, or that of a sidecar, which says where texts are cut too.
+Result<Policy> choose_policy(const Args& args, const ModelFile& file, EncoderOptions& options) {
+  if (args.sidecar.empty()) return read_policy(args.policy);
+  if (access(args.sidecar.c_str(), F_OK) != 0) {
+    return Error{ErrorCode::file,
+                 fmt::format("--sidecar {}: no such file: fathom calibrate-embed writes one", args.sidecar)};
+  }
+  FATHOM_TRY(const std::string path, find_model(args.model.model));
+  const std::optional<int32_t> max_tokens =
+      args.max_tokens ? std::optional(options.max_tokens) : std::optional<int32_t>();
+  const EmbeddingFile opened =
+      open_embedding(args.sidecar, path, file, rounding_of(args.model), max_tokens, {.cache_folder = digest_folder()});
+  if (!opened.warning.empty()) {
+    if (args.strict) return Error{ErrorCode::file, opened.warning};
+    spdlog::warn(opened.warning);
+  }
+  if (!args.max_tokens) options.max_tokens = opened.max_tokens;
+  return opened.policy;
+}
+
 Result<int> run(const Args& args) {
-  FATHOM_TRY(const Policy policy, read_policy(args.policy));
   if (!args.page.empty()) FATHOM_TRY(check_place(args.page, kPage));  // before the work
   FATHOM_TRY(LineSource source, LineSource::open(args.file));
   FATHOM_TRY(const ModelFile file, open_file(args.model));
+  FATHOM_TRY(EncoderOptions plain, encoder_options(args.model, args.max_tokens, file.config()));
+  FATHOM_TRY(const Policy policy, choose_policy(args, file, plain));
   FATHOM_TRY(policy.check(file.config().n_layers));
-  FATHOM_TRY(const EncoderOptions plain, encoder_options(args.model, args.max_tokens, file.config()));
   EncoderOptions options = plain;
   options.explain = args.explain || !args.page.empty();
   FATHOM_TRY(Outputs outputs, Outputs::open(args, file.config().d_model));
@@ -211,7 +232,10 @@ Command add_embed(CLI::App& app) {
   verb->add_option("--page", args->page,
                    "The same of the first 40 texts, drawn over them as a page that needs no network; replaces nothing "
                    "but an earlier one");
-  add_policy_option(*verb, args->policy);
+  CLI::Option* policy = add_policy_option(*verb, args->policy);
+  verb->add_option("--sidecar", args->sidecar, "What fathom calibrate-embed wrote: its policy, and where texts are cut")
+      ->excludes(policy);
+  verb->add_flag("--strict", args->strict, "Fail where a sidecar does not fit, in place of running at full depth");
   add_max_tokens_option(*verb, args->max_tokens);
   verb->add_flag("--skip-bad", args->skip_bad, "Leave out lines that cannot be read, and count them");
   return {verb, [args] { return run(*args); }};

@@ -48,10 +48,10 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "fathom " FATHOM_VERSION);
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.require_subcommand(1);
-  const Command commands[] = {add_generate(app),  add_chat(app),     add_embed(app),      add_classify(app),
-                              add_info(app),      add_tokenize(app), add_perplexity(app), add_replay(app),
-                              add_calibrate(app), add_certify(app),  add_attack(app),     add_report(app),
-                              add_policy(app)};
+  const Command commands[] = {
+      add_generate(app), add_chat(app),       add_embed(app),  add_classify(app),  add_info(app),
+      add_tokenize(app), add_perplexity(app), add_replay(app), add_calibrate(app), add_calibrate_embed(app),
+      add_certify(app),  add_attack(app),     add_report(app), add_policy(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {  // --help, --version
@@ -65,11 +65,10 @@ int main(int argc, char** argv) {
     const std::string first = argc > 1 ? argv[1] : "";
     if (first.rfind('-', 0) == 0) return fail(kUsage, "", usage_message(app, error));
     const std::string what = first.empty() ? "no verb" : "no verb " + first;
-    return fail(
-        kUsage, "",
-        what +
-            ": give generate, chat, embed, classify, info, tokenize, perplexity, replay, calibrate, certify, attack, "
-            "report or policy");
+    return fail(kUsage, "",
+                what +
+                    ": give generate, chat, embed, classify, info, tokenize, perplexity, replay, calibrate, "
+                    "calibrate-embed, certify, attack, report or policy");
   }
   for (const Command& command : commands) {
     if (!command.app->parsed()) continue;
