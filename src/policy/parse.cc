@@ -79,6 +79,7 @@ class Reader {
   Result<void> value(const Token& stage, const Field& field, void* dst);
   Result<void> list(const Token& stage, const Field& field, LayerSet& dst);
   Result<void> list(const Token& stage, const Field& field, HeadSet& dst);
+  Result<void> list(const Token& stage, const Field& field, ShareList& dst);
   Result<void> complete(const Token& name, AnyStage& stage, const std::vector<bool>& given) const;
 
   void skip_space() {
@@ -232,6 +233,7 @@ bool read_number(std::string_view text, T& dst) {
 Result<void> Reader::value(const Token& stage, const Field& field, void* dst) {
   if (field.type == FieldType::layers) return list(stage, field, *static_cast<LayerSet*>(dst));
   if (field.type == FieldType::heads) return list(stage, field, *static_cast<HeadSet*>(dst));
+  if (field.type == FieldType::shares) return list(stage, field, *static_cast<ShareList*>(dst));
   const Token token = word();
   bool read = false;
   switch (field.type) {
@@ -247,6 +249,7 @@ Result<void> Reader::value(const Token& stage, const Field& field, void* dst) {
       break;
     case FieldType::layers:
     case FieldType::heads:
+    case FieldType::shares:
       break;
     case FieldType::word:
     case FieldType::signal: {
@@ -303,6 +306,24 @@ Result<void> Reader::list(const Token& stage, const Field& field, HeadSet& dst) 
     }
   } while (take(','));
   if (!take(']')) return expected("',' and another layer:head, or ']'");
+  return {};
+}
+
+/// One share stands alone, several in brackets.
+Result<void> Reader::list(const Token& stage, const Field& field, ShareList& dst) {
+  const bool several = take('[');
+  do {
+    const Token token = word();
+    if (token.text.empty()) return expected(fmt::format("{}={}", field.name, value_range(field, 0)));
+    float share = 0;
+    if (!read_number(token.text, share) || !(share >= field.low && share <= field.high) ||
+        dst.size() == kMaxPolicyShares) {
+      return error(token.begin, fmt::format("{}: {} has {}: write {}", stage.text, field.name, quoted(token.text),
+                                            value_range(field, 0)));
+    }
+    dst.add(share);
+  } while (several && take(','));
+  if (several && !take(']')) return expected("',' and another share, or ']'");
   return {};
 }
 

@@ -68,7 +68,8 @@ constexpr Field layer(const char* name, bool required, const char* doc) {
 template <class S, auto Member>
 constexpr Field number(const char* name, FieldType type, double low, double high, const char* doc,
                        bool required = true) {
-  return {name, type, required && type == FieldType::number, low, high, {}, &at<S, Member>, doc};
+  return {name,           type, required && (type == FieldType::number || type == FieldType::shares), low, high, {},
+          &at<S, Member>, doc};
 }
 template <class S, auto Member>
 constexpr Field layers(const char* name, bool required, const char* doc) {
@@ -200,7 +201,8 @@ constexpr Field kScreenChecks[] = {
 
 template <class S>
 constexpr Field keep() {
-  return number<S, &S::keep>("keep", FieldType::number, kSmallestShare, 1, "share of the text's tokens that stays");
+  return number<S, &S::keep>("keep", FieldType::shares, kSmallestShare, 1,
+                             "share of the text's tokens that stays, or a list of them by boundary");
 }
 template <class S>
 constexpr Field schedule() {
@@ -268,6 +270,15 @@ std::string unfit_bounds(const void* stage) {
   return {};
 }
 
+/// A list says itself how a text comes down.
+template <class S>
+std::string unfit_list(const void* stage) {
+  const auto& s = *static_cast<const S*>(stage);
+  return s.keep.size() <= 1 || s.schedule == Schedule::once
+             ? ""
+             : "a list of shares beside a schedule: keep the list, or give one share";
+}
+
 /// A budget bounds something.
 std::string unfit_budget(const void* stage) {
   const auto& s = *static_cast<const budget*>(stage);
@@ -307,8 +318,10 @@ constexpr StageInfo kTable[] = {
     row<screen_checks>("exit checks read a shortlist of the head; the whole head confirms what would leave",
                        kScreenChecks),
     row<word_exit>("texts whose words alone say their label run no layer; of label tasks", kWordExit),
-    row<prune_tokens>("the tokens of a text that matter least are dropped; of encoders", kPruneTokens),
-    row<merge_tokens>("tokens of a text join those most like them; of encoders", kMergeTokens),
+    row<prune_tokens>("the tokens of a text that matter least are dropped; of encoders", kPruneTokens, 0,
+                      unfit_list<prune_tokens>),
+    row<merge_tokens>("tokens of a text join those most like them; of encoders", kMergeTokens, 0,
+                      unfit_list<merge_tokens>),
     row<fuse_tokens>("a token joins the one before it where both are the same, or noise; of encoders", kFuseTokens),
     row<max_loss>("tokens stay where the text would lose too much of its attention; of encoders", kMaxLoss),
 };

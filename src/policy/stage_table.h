@@ -18,9 +18,9 @@ using AnyStage =
                  max_depth, budget, full_depth_first, full_depth_at, full_depth_after, kv, settle_every, draft_ngram,
                  defer_head, screen_head, screen_checks, word_exit, prune_tokens, merge_tokens, fuse_tokens, max_loss>;
 
-/// What a field holds: int32_t, int32_t up to the model's layers, float, optional<float>, LayerSet, HeadSet, an enum of
-/// a byte, a Signal or none.
-enum class FieldType : uint8_t { count, layer, number, condition, layers, heads, word, signal };
+/// What a field holds: int32_t, int32_t up to the model's layers, float, optional<float>, LayerSet, HeadSet, a
+/// ShareList, an enum of a byte, a Signal or none.
+enum class FieldType : uint8_t { count, layer, number, condition, layers, heads, shares, word, signal };
 
 struct Field {
   const char* name;

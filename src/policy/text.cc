@@ -36,6 +36,12 @@ std::string heads_text(const HeadSet& heads) {
   return fmt::format("[{}]", list);
 }
 
+std::string shares_text(const ShareList& shares) {
+  std::string list;
+  for (const float share : shares) list.append(list.empty() ? "" : ",").append(number_text(share));
+  return shares.size() == 1 ? list : fmt::format("[{}]", list);
+}
+
 int32_t last_layer(int32_t n_layers) {
   return n_layers >= 1 && n_layers < kMaxPolicyLayers ? n_layers : kMaxPolicyLayers;
 }
@@ -69,6 +75,12 @@ std::string heads_error(const Field& field, const HeadSet& heads, int32_t n_laye
   return range_error(field, fmt::format("[{}:{}]", last.layer, last.head), n_layers);
 }
 
+std::string shares_error(const Field& field, const ShareList& shares) {
+  const bool good = shares.size() > 0 && !shares.is_too_long() &&
+                    std::all_of(shares.begin(), shares.end(), [&](float x) { return in_range(field, double(x), 0); });
+  return good ? std::string() : range_error(field, shares_text(shares), 0);
+}
+
 }  // namespace
 
 std::string value_text(const Field& field, const void* value) {
@@ -86,6 +98,8 @@ std::string value_text(const Field& field, const void* value) {
       return layers_text(as<LayerSet>(value));
     case FieldType::heads:
       return heads_text(as<HeadSet>(value));
+    case FieldType::shares:
+      return shares_text(as<ShareList>(value));
     case FieldType::word: {
       const size_t word = as<uint8_t>(value);
       return word < field.words.size() ? std::string(field.words[word]) : std::to_string(word);
@@ -148,6 +162,8 @@ std::string value_error(const Field& field, const void* value, int32_t n_layers)
       return layers_error(field, as<LayerSet>(value), n_layers);
     case FieldType::heads:
       return heads_error(field, as<HeadSet>(value), n_layers);
+    case FieldType::shares:
+      return shares_error(field, as<ShareList>(value));
     case FieldType::word:
       good = as<uint8_t>(value) < field.words.size();
       break;

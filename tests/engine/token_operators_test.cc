@@ -93,6 +93,8 @@ TEST(TokenOperators, AShareIsKeptInEveryOrderAndOnEverySchedule) {
   const Embedding once = embed_one(encoder, text, policy("prune_tokens(keep=0.25)"));
   const Embedding slowly = embed_one(encoder, text, policy("prune_tokens(keep=0.25, schedule=linear)"));
   EXPECT_LT(once.work, slowly.work);
+  const Embedding listed = embed_one(encoder, text, policy("prune_tokens(keep=[0.75,0.5,0.25])"));
+  EXPECT_TRUE(same_bits<float>(listed.values, slowly.values)) << "which is linear over three boundaries";
   EXPECT_EQ(embed_one(encoder, text, policy("prune_tokens(keep=0.25, blocks=16)")).tokens_kept, 16);
   EXPECT_EQ(embed_one(encoder, text, policy("merge_tokens(keep=0.25)")).tokens_kept, 15) << "at three boundaries";
 }

@@ -47,6 +47,12 @@ inline HeadSet any_heads() {
   return set;
 }
 
+inline ShareList any_shares() {
+  ShareList shares;
+  for (int n = *rc::gen::inRange(1, 5); n > 0; --n) shares.add(std::max(1e-3f, *share()));
+  return shares;
+}
+
 template <class S>
 S make() {
   if constexpr (std::is_same_v<S, exit_at>) return {.layer = *layer(), .on = any_on()};
@@ -108,19 +114,21 @@ S make() {
   if constexpr (std::is_same_v<S, screen_checks>) return {.tokens = *rc::gen::inRange(16, 5000)};
   if constexpr (std::is_same_v<S, defer_head>) return {.hot = *rc::gen::inRange(16, 5000)};
   if constexpr (std::is_same_v<S, prune_tokens>) {
-    return {.keep = std::max(1e-3f, *share()),
+    const ShareList keep = any_shares();
+    return {.keep = keep,
             .from_layer = *layer(),
             .by = static_cast<TokenOrder>(*rc::gen::inRange(0, 5)),
-            .schedule = static_cast<Schedule>(*rc::gen::inRange(0, 3)),
+            .schedule = static_cast<Schedule>(keep.size() > 1 ? 0 : *rc::gen::inRange(0, 3)),
             .blocks = *rc::gen::inRange(1, 257),
             .protect_first = *rc::gen::inRange(0, 100),
             .on = any_on()};
   }
   if constexpr (std::is_same_v<S, merge_tokens>) {
-    return {.keep = std::max(1e-3f, *share()),
+    const ShareList keep = any_shares();
+    return {.keep = keep,
             .from_layer = *layer(),
             .alike_at_least = maybe_share(*rc::gen::arbitrary<bool>()),
-            .schedule = static_cast<Schedule>(*rc::gen::inRange(0, 3)),
+            .schedule = static_cast<Schedule>(keep.size() > 1 ? 0 : *rc::gen::inRange(0, 3)),
             .blocks = *rc::gen::inRange(1, 257),
             .protect_first = *rc::gen::inRange(0, 100),
             .on = any_on()};

@@ -37,6 +37,9 @@ TEST(PolicyText, ReadsPositionsSpacesAndCallsWithoutFields) {
 
 TEST(PolicyText, TheEndsOfRangesBelongToThem) {
   EXPECT_EQ(canonical("budget(1e-6)"), "budget(of_full=1e-06)");
+  EXPECT_EQ(canonical("prune_tokens([9e-1, .5 ],2)"), "prune_tokens(keep=[0.9,0.5], from_layer=2)");
+  EXPECT_EQ(canonical("merge_tokens([0.70])"), "merge_tokens(keep=0.7)");
+  EXPECT_EQ(canonical("budget(tokens=64) | max_loss(0.1)"), "budget(tokens=64) | max_loss(attention=0.1)");
   EXPECT_EQ(
       canonical("exit_when(1, 0, 20, 1, similarity, 1, -1, 1024, 1024)"),
       "exit_when(confidence_at_least=1, margin_at_least=0, entropy_below=20, agreement_at_least=1, signal=similarity, "
@@ -156,6 +159,10 @@ TEST(PolicyText, EveryErrorNamesItsColumnAndTheRemedy) {
       {"prune_tokens(0)", 14, "0.001..1"},
       {"prune_tokens(0.5, by=size)", 22, "attention|norm|entropy|recent|random"},
       {"prune_tokens(0.5, schedule=list)", 28, "once|linear|cosine"},
+      {"prune_tokens([0.9,2])", 19, "0.001..1"},
+      {"prune_tokens([])", 15, "keep=0.001..1"},
+      {"prune_tokens([0.9", 18, "']'"},
+      {"prune_tokens([0.9,0.8], schedule=linear)", 1, "keep the list"},
       {"prune_tokens(0.5, blocks=0)", 26, "1..256"},
       {"prune_tokens(0.5) | prune_tokens(0.6)", 21, "given twice"},
       {"merge_tokens(0.5, alike_at_least=2)", 34, "-1..1"},

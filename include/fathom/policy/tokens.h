@@ -10,6 +10,7 @@
 
 #include "fathom/core/macros.h"
 #include "fathom/core/result.h"
+#include "fathom/policy/share_list.h"
 #include "fathom/policy/stage.h"
 #include "fathom/text/token_class.h"
 
@@ -22,13 +23,15 @@ static_assert(static_cast<int>(Noise::other) == static_cast<int>(TokenClass::oth
 /// How a text comes down to the share of its tokens that stays.
 enum class Schedule : uint8_t {
   once,    ///< at the first boundary
-  linear,  ///< the same share less at each boundary, down to `keep` at the last
+  linear,  ///< the same share less at each boundary, down to `keep`, which is then one share, at the last
   cosine,  ///< the same, slowly at first and at last
 };
 
 /// The share of a text's tokens that is there behind a boundary.
-inline float share_at(int32_t layer, int32_t n_layers, int32_t from_layer, Schedule schedule, float keep) noexcept {
+inline float share_at(int32_t layer, int32_t n_layers, int32_t from_layer, Schedule schedule,
+                      const ShareList& list) noexcept {
   if (layer < from_layer) return 1;
+  const float keep = list.at(layer - from_layer);
   if (schedule == Schedule::once) return keep;
   const int32_t steps = std::max(n_layers - from_layer, 1);
   const float way = static_cast<float>(std::min(layer - from_layer + 1, steps)) / static_cast<float>(steps);
@@ -48,7 +51,7 @@ inline float kept_tokens(float share, float tokens, int32_t blocks) noexcept {
 ///            multiply-adds a token
 ///   source   Goyal 2020 (attention received), Kim 2022; controls: recent, random
 struct prune_tokens {
-  float keep = 0;          // share of the text's tokens, above 0, at most 1; required
+  ShareList keep = {};     // share of the text's tokens, above 0, at most 1, or one for each boundary in turn; required
   int32_t from_layer = 1;  // first boundary it acts at: this many layers are behind the text
   TokenOrder by = TokenOrder::attention;
   Schedule schedule = Schedule::once;
@@ -84,7 +87,7 @@ struct prune_tokens {
 ///   cost     tokens^2 / 4 * d multiply-adds of a text
 ///   source   Bolya 2023
 struct merge_tokens {
-  float keep = 0;                            // share of the text's tokens, above 0, at most 1; required
+  ShareList keep = {};                       // share of the text's tokens, as prune_tokens has it; required
   int32_t from_layer = 1;                    // first boundary it acts at
   std::optional<float> alike_at_least = {};  // only pairs of this cosine, -1..1
   Schedule schedule = Schedule::once;
