@@ -333,6 +333,11 @@ HWY_INLINE int64_t alike(const AttentionShareArgs& args, int64_t i, int64_t end)
   return n;
 }
 
+/// Behind the last cell that one of n listed rows is asked about.
+HWY_INLINE int64_t furthest(const AttentionShareArgs& args, int64_t i, int64_t n) {
+  return *std::max_element(args.from + i, args.from + i + n) + args.stride;
+}
+
 template <class T>
 void share_rows(const AttentionShareArgs& args, int64_t begin, int64_t end) {
   using Tile = void (*)(const Chunk<T>&, const ShareTile&, float, float);
@@ -342,7 +347,7 @@ void share_rows(const AttentionShareArgs& args, int64_t begin, int64_t end) {
   const int64_t group = a.heads / a.kv_heads;
   for (int64_t i = begin, n = 0; i < end; i += n) {
     n = alike(args, i, end);
-    const int64_t r = args.index[i], last = a.rows[r].end;
+    const int64_t r = args.index[i], last = std::min<int64_t>(a.rows[r].end, furthest(args, i, n));
     const int64_t first = *std::min_element(args.from + i, args.from + i + n);
     for (int64_t chunk = first / kAttentionChunk; chunk * kAttentionChunk < last; ++chunk) {
       HWY_ALIGN float sums[kMaxHeads * kAttentionChunk] = {};
@@ -357,7 +362,7 @@ void share_rows(const AttentionShareArgs& args, int64_t begin, int64_t end) {
       }
       for (int64_t j = 0; j < n; ++j) {
         const int64_t from = std::max<int64_t>(args.from[i + j], chunk * kAttentionChunk);
-        const int64_t to = std::min<int64_t>(last, (chunk + 1) * kAttentionChunk);
+        const int64_t to = std::min<int64_t>({last, args.from[i + j] + args.stride, (chunk + 1) * kAttentionChunk});
         for (int64_t c = from; c < to; ++c) {
           const float share = sums[j * kAttentionChunk + c - chunk * kAttentionChunk];
           args.dst[(i + j) * args.stride + c - args.from[i + j]] = share > 1 ? 1 : share;

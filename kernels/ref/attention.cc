@@ -105,7 +105,7 @@ void attention_share(const AttentionShareArgs& args, int64_t begin, int64_t end)
   for (int64_t i = begin; i < end; ++i) {
     const int64_t r = args.index[i];
     const AttentionRow& row = a.rows[r];
-    for (int64_t cell = args.from[i]; cell < row.end; ++cell) {
+    for (int64_t cell = args.from[i]; cell < std::min<int64_t>(row.end, args.from[i] + args.stride); ++cell) {
       const KvPage* page = real_page(row, cell);
       double sum = 0;
       for (int64_t h = 0; page != nullptr && h < a.heads; ++h) {

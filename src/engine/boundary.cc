@@ -13,8 +13,6 @@ namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-void set(Step& step, Signal signal, float value) { step.signals[static_cast<int>(signal)] = value; }
-
 }  // namespace
 
 void Boundary::begin(PolicyRef policy, Trace* trace, int32_t n_layers, std::span<const RowState> rows,
@@ -64,7 +62,7 @@ void Boundary::after_half(LayerLoop& loop, Half half, std::span<const int32_t> r
   const Signal signal = half == Half::attention ? Signal::similarity_attention : Signal::similarity_feed_forward;
   if (!next_.has(signal)) return;
   compare(loop, loop.buffers.before_half);
-  for (int32_t row : ran) set(steps_[static_cast<size_t>(row)], signal, loop.buffers.compared[row]);
+  for (int32_t row : ran) steps_[static_cast<size_t>(row)].set(signal, loop.buffers.compared[row]);
 }
 
 void Boundary::compare(LayerLoop& loop, const float* before) {
@@ -89,7 +87,7 @@ void Boundary::look_inside(LayerLoop& loop) {
   loop.attention_share(layer_ + 1, places_, cells_.data(), loop.buffers.compared, 1);
   for (size_t i = 0; i < places_.size(); ++i) {
     const auto row = static_cast<size_t>(ran[static_cast<size_t>(places_[i])]);
-    set(steps_[row], Signal::attention_received, loop.buffers.compared[i]);
+    steps_[row].set(Signal::attention_received, loop.buffers.compared[i]);
   }
 }
 
@@ -104,7 +102,7 @@ void Boundary::look_back(LayerLoop& loop, int32_t layer) {
     if (row.settles != Settles::nothing) continue;  // its states were those of its first step
     const StateHistory::Place at{row.sequence, layer, row.position};
     if (runs && row.asks && policy_.table != nullptr && wanted(loop, layer, row.kind).has(Signal::diversity)) {
-      set(steps_[i], Signal::diversity, loop.states->diversity(loop.kernels, at, loop.buffers.x, r));
+      steps_[i].set(Signal::diversity, loop.states->diversity(loop.kernels, at, loop.buffers.x, r));
     }
     loop.states->put(at, runs ? loop.buffers.state(r).data() : nullptr);
   }
@@ -140,12 +138,12 @@ void Boundary::check_answers(LayerLoop& loop, int32_t layer) {
 
 void Boundary::tell_answer(const LayerLoop& loop, int32_t layer, int32_t r, const LogitStats& stats, Step& step) const {
   const float first = std::exp(stats.max - stats.log_sum);
-  set(step, Signal::exit_confidence, first);
-  set(step, Signal::exit_margin, first - std::exp(stats.second - stats.log_sum));
-  set(step, Signal::exit_entropy, stats.entropy);
-  set(step, Signal::agreeing, static_cast<float>(loop.row(r).agreeing));
+  step.set(Signal::exit_confidence, first);
+  step.set(Signal::exit_margin, first - std::exp(stats.second - stats.log_sum));
+  step.set(Signal::exit_entropy, stats.entropy);
+  step.set(Signal::agreeing, static_cast<float>(loop.row(r).agreeing));
   const ExitHeads::Exit* const exit = loop.fitted != nullptr ? loop.fitted->at(layer) : nullptr;
-  if (exit != nullptr) set(step, Signal::agreement, exit->agreement_of(stats, loop.buffers.state(r), loop.group));
+  if (exit != nullptr) step.set(Signal::agreement, exit->agreement_of(stats, loop.buffers.state(r), loop.group));
 }
 
 // Rows that would leave by what a shortlist says are asked again by the whole head, and decided again by that.
@@ -192,7 +190,7 @@ void Boundary::ask_router(LayerLoop& loop, int32_t layer) {
   for (int32_t r : asking_) {
     RowState& row = loop.row(r);
     if (!wanted(loop, layer, row.kind).has(Signal::utility)) continue;
-    set(steps_[static_cast<size_t>(r)], Signal::utility, router.utility(loop.buffers.state(r)));
+    steps_[static_cast<size_t>(r)].set(Signal::utility, router.utility(loop.buffers.state(r)));
     row.macs += 2.0 * loop.config.d_model;
   }
 }
@@ -200,12 +198,12 @@ void Boundary::ask_router(LayerLoop& loop, int32_t layer) {
 // What is known of a row before it runs: its token, and what its sequence said.
 void Boundary::recall(const LayerLoop& loop, const RowState& row, SignalSet reads, Step& step) const {
   const SequenceHistory& history = history_[static_cast<size_t>(row.sequence)];
-  if (reads.has(Signal::last_entropy)) set(step, Signal::last_entropy, history.last_entropy);
+  if (reads.has(Signal::last_entropy)) step.set(Signal::last_entropy, history.last_entropy);
   if (reads.any(kLastMarginSignals)) {
-    for (int n = 1; n <= kLastMargins; ++n) set(step, last_margin_of(n), history.last_margin(n));
+    for (int n = 1; n <= kLastMargins; ++n) step.set(last_margin_of(n), history.last_margin(n));
   }
   if (reads.has(Signal::token_class) && loop.classes != nullptr) {
-    set(step, Signal::token_class, static_cast<float>(loop.classes[row.token]));
+    step.set(Signal::token_class, static_cast<float>(loop.classes[row.token]));
   }
 }
 
@@ -246,7 +244,7 @@ void Boundary::decide(LayerLoop& loop, int32_t layer) {
     compare(loop, loop.buffers.before);
     for (int32_t r : asking_) {
       if (ran_[static_cast<size_t>(r)])
-        set(steps_[static_cast<size_t>(r)], Signal::similarity, loop.buffers.compared[r]);
+        steps_[static_cast<size_t>(r)].set(Signal::similarity, loop.buffers.compared[r]);
     }
   }
   if (computed.any(kTokenSignals)) tokens_.tell(loop, layer, computed, steps_);

@@ -65,11 +65,11 @@ void Boundary::check_labels(LayerLoop& loop, int32_t layer) {
         row.last_answer = said;
       }
       Step& step = steps_[static_cast<size_t>(row_of(place))];
-      step.signals[static_cast<int>(Signal::exit_confidence)] = answer.confidence;
-      step.signals[static_cast<int>(Signal::exit_margin)] = answer.margin;
-      step.signals[static_cast<int>(Signal::exit_entropy)] = answer.entropy;
-      step.signals[static_cast<int>(Signal::agreeing)] = static_cast<float>(row.agreeing);
-      step.signals[static_cast<int>(Signal::agreement)] = loop.labels->agreement(*head, answer);
+      step.set(Signal::exit_confidence, answer.confidence);
+      step.set(Signal::exit_margin, answer.margin);
+      step.set(Signal::exit_entropy, answer.entropy);
+      step.set(Signal::agreeing, static_cast<float>(row.agreeing));
+      step.set(Signal::agreement, loop.labels->agreement(*head, answer));
     }
   }
 }

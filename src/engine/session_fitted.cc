@@ -54,7 +54,7 @@ Result<void> Session::Impl::check_encoder(const Plan& plan) const {
     return refuse("a way to read the language head", "leave screen_head, defer_head and screen_checks out");
   }
   if (plan.policy.table != nullptr && plan.policy.table->sequential(plan.policy.self)) {
-    return refuse("a stage that reads what the token before did", "leave budget(...) and last_entropy out");
+    return refuse("a stage that reads what the token before did", "leave budget(of_full=...) and last_entropy out");
   }
   if (labels == nullptr && reads(plan.policy, kExitSignals)) {
     return refuse("answers of layers without a head",

@@ -12,7 +12,11 @@ namespace {
 
 constexpr int64_t kSideBySide = 8;  // rows that are looked at together: a kernel reads each key once for them
 
-void set(Step& step, Signal signal, float value) { step.signals[static_cast<int>(signal)] = value; }
+// Of a decision that would remove the token, what is left when it stays.
+void keep(Decision& decision) {
+  decision.verdict = saving_of(decision.verdict);
+  if (decision.verdict == Verdict::run) decision = {};
+}
 
 // A number for a place, the same in every run: splitmix64.
 uint32_t hash_of(int32_t position) {
@@ -26,6 +30,7 @@ uint32_t hash_of(int32_t position) {
 
 void TokenSet::begin(const Settings& settings, std::span<const RowState> rows) {
   settings_ = settings;
+  keys_of_ = -1;
   texts_.clear();
   by_text_.clear();
   received_.assign(rows.size(), 0.0f);
@@ -56,13 +61,13 @@ void TokenSet::group(std::span<const RowState> rows) {
 }
 
 bool TokenSet::reads_attention(SignalSet next) const {
-  const bool ranks = settings_.rank_by == TokenOrder::attention || settings_.rank_by == TokenOrder::entropy;
-  return next.has(Signal::attention_lost) || (next.has(Signal::token_rank) && ranks);
+  return next.has(Signal::attention_lost) || (next.has(Signal::token_rank) && ranks_by_attention());
 }
 
 void TokenSet::look(LayerLoop& loop, int32_t layer, SignalSet next) {
   if (!next.any(kTokenSignals)) return;
   group(loop.rows);
+  keys_of_ = layer;
   const auto write = loop.active.write();
   std::fill(key_place_.begin(), key_place_.end(), -1);
   for (size_t i = 0; i < write.size(); ++i) key_place_[static_cast<size_t>(write[i])] = static_cast<int32_t>(i);
@@ -71,16 +76,22 @@ void TokenSet::look(LayerLoop& loop, int32_t layer, SignalSet next) {
   const auto attended = loop.whole(layer);
   std::fill(place_.begin(), place_.end(), -1);
   for (size_t i = 0; i < attended.size(); ++i) place_[static_cast<size_t>(attended[i])] = static_cast<int32_t>(i);
-  for (const Text& text : texts_) look_at(loop, layer, text);
+  for (const int32_t r : loop.active.attend().subspan(attended.size())) text_of(r).silenced_at = layer;
+  for (Text& text : texts_) {
+    if (text.silenced_at != layer) look_at(loop, layer, text);
+  }
 }
 
-void TokenSet::look_at(LayerLoop& loop, int32_t layer, const Text& text) {
+// What a text's rows say when some of their heads are silent is no mean over heads: it is not known.
+void TokenSet::look_at(LayerLoop& loop, int32_t layer, Text& text) {
   cells_.clear();
   for (const int32_t r : rows_of(text)) {
     received_[static_cast<size_t>(r)] = 0;
     if (!loop.row(r).removed) cells_.push_back(r);
   }
   choose_looked(text);
+  if (looked_.empty()) return;
+  text.looked_at = layer;
   const bool by_entropy = settings_.rank_by == TokenOrder::entropy;
   const auto stride = static_cast<size_t>(std::max(loop.row(rows_of(text)[0]).last_cell + 1, 1));
   const auto attended = loop.whole(layer);
@@ -154,20 +165,24 @@ void TokenSet::tell(LayerLoop& loop, int32_t layer, SignalSet reads, std::span<S
     }
     for (const int32_t r : left) {
       if (layer > 0) loop.row(r).partner = -1;
-      set(steps[static_cast<size_t>(r)], Signal::tokens_left, static_cast<float>(left.size()));
-      set(steps[static_cast<size_t>(r)], Signal::tokens_read, static_cast<float>(text.n));
+      if (text.looked_at != layer) received_[static_cast<size_t>(r)] = 0;
+      steps[static_cast<size_t>(r)].set(Signal::tokens_left, static_cast<float>(left.size()));
+      steps[static_cast<size_t>(r)].set(Signal::tokens_read, static_cast<float>(text.n));
     }
     std::erase_if(left, [&](int32_t r) { return is_protected(r); });
-    if (layer > 0 && reads.any(kAttentionRankSignals)) rank(loop, text, left, steps);
-    if (layer > 0 && reads.any(kMergeSignals)) pair(loop, left, steps);
+    if (layer > 0 && reads.any(kAttentionRankSignals)) rank(loop, layer, text, left, steps);
+    if (layer > 0 && layer == keys_of_ && reads.any(kMergeSignals)) pair(loop, layer, left, steps);
   });
 }
 
 // left: those that may go.
-void TokenSet::rank(const LayerLoop& loop, const Text& text, std::span<const int32_t> left,
+void TokenSet::rank(LayerLoop& loop, int32_t layer, const Text& text, std::span<const int32_t> left,
                     std::span<Step> steps) const {
+  const bool looked = text.looked_at == layer;
+  const bool ranks = looked || !ranks_by_attention();
   std::vector<std::pair<float, int32_t>> order;  // from what matters most on
   for (const int32_t r : left) {
+    if (settings_.rank_by == TokenOrder::norm) loop.row(r).macs += loop.config.d_model;
     const float w = worth(loop, r);
     order.emplace_back(std::isnan(w) ? std::numeric_limits<float>::infinity() : w, r);  // such a text fails as a whole
   }
@@ -180,15 +195,15 @@ void TokenSet::rank(const LayerLoop& loop, const Text& text, std::span<const int
   for (size_t i = order.size(); i-- > 0;) {
     const auto r = static_cast<size_t>(order[i].second);
     behind += double(received_[r]);
-    set(steps[r], Signal::token_rank, static_cast<float>(n_protected + int64_t(i)));
-    set(steps[r], Signal::attention_lost,
-        static_cast<float>(1 - (1 - double(text.lost)) * (1 - std::min(behind, 1.0))));
+    if (ranks) steps[r].set(Signal::token_rank, static_cast<float>(n_protected + int64_t(i)));
+    const double lost = 1 - (1 - double(text.lost)) * (1 - std::min(behind, 1.0));
+    if (looked) steps[r].set(Signal::attention_lost, static_cast<float>(lost));
   }
 }
 
 // Every other token looks for the likest of those between: bipartite matching on keys.
-void TokenSet::pair(LayerLoop& loop, std::span<const int32_t> left, std::span<Step> steps) const {
-  const LayerSpec& spec = loop.config.layers.front();
+void TokenSet::pair(LayerLoop& loop, int32_t layer, std::span<const int32_t> left, std::span<Step> steps) const {
+  const LayerSpec& spec = loop.spec_of(layer);
   const int64_t cols = int64_t{spec.kv_heads} * spec.head_dim;
   std::vector<int32_t> ends[2];  // rows: those that are joined, and those that look
   std::vector<int32_t> keys[2];  // of them
@@ -199,6 +214,7 @@ void TokenSet::pair(LayerLoop& loop, std::span<const int32_t> left, std::span<St
     const size_t side = ends[0].size() > ends[1].size();
     float square = 0;
     loop.kernels.dots.run({loop.buffers.k, &key, loop.buffers.k, &key, 1, cols, &square}, 0, 1);
+    loop.row(r).macs += double(cols);
     ends[side].push_back(r);
     keys[side].push_back(key);
     lengths[side].push_back(std::sqrt(double(square)));
@@ -213,7 +229,7 @@ void TokenSet::pair(LayerLoop& loop, std::span<const int32_t> left, std::span<St
     float most = -2;
     for (size_t j = 0; j < n_ends; ++j) {
       const double lengths_of_both = lengths[1][i] * lengths[0][j];
-      const float cosine = lengths_of_both > 0 ? float(double(dots[i * n_ends + j]) / lengths_of_both) : 0;
+      const float cosine = lengths_of_both == 0 ? 0 : float(double(dots[i * n_ends + j]) / lengths_of_both);
       if (cosine > most) {
         most = cosine;
         loop.row(ends[1][i]).partner = ends[0][j];
@@ -225,8 +241,8 @@ void TokenSet::pair(LayerLoop& loop, std::span<const int32_t> left, std::span<St
   std::sort(order.begin(), order.end(),
             [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
   for (size_t i = 0; i < order.size(); ++i) {
-    set(steps[size_t(order[i].second)], Signal::merge_rank, float(i));
-    set(steps[size_t(order[i].second)], Signal::likeness, order[i].first);
+    steps[size_t(order[i].second)].set(Signal::merge_rank, float(i));
+    steps[size_t(order[i].second)].set(Signal::likeness, order[i].first);
   }
 }
 
@@ -253,7 +269,7 @@ void TokenSet::pair_neighbours(LayerLoop& loop, std::span<Step> steps) {
           loop.kernels.similarity.run({now.data(), nullptr, before.data(), int64_t(d), &likeness}, 0, 1);
           likeness = std::min(likeness, std::nextafter(1.0f, 0.0f));  // 1 is the same token
         }
-        set(steps[static_cast<size_t>(r)], Signal::likeness, likeness);
+        steps[static_cast<size_t>(r)].set(Signal::likeness, likeness);
         row.macs += loop.work.cosine();
       }
       last = is_protected(r) ? -1 : r;
@@ -282,8 +298,7 @@ void TokenSet::act(LayerLoop& loop, std::span<const int32_t> which, std::span<De
   for (size_t i = 0; i < which.size(); ++i) {
     if (!removes(decided[i].verdict)) continue;
     if (!can_go(loop, which[i], decided[i].verdict)) {
-      decided[i].verdict = saving_of(decided[i].verdict);
-      if (decided[i].verdict == Verdict::run) decided[i] = {};
+      keep(decided[i]);
       continue;
     }
     any = true;
@@ -302,8 +317,11 @@ void TokenSet::act(LayerLoop& loop, std::span<const int32_t> which, std::span<De
   for (Text& text : texts_) text.lost = 1 - (1 - text.lost) * (1 - std::min(text.dropping, 1.0f));
   for (size_t i = 0; i < which.size(); ++i) {
     if (!merges(decided[i].verdict)) continue;
-    join(loop, which[i]);
-    text_of(which[i]).changed = true;
+    if (join(loop, which[i])) {
+      text_of(which[i]).changed = true;
+    } else {
+      keep(decided[i]);
+    }
   }
   for (Text& text : texts_) {
     if (text.changed) close_up(loop, text);
@@ -311,22 +329,22 @@ void TokenSet::act(LayerLoop& loop, std::span<const int32_t> which, std::span<De
   }
 }
 
-// Rows come in their order, so a partner that has joined another one did so before. One that was dropped takes with it
-// what would have joined it.
-void TokenSet::join(LayerLoop& loop, int32_t row) const {
+// Rows come in their order, so a partner that has joined another one did so before. Nobody joins one that was dropped.
+bool TokenSet::join(LayerLoop& loop, int32_t row) const {
   RowState& goes = loop.row(row);
-  goes.removed = true;
   while (loop.row(goes.partner).removed && loop.row(goes.partner).partner >= 0) {
     goes.partner = loop.row(goes.partner).partner;
   }
   RowState& stays = loop.row(goes.partner);
-  if (stays.removed) return;
+  if (stays.removed) return false;
+  goes.removed = true;
   const float both = goes.stands_for + stays.stands_for, part = goes.stands_for / both;
   const auto from = loop.buffers.state(row);
   const auto into = loop.buffers.state(goes.partner);
   for (size_t c = 0; c < into.size(); ++c) into[c] += part * (from[c] - into[c]);
   stays.stands_for = both;
   goes.macs += loop.config.d_model;
+  return true;
 }
 
 // What is left has its cells side by side, and none of them is what full depth has.

@@ -90,7 +90,7 @@ TEST(EncoderPolicy, WhatNeedsALanguageHeadIsRefused) {
       {"exit_when(margin_at_least=0.1)", {"encoder", "without a head"}},
       {"exit_when(entropy_below=1)", {"encoder", "without a head"}},
       {"patience(agreeing=2)", {"encoder", "without a head"}},
-      {"skip_when(similarity_above=0.9) | budget(of_full=0.6)", {"encoder", "leave budget(...)"}},
+      {"skip_when(similarity_above=0.9) | budget(of_full=0.6)", {"encoder", "leave budget(of_full=...)"}},
   };
   Encoder encoder = Encoder::make(tiny_encoder()).value();
   const std::string text = text_of_tokens(4, 9);

@@ -134,6 +134,40 @@ TEST(TokenOperators, ALossThatIsNotAllowedRestoresTokens) {
   EXPECT_EQ(before, 7);
 }
 
+// What no layer said is not known, and what is not known saves nothing.
+TEST(TokenOperators, WithoutAttentionNothingIsRankedByIt) {
+  Encoder encoder = tiny_encoder();
+  const std::string text = text_of_tokens(40, 4);
+  for (const char* quiet : {"skip_layers(layers=[1])", "skip_sublayers(attention=[1])", "silence_heads(heads=[1:1])"}) {
+    const auto with = [&](const char* rest) {
+      return embed_one(encoder, text, policy(fmt::format("{} | {}", quiet, rest)));
+    };
+    const Embedding alone = embed_one(encoder, text, policy(quiet));
+    const Embedding got = with("prune_tokens(keep=0.3) | max_loss(attention=0)");
+    EXPECT_TRUE(same_bits<float>(got.values, alone.values)) << quiet;
+    EXPECT_EQ(with("prune_tokens(keep=[0.3,1])").tokens_kept, 42) << quiet;
+    EXPECT_EQ(with("prune_tokens(keep=[0.3,1], by=recent)").tokens_kept, 13) << quiet << ": known without";
+  }
+  EXPECT_EQ(embed_one(encoder, text, policy("skip_layers(layers=[1]) | merge_tokens(keep=[0.6,1])")).tokens_kept, 42);
+}
+
+// Nobody joins a token that is dropped at the same boundary: what it stood for would be lost, and nobody would count
+// it.
+TEST(TokenOperators, NothingIsLostWithAPartnerThatGoes) {
+  Encoder encoder = tiny_encoder({.explain = true});
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const Embedding got =
+        embed_one(encoder, text_of_tokens(60, seed), policy("prune_tokens(keep=[0.6,1]) | merge_tokens(keep=[0.5,1])"));
+    int32_t joined = 0;
+    for (const TokenFate& fate : got.fates) {
+      if (fate.joined < 0) continue;
+      ++joined;
+      EXPECT_LT(got.fates[size_t(fate.joined)].removed_at, 0);
+    }
+    EXPECT_GT(joined, 0);
+  }
+}
+
 // The bits of a text hang on nothing but the text.
 TEST(TokenOperators, ATextIsAloneInEveryBatch) {
   Encoder together = tiny_encoder({.threads = 2}), alone = tiny_encoder({.max_rows = 8});
@@ -142,7 +176,10 @@ TEST(TokenOperators, ATextIsAloneInEveryBatch) {
   for (const char* written :
        {"fuse_tokens | merge_tokens(keep=0.6, schedule=linear)", "prune_tokens(keep=0.4, by=entropy)",
         "prune_tokens(keep=0.8) | merge_tokens(keep=0.5, from_layer=2) | max_loss(attention=0.3)",
-        "merge_tokens(keep=0.2, alike_at_least=0.5) | exit_when(signal=similarity, at_least=0.6)"}) {
+        "merge_tokens(keep=0.2, alike_at_least=0.5) | exit_when(signal=similarity, at_least=0.6)",
+        "skip_sublayers(attention=[2]) | prune_tokens(keep=0.3, schedule=linear) | full_depth_at(tokens=word_begins)",
+        "skip_when(similarity_above=0.6) | merge_tokens(keep=0.3, schedule=linear)",
+        "exit_when(signal=attention_received, at_least=0.03) | prune_tokens(keep=0.5, by=norm)"}) {
     const std::vector<Embedding> got = embed(together, texts, policy(written));
     for (size_t i = 0; i < texts.size(); ++i) {
       const Embedding one = embed_one(alone, texts[i], policy(written));
@@ -203,9 +240,10 @@ RC_GTEST_PROP(TokenOperators, AnyPolicyLeavesAnEmbedding, ()) {
   Encoder encoder = tiny_encoder({.threads = 2});
   const auto number = [](int low, int high) { return *rc::gen::inRange(low, high); };
   std::string written;
-  const int n = number(1, 4);
-  for (int i = 0; i < n; ++i) {
+  for (int i = 0; i < 6; ++i) {
+    if (*rc::gen::arbitrary<bool>()) continue;
     const std::string keep = fmt::format("{}", number(1, 1001) / 1000.0);
+    const char* kNoise[] = {"none", "word_begins"};
     const char* schedules[] = {"once", "linear", "cosine"};
     const char* orders[] = {"attention", "norm", "entropy", "recent", "random"};
     const std::string stage =
@@ -213,11 +251,16 @@ RC_GTEST_PROP(TokenOperators, AnyPolicyLeavesAnEmbedding, ()) {
                                number(1, kLayers + 1), orders[number(0, 5)], schedules[number(0, 3)], number(1, 20))
         : i == 1 ? fmt::format("merge_tokens(keep={}, from_layer={}, schedule={})", keep, number(1, kLayers + 1),
                                schedules[number(0, 3)])
-        : i == 2 ? fmt::format("fuse_tokens(alike_at_least={})", number(-1000, 1001) / 1000.0)
-                 : fmt::format("exit_when(signal=similarity, at_least={})", number(0, 1000) / 1000.0);
-    written += (i == 0 ? "" : " | ") + stage;
+        : i == 2 ? fmt::format("fuse_tokens(alike_at_least={}, noise={})", number(-1000, 1001) / 1000.0,
+                               kNoise[number(0, 2)])
+        : i == 3 ? fmt::format("exit_when(signal=similarity, at_least={})", number(0, 1000) / 1000.0)
+        : i == 4 ? fmt::format("silence_heads(heads=[{}:1], factor=0.5)", number(1, kLayers + 1))
+                 : fmt::format("skip_sublayers(attention=[{}])", number(1, kLayers + 1));
+    written += (written.empty() ? "" : " | ") + stage;
   }
+  if (written.empty()) written = "full_depth";
   if (*rc::gen::arbitrary<bool>()) written += fmt::format(" | max_loss(attention={})", number(0, 1001) / 1000.0);
+  if (*rc::gen::arbitrary<bool>()) written += fmt::format(" | budget(tokens={})", number(1, 60));
   const std::string text = text_of_tokens(number(0, 100), uint64_t(number(0, 1000)));
   const Embedding got = embed_one(encoder, text, policy(written));
   double square = 0;

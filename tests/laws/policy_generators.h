@@ -212,6 +212,19 @@ inline rc::Gen<std::vector<policy_text::AnyStage>> stages() {
     return all;
   });
 }
+/// Some of the stages about tokens, each of which a policy has once, each behind a '|'.
+inline rc::Gen<std::string> token_stages() {
+  return rc::gen::exec([] {
+    std::string all;
+    const auto add = [&](const auto& stage) {
+      if (*rc::gen::arbitrary<bool>()) all += " | " + stage.text();
+    };
+    add(make<prune_tokens>());
+    add(make<merge_tokens>());
+    add(make<fuse_tokens>());
+    return all;
+  });
+}
 inline rc::Gen<std::string> policy_text() {
   return rc::gen::exec([] { return text_of(*stages()); });
 }
@@ -234,12 +247,27 @@ inline Step any_step() {
   step.work_spent = *share() * static_cast<float>(step.generated);
   step.work_if_exit = *share();
   step.work_if_run = step.work_if_exit + 0.1f;
+  const int read = *rc::gen::inRange(2, 200), left = *rc::gen::inRange(1, read + 1);
+  const auto value = [&](Signal signal) {
+    switch (signal) {
+      case Signal::agreeing:
+        return static_cast<float>(*rc::gen::inRange(1, 8));
+      case Signal::token_class:
+        return static_cast<float>(*rc::gen::inRange(0, kTokenClasses));
+      case Signal::token_rank:
+      case Signal::merge_rank:
+        return static_cast<float>(*rc::gen::inRange(0, left));
+      case Signal::tokens_left:
+        return static_cast<float>(left);
+      case Signal::tokens_read:
+        return static_cast<float>(read);
+      default:
+        return *share();
+    }
+  };
   for (int s = 0; s < kSignals; ++s) {
     if (*rc::gen::inRange(0, 4) == 0) continue;  // a quarter was not computed
-    const auto signal = static_cast<Signal>(s);
-    step.signals[s] = signal == Signal::agreeing      ? static_cast<float>(*rc::gen::inRange(1, 8))
-                      : signal == Signal::token_class ? static_cast<float>(*rc::gen::inRange(0, kTokenClasses))
-                                                      : *share();
+    step.signals[s] = value(static_cast<Signal>(s));
   }
   return step;
 }

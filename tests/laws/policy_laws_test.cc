@@ -99,7 +99,7 @@ RC_GTEST_PROP(PolicyLaws, ASafeguardSavesNothing, (const exit_when& exit, const 
 }
 
 RC_GTEST_PROP(PolicyLaws, ALimitToTheRightWins, (const min_depth& least, const max_depth& most, const Rows& rows)) {
-  const std::string proposals = *laws::proposals_text();
+  const std::string proposals = *laws::proposals_text() + *laws::token_stages();
   const auto restored = decide(Policy::parse(proposals + " | " + least.text()).value(), rows);
   const auto capped = decide(Policy::parse(proposals + " | " + most.text()).value(), rows);
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -110,7 +110,7 @@ RC_GTEST_PROP(PolicyLaws, ALimitToTheRightWins, (const min_depth& least, const m
 
 RC_GTEST_PROP(PolicyLaws, AProposalOnlyAdds, (const Rows& rows)) {
   const std::string fewer = *laws::proposals_text();
-  const std::string more = fewer + " | " + *laws::proposals_text();
+  const std::string more = fewer + *laws::token_stages() + " | " + *laws::proposals_text();
   const auto without = decide(Policy::parse(fewer).value(), rows);
   const auto with = decide(Policy::parse(more).value(), rows);
   for (size_t i = 0; i < rows.size(); ++i) RC_ASSERT((without[i].verdict | with[i].verdict) == with[i].verdict);

@@ -29,7 +29,8 @@ struct TokenFate {
   int32_t token = 0;
   int32_t removed_at = -1;  // layers behind it when it was dropped or joined another; -1: it ran to the end
   int32_t joined = -1;      // the place of that other token in the text; -1: it joined none
-  float share = 0;          // of the embedding that comes from it: attention rollout, sums to 1 over the text
+  float share = 0;          // of the embedding that comes from it: attention rollout, sums to 1 over the text; a layer
+                            // that a row ran without some of its heads counts as if it had not attended there
   std::vector<std::pair<int32_t, float>> sources;  // of a row that ran to the end: the tokens that it draws most from,
                                                    // by their places, and how much
 };

@@ -44,6 +44,8 @@ class TokenSet {
     float lost = 0;            // share of its attention
     float dropping = 0;        // of what is left of that, at this boundary
     bool changed = false;
+    int32_t looked_at = -1;    // the last layer whose attention was looked at
+    int32_t silenced_at = -1;  // the last in which some of its rows had silent heads
   };
 
   std::span<const int32_t> rows_of(const Text& text) const {
@@ -53,14 +55,18 @@ class TokenSet {
   bool is_protected(int32_t row) const { return protected_[static_cast<size_t>(row)]; }
   bool both_noise(const LayerLoop& loop, const RowState& a, const RowState& b) const;
   Text& text_of(int32_t row) { return texts_[static_cast<size_t>(text_of_[static_cast<size_t>(row)])]; }
-  void look_at(LayerLoop& loop, int32_t layer, const Text& text);
+  void look_at(LayerLoop& loop, int32_t layer, Text& text);
+  bool ranks_by_attention() const {
+    return settings_.rank_by == TokenOrder::attention || settings_.rank_by == TokenOrder::entropy;
+  }
   void choose_looked(const Text& text);
   float worth(const LayerLoop& loop, int32_t row) const;
-  void rank(const LayerLoop& loop, const Text& text, std::span<const int32_t> left, std::span<Step> steps) const;
-  void pair(LayerLoop& loop, std::span<const int32_t> left, std::span<Step> steps) const;
+  void rank(LayerLoop& loop, int32_t layer, const Text& text, std::span<const int32_t> left,
+            std::span<Step> steps) const;
+  void pair(LayerLoop& loop, int32_t layer, std::span<const int32_t> left, std::span<Step> steps) const;
   void pair_neighbours(LayerLoop& loop, std::span<Step> steps);
   bool can_go(const LayerLoop& loop, int32_t row, Verdict verdict) const;
-  void join(LayerLoop& loop, int32_t row) const;
+  bool join(LayerLoop& loop, int32_t row) const;
   void close_up(LayerLoop& loop, const Text& text) const;
 
   Settings settings_{};
@@ -70,6 +76,7 @@ class TokenSet {
   std::vector<bool> protected_;     // [rows] tokens around a text, and those that the policy protects
   std::vector<float> received_;     // [rows] of attention in the layer just run: mean over heads and the rows looked at
   std::vector<float> entropy_;      // [rows] of its own attention, nats
+  int32_t keys_of_ = -1;            // the layer whose keys are known
   std::vector<int32_t> key_place_;  // [rows] in the layer's list of keys; -1: it has none
   std::vector<int32_t> place_;      // [rows] among those that attended; -1: it did not
   std::vector<int32_t> cells_;      // rows of a text that are there

@@ -274,8 +274,8 @@ struct AttentionArgs {
 };
 
 /// Where attention went: dst[i, c] = the share that row index[i] gave to its cell from[i] + c, mean over heads, for all
-/// cells from there to the row's last; 0 for those not real. Scores are computed again, so listed rows and cells cost
-/// heads * head_dim multiply-adds a cell, and the others nothing.
+/// cells from there to the row's last, at most `stride` of them; 0 for those not real. Scores are computed again, so
+/// listed rows and cells cost heads * head_dim multiply-adds a cell, and the others nothing.
 struct AttentionShareArgs {
   AttentionArgs attention;  // as they were, with the totals that came of it
   const int32_t* index;     // [n] rows of q, rows and totals

@@ -181,6 +181,7 @@ struct Step {
     for (float& s : signals) s = std::numeric_limits<float>::quiet_NaN();
   }
   constexpr float operator[](Signal s) const { return signals[static_cast<int>(s)]; }
+  constexpr void set(Signal s, float value) { signals[static_cast<int>(s)] = value; }
 };
 
 /// A verdict and which stage (index in the policy, from 0) last changed it; -1: none, run.

@@ -43,12 +43,14 @@ inline float share_at(int32_t layer, int32_t n_layers, int32_t from_layer, Sched
 inline float kept_tokens(float share, float tokens, int32_t blocks) noexcept {
   constexpr float kRounding = 1e-4f;  // of share * tokens, which is not to make one more of it
   const auto block = static_cast<float>(std::max(blocks, 1));
-  return std::max(1.0f, std::ceil((share * tokens - kRounding) / block) * block);
+  const float kept = std::ceil((share * tokens - kRounding) / block) * block;
+  return kept < 1 ? 1 : kept;  // a NaN stays one: nothing goes
 }
 
 /// Drops the tokens of a text that matter least.
-///   cost     by attention and entropy: the scores of a layer once more, for at most 256 rows of a text; by norm: d
-///            multiply-adds a token
+///   cost     by attention: the scores of a layer once more, for at most 256 rows of a text; by entropy: for all of
+///   them;
+///            by norm: d multiply-adds a token
 ///   source   Goyal 2020 (attention received), Kim 2022; controls: recent, random
 struct prune_tokens {
   ShareList keep = {};     // share of the text's tokens, above 0, at most 1, or one for each boundary in turn; required
@@ -145,7 +147,7 @@ struct fuse_tokens {
 
 /// Keeps tokens that were to be dropped, from the one that matters most on, until the text has lost no more than this
 /// share of its attention. So a text whose attention is spread keeps more of itself: the budget follows the text.
-///   cost     that of prune_tokens by attention
+///   cost     that of prune_tokens by attention, at every boundary from 1 on
 struct max_loss {
   float attention = 0;  // 0..1; required
 
