@@ -52,7 +52,7 @@ struct EmbeddingTrial {
   Policy policy;
   std::vector<std::vector<float>> cosines = {};  // [groups][texts that it ran on]
   double work = 1;                               // multiply-adds over full depth's
-  double speed = 0;    // full depth's time over the policy's, once and on these texts: a hint; 0: not known
+  double speed = 0;    // full depth's time over the policy's, one turn on the first texts: a hint; 0: not known
   bool ended = false;  // before all texts: it had no chance left
 
   /// The cosine that all but a share of texts keep, in the group where that is least; at least one text is under it
@@ -92,7 +92,8 @@ struct EmbeddingCertificate {
 /// passed beside full depth. A group is tested at all of 1 - confidence: a policy passes only where every group does.
 ///   errors   those of Encoder::make() and embed(), naming the policy; argument: options out of range; cancelled
 ///   memory   texts and vectors of full depth
-///   cost     a pass over the texts to choose by for each policy until it has no chance, one over the others for each
+///   cost     a pass over the texts to choose by for each policy until it has no chance, one of full depth over the
+///            first 32, one over the others for each
 ///            that is tested, and 7 pairs of passes over 64 texts
 ///   source   Angelopoulos et al. 2021 (Learn then Test); Laufer-Goldshlager et al. 2023 (the order, from other data)
 FATHOM_API Result<EmbeddingCertificate> certify_embedding(const Model& model, std::span<const EmbeddingGroup> groups,
