@@ -72,6 +72,16 @@ std::string differ(const TraceChoice& a, const TraceChoice& b) {
       .at(a.sequence, a.position);
 }
 
+std::string differ(const TraceFate& a, const TraceFate& b) {
+  return Fields()
+      .compare("sequence", a.sequence, b.sequence)
+      .compare("position", a.position, b.position)
+      .compare("removed at", a.removed_at, b.removed_at)
+      .compare("joined", a.joined, b.joined)
+      .compare("share", a.share, b.share)
+      .at(a.sequence, a.position);
+}
+
 // Of items that come in equal numbers.
 template <class T>
 std::string differ(const std::vector<T>& a, const std::vector<T>& b) {
@@ -106,14 +116,15 @@ std::string differ(const TraceEvent& a, const TraceEvent& b, size_t i) {
 std::string differ(const TraceEvent& a, const TraceEvent& b) {
   if (a.kind != b.kind || a.rows.size() != b.rows.size() || a.steps.size() != b.steps.size() ||
       a.commits.size() != b.commits.size() || a.rollbacks.size() != b.rollbacks.size() ||
-      a.choices.size() != b.choices.size()) {
-    return "another course of events: rows, boundaries, commits, rollbacks or choices differ in number";
+      a.choices.size() != b.choices.size() || a.fates.size() != b.fates.size()) {
+    return "another course of events: rows, boundaries, commits, rollbacks, choices or fates differ in number";
   }
   std::string difference = differ(a.rows, b.rows);  // an event is of one kind: the other lists are empty
   for (size_t i = 0; i < a.steps.size() && difference.empty(); ++i) difference = differ(a, b, i);
   if (difference.empty()) difference = differ(a.commits, b.commits);
   if (difference.empty()) difference = differ(a.rollbacks, b.rollbacks);
   if (difference.empty()) difference = differ(a.choices, b.choices);
+  if (difference.empty()) difference = differ(a.fates, b.fates);
   return difference;
 }
 

@@ -23,6 +23,7 @@
 #include "src/cli/lines_file.h"
 #include "src/cli/npy_file.h"
 #include "src/cli/options.h"
+#include "src/cli/run_record.h"
 #include "src/cli/text_blocks.h"
 
 namespace fathom::cli {
@@ -41,7 +42,8 @@ struct Args {
   std::string npy, sidecar;
   std::optional<int64_t> max_tokens;
   std::optional<std::string> policy;
-  std::string page;  // empty: none
+  std::string page;   // empty: none
+  std::string trace;  // empty: none
   bool explain = false;
   bool skip_bad = false, strict = false;
 };
@@ -131,12 +133,25 @@ void summarise(const EmbedTotals& totals, const Encoder& encoder, double seconds
   fmt::print(stderr, "{}{}\n", isatty(STDERR_FILENO) ? "\r" : "", line);
 }
 
+// The texts are not in it: nothing can run again from the trace alone.
+TraceHeader header_of(const ModelFile& file, const ModelArgs& args, const Policy& policy) {
+  const Fingerprint print = file.fingerprint(rounding_of(args));
+  return {.model_fingerprint = print.model,
+          .tokenizer_fingerprint = print.tokenizer,
+          .numeric_path = print.numeric_path,
+          .policy = policy.text(),
+          .run_json = std::string(kEmbedRun),
+          .n_layers = file.config().n_layers,
+          .encodes = true};
+}
+
 /// Texts in, vectors out. What came before an error is written.
 struct Run {
   Encoder encoder;  // explains what is drawn, and under --explain every text
   const Policy& policy;
   Outputs outputs;
   std::optional<FlowPage> page;
+  std::optional<Trace> trace = {};
   EmbedTotals totals = {};
 
   Result<void> all(TextReader& reader, const EncoderOptions& options) {
@@ -145,7 +160,8 @@ struct Run {
       const std::vector<std::string_view> texts = block.texts();
       for (size_t first = 0; first < texts.size() && !interrupted();) {
         const size_t n = std::min(at_once(), texts.size() - first);
-        FATHOM_TRY(const std::vector<Embedding> embeddings, encoder.embed(std::span(texts).subspan(first, n), policy));
+        FATHOM_TRY(const std::vector<Embedding> embeddings,
+                   encoder.embed(std::span(texts).subspan(first, n), policy, trace ? &*trace : nullptr));
         FATHOM_TRY(outputs.write(block, first, embeddings, encoder.model().tokenizer()));
         if (page) page->add(block, first, embeddings);
         totals.add(embeddings);
@@ -204,12 +220,17 @@ Result<int> run(const Args& args) {
 
   Run run{.encoder = std::move(encoder), .policy = policy, .outputs = std::move(outputs)};
   if (!args.page.empty()) run.page.emplace(model, args.model.model, policy);
+  if (!args.trace.empty()) {
+    FATHOM_TRY(Trace trace, Trace::create(args.trace, header_of(file, args.model, policy)));
+    run.trace.emplace(std::move(trace));
+  }
   TextReader reader(std::move(source), args.skip_bad);
   const InterruptGuard guard;
   const auto begin = std::chrono::steady_clock::now();
   const Result<void> state = run.all(reader, plain);
   if (run.page) FATHOM_TRY(write_whole_file(args.page, kPage, run.page->html(run.totals)));
   FATHOM_TRY(state);
+  if (run.trace) FATHOM_TRY(run.trace->finish());
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   summarise(run.totals, run.encoder, took.count(), reader.bad());
   return interrupted() ? kInterrupted : kOk;
@@ -232,6 +253,8 @@ Command add_embed(CLI::App& app) {
   verb->add_option("--page", args->page,
                    "The same of the first 40 texts, drawn over them as a page that needs no network; replaces nothing "
                    "but an earlier one");
+  verb->add_option("--trace", args->trace,
+                   "Record every decision in a file, under --explain what became of each token too");
   CLI::Option* policy = add_policy_option(*verb, args->policy);
   verb->add_option("--sidecar", args->sidecar, "What fathom calibrate-embed wrote: its policy, and where texts are cut")
       ->excludes(policy);

@@ -205,6 +205,12 @@ Result<void> run_again(const Args& args, const TraceHeader& recorded, const std:
 }
 
 Result<int> check(const Args& args, TraceReader& reader) {
+  if (reader.header().run_json == kEmbedRun) {
+    return Error{
+        ErrorCode::unsupported,
+        "a trace of fathom embed holds no text to run again: --check is for those of generate; --policy P asks "
+        "another policy about it"};
+  }
   TemporaryFile file;
   FATHOM_TRY(file.make());
   FATHOM_TRY(run_again(args, reader.header(), file.path));
@@ -243,7 +249,7 @@ Result<int> run(const Args& args) {
 Command add_replay(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* verb = app.add_subcommand("replay", "Ask another policy about a recorded run, or run it again and compare");
-  verb->add_option("trace", args->trace, "A file that generate --trace wrote")->required();
+  verb->add_option("trace", args->trace, "A file that --trace of generate or embed wrote")->required();
   add_policy_option(*verb, args->policy);
   add_model_options(*verb, args->model, false);
   verb->add_flag("--check", args->check, "Run again: the same decisions and tokens, or exit code 1");

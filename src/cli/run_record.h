@@ -3,12 +3,16 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "fathom/engine/generate.h"
 #include "src/cli/command.h"
 
 namespace fathom::cli {
+
+/// In place of one in traces of embed, whose texts are not kept.
+inline constexpr std::string_view kEmbedRun = R"({"verb":"embed"})";
 
 struct RunRecord {
   std::vector<int32_t> prompt = {};  // ids

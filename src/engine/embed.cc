@@ -73,7 +73,7 @@ Result<std::vector<Embedding>> Encoder::embed(std::span<const std::string_view> 
     ids.push_back(std::move(read));
   }
   Pool pool(results);
-  TokenFlow flow(pool, results);
+  TokenFlow flow(pool, results, trace);
   TextSteps::Observer& observer = options().explain ? static_cast<TextSteps::Observer&>(flow) : pool;
   FATHOM_TRY(const std::vector<TextRun> runs, impl_->steps.run(ids, policy, trace, observer));
   for (size_t i = 0; i < results.size(); ++i) {

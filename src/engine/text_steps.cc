@@ -27,6 +27,18 @@ class Between final : public LayerObserver {
   std::span<const TextRows> texts_;
 };
 
+// A row of a text ends with no token: what the trace wants of it is what it cost.
+void tell(std::span<const RowResult> rows, Trace& trace) {
+  std::vector<TraceCommit> commits;
+  for (const RowResult& row : rows) {
+    commits.push_back({.sequence = row.sequence,
+                       .position = row.position,
+                       .depth = row.depth,
+                       .work = static_cast<float>(row.work())});
+  }
+  trace.commit(commits);
+}
+
 }  // namespace
 
 Result<TextSteps> TextSteps::make(const Model& model, const EncoderOptions& options) {
@@ -104,6 +116,7 @@ Result<void> TextSteps::step(const Policy& policy, Trace* trace, Observer& obser
   const auto result = session_.step(rows_, policy.ref(), trace);
   session_.observe(nullptr);
   if (!result) return result.error();
+  if (trace != nullptr) tell(result->rows, *trace);
   for (size_t i = 0; i < in_step_.size(); ++i) {
     const TextRows& text = in_step_[i];
     double depth = 0, macs = 0, full = 0;  // depths are exact: halves of layers

@@ -17,6 +17,7 @@ void TokenFlow::at(LayerLoop& loop, int32_t layer, std::span<const TextRows> tex
     mix(loop, layer, texts[i], text);
     if (layer < loop.config.n_layers) continue;
     finish(loop, texts[i], text);
+    if (trace_ != nullptr) tell(text, loop.row(static_cast<int32_t>(texts[i].first)).sequence, *trace_);
     texts_[texts[i].text].fates = std::move(text.fates);
   }
   next_.at(loop, layer, texts);
@@ -75,6 +76,18 @@ void TokenFlow::mix(LayerLoop& loop, int32_t layer, const TextRows& rows, Text& 
       for (size_t c = 0; c < n; ++c) drawn[c] += share * before[other * n + c];
     }
   });
+}
+
+void TokenFlow::tell(const Text& text, int32_t sequence, Trace& trace) {
+  std::vector<TraceFate> fates;
+  for (const TokenFate& fate : text.fates) {
+    fates.push_back({.sequence = sequence,
+                     .position = static_cast<int32_t>(fates.size()),
+                     .removed_at = fate.removed_at,
+                     .joined = fate.joined,
+                     .share = fate.share});
+  }
+  trace.fates(fates);
 }
 
 // The embedding is the mean of the rows that are left by what they stand for, or the first of them.

@@ -17,7 +17,9 @@ namespace fathom {
 class TokenFlow final : public TextSteps::Observer {
  public:
   /// Writes Embedding::fates of the texts; sees steps in front of `next`.
-  TokenFlow(TextSteps::Observer& next, std::span<Embedding> texts) : next_(next), texts_(texts) {}
+  ///   trace    told of fates too; null: none listens
+  TokenFlow(TextSteps::Observer& next, std::span<Embedding> texts, Trace* trace)
+      : next_(next), texts_(texts), trace_(trace) {}
 
   bool reads_attention() const noexcept override { return true; }
   void at(LayerLoop& loop, int32_t layer, std::span<const TextRows> texts) noexcept override;
@@ -32,10 +34,12 @@ class TokenFlow final : public TextSteps::Observer {
   static void begin(const LayerLoop& loop, const TextRows& rows, Text& text);
   static void follow_removals(const LayerLoop& loop, int32_t behind, const TextRows& rows, Text& text);
   void mix(LayerLoop& loop, int32_t layer, const TextRows& rows, Text& text) const;
+  static void tell(const Text& text, int32_t sequence, Trace& trace);
   static void finish(const LayerLoop& loop, const TextRows& rows, Text& text);
 
   TextSteps::Observer& next_;
   std::span<Embedding> texts_;
+  Trace* trace_;
   std::vector<Text> in_step_;
 };
 

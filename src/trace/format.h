@@ -12,6 +12,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,7 @@
 namespace fathom::trace_format {
 
 inline constexpr char kMagic[8] = {'F', 'A', 'T', 'H', 'O', 'M', 'T', 'R'};
-inline constexpr uint32_t kVersion = 3;
+inline constexpr uint32_t kVersion = 4;
 inline constexpr uint32_t kMaxRecordBytes = uint32_t{1} << 20;
 inline constexpr uint32_t kMaxHeaderBytes = uint32_t{1} << 24;
 inline constexpr int32_t kMaxLayers = 4096;
@@ -29,7 +30,7 @@ inline constexpr size_t kMaxEventRows = 1024;  // longer events are written in p
 inline constexpr size_t kMaxStepRows = 65536;  // rows of a step that are remembered; those beyond name themselves
 inline constexpr size_t kFlushBytes = 65536;   // a record of this size is written before its step ends
 
-enum class Tag : uint8_t { rows = 1, more_rows = 2, boundary = 3, commit = 4, rollback = 5, choice = 6 };
+enum class Tag : uint8_t { rows = 1, more_rows = 2, boundary = 3, commit = 4, rollback = 5, choice = 6, fates = 7 };
 
 // Flags of a row in a rows event.
 enum : uint8_t { kGenerated = 1, kOtherSequence = 2, kOtherPosition = 4, kDraft = 8, kSettled = 16 };
@@ -47,6 +48,9 @@ enum : uint8_t {
 enum : uint8_t { kCommitNotNext = 1, kNoToken = 2, kDepth = 4, kWork = 8, kHead = 16 };
 // Flags of a choice; a number without its flag is 0.
 enum : uint8_t { kChosenSequence = 1, kChosenPosition = 2, kOwn = 4, kSource = 8, kProposed = 16, kConfidence = 32 };
+// Flags of a fate. The first of an event is predicted to be of sequence 0 and position 0, each other behind the one
+// before it.
+enum : uint8_t { kFateSequence = 1, kFatePosition = 2, kRemoved = 4, kJoined = 8 };
 
 /// A row of the running step and what its last boundary said.
 struct KnownRow {
@@ -88,6 +92,11 @@ struct Memory {
 
   bool expects(int32_t next_position) const { return next_position == int64_t{position} + 1; }
 };
+
+/// The position behind another; behind the last one, the first.
+constexpr int32_t behind(int32_t position) {
+  return position == std::numeric_limits<int32_t>::max() ? 0 : position + 1;
+}
 
 constexpr uint32_t zigzag(int32_t x) { return (static_cast<uint32_t>(x) << 1) ^ static_cast<uint32_t>(x >> 31); }
 constexpr int32_t unzigzag(uint32_t x) { return static_cast<int32_t>((x >> 1) ^ (~(x & 1) + 1)); }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -117,6 +118,7 @@ struct TraceReader::Impl {
       *fingerprint |= uint64_t{in.u32()} << 32;
     }
     header.n_layers = static_cast<int32_t>(in.varint(tf::kMaxLayers));
+    header.encodes = in.varint(uint32_t{1}) != 0;
     header.numeric_path = in.text();
     header.policy = in.text();
     header.run_json = in.text();
@@ -263,6 +265,24 @@ struct TraceReader::Impl {
     }
   }
 
+  void decode_fates(TraceEvent& event) {
+    event.fates.resize(count());
+    TraceFate expected;
+    for (TraceFate& fate : event.fates) {
+      const uint8_t flags = in.u8();
+      if (flags >= 2 * tf::kJoined || (flags & tf::kJoined && !(flags & tf::kRemoved))) in.ok = false;
+      fate.sequence = flags & tf::kFateSequence ? integer() : expected.sequence;
+      fate.position = flags & tf::kFatePosition ? natural() : expected.position;
+      fate.removed_at =
+          flags & tf::kRemoved ? static_cast<int32_t>(in.varint(static_cast<uint32_t>(header.n_layers))) : -1;
+      fate.joined = flags & tf::kJoined ? natural() : -1;
+      fate.share = in.f32();
+      if (!std::isfinite(fate.share) || fate.share < 0) in.ok = false;
+      if (!in.ok) return;
+      expected = {.sequence = fate.sequence, .position = tf::behind(fate.position)};
+    }
+  }
+
   void decode(TraceEvent& event) {
     switch (event.kind) {
       case TraceEvent::Kind::rows:
@@ -276,6 +296,8 @@ struct TraceReader::Impl {
         return decode_rollback(event);
       case TraceEvent::Kind::choice:
         return decode_choice(event);
+      case TraceEvent::Kind::fates:
+        return decode_fates(event);
     }
   }
 
@@ -291,8 +313,9 @@ struct TraceReader::Impl {
     event.commits.clear();
     event.rollbacks.clear();
     event.choices.clear();
+    event.fates.clear();
     const uint8_t tag = in.u8();
-    if (tag < static_cast<uint8_t>(tf::Tag::rows) || tag > static_cast<uint8_t>(tf::Tag::choice))
+    if (tag < static_cast<uint8_t>(tf::Tag::rows) || tag > static_cast<uint8_t>(tf::Tag::fates))
       return bad(record_offset, "a record with an unknown event");
     event.kind = static_cast<TraceEvent::Kind>(tag - 1);
     decode(event);

@@ -22,7 +22,7 @@ struct Row {
   bool settles = false;
   bool asked = true;  // false: a choice ran it in full, and no policy said so
   int32_t generated = 0;
-  int32_t next_layer = 0;  // the boundary to ask about next
+  int32_t next_layer = 0;  // the boundary to ask about next; behind the last one asked about
   int32_t halves = 0;      // half layers run so far
   Fate fate = Fate::open;
   bool checks_differ = false;  // the two policies do not check at the same boundaries
@@ -48,7 +48,8 @@ uint64_t key_of(int32_t sequence, int32_t position) {
 
 class Replay {
  public:
-  Replay(PolicyRef policy, int32_t n_layers) : policy_(policy), n_layers_(n_layers) {}
+  Replay(PolicyRef policy, const TraceHeader& header)
+      : policy_(policy), n_layers_(header.n_layers), encodes_(header.encodes) {}
 
   Result<void> take(const TraceEvent& event) {
     switch (event.kind) {
@@ -66,6 +67,8 @@ class Replay {
       case TraceEvent::Kind::choice:
         for (const TraceChoice& c : event.choices) sequences_[c.sequence].own_end = int64_t{c.position} + c.own;
         return {};
+      case TraceEvent::Kind::fates:
+        return follow(event);
     }
     return {};
   }
@@ -142,8 +145,19 @@ class Replay {
       if (row.fate != Fate::open) continue;
       pass_unrecorded(row, step.layer);
       const SignalSet has = event.computed[static_cast<size_t>(step.kind)];
-      if (row.fate == Fate::open) ask(row, step, has, event.decisions[i].verdict);
+      if (row.fate != Fate::open) continue;
+      ask(row, step, has, event.decisions[i].verdict);
       row.next_layer = step.layer + 1;
+    }
+    return {};
+  }
+
+  // Fates say what came of decisions: no other policy is asked about them.
+  Result<void> follow(const TraceEvent& event) const {
+    for (const TraceFate& f : event.fates) {
+      const bool known = index_.contains(key_of(f.sequence, f.position)) &&
+                         (f.joined < 0 || index_.contains(key_of(f.sequence, f.joined)));
+      if (!known) return bad("the fate of an unknown row,", f.sequence, f.position);
     }
     return {};
   }
@@ -225,6 +239,42 @@ class Replay {
 
   // Counts the rows of the step, in order: what one row does makes the rows after it unknown.
   void end_step() {
+    if (encodes_) {
+      end_texts();
+    } else {
+      end_sequences();
+    }
+    rows_.clear();
+    index_.clear();
+  }
+
+  // Of an encoder, whose rows look at one another: behind the first boundary at which one of a text's rows is decided
+  // differently, or is unknown, every row of the text is.
+  void end_texts() {
+    struct Text {
+      int32_t known = std::numeric_limits<int32_t>::max();  // boundaries
+      bool diverged = false;
+    };
+    std::unordered_map<int32_t, Text> texts;
+    for (const Row& row : rows_) {
+      if (row.fate != Fate::different && row.fate != Fate::unknown) continue;
+      Text& text = texts[row.sequence];
+      if (row.next_layer < text.known) text = {.known = row.next_layer};
+      text.diverged |= row.next_layer == text.known && row.fate == Fate::different;
+    }
+    for (const Row& row : rows_) {
+      const Text& text = texts[row.sequence];
+      const bool after = row.next_layer > text.known;
+      if (row.committed && !row.settles) {
+        count(row, {.diverged = after && text.diverged, .unknown = after && !text.diverged});
+      }
+      if (!after && row.fate == Fate::different && !report_.first_difference) {
+        report_.first_difference = row.difference;
+      }
+    }
+  }
+
+  void end_sequences() {
     for (const Row& row : rows_) {
       if (row.settles) continue;
       Sequence& sequence = sequences_[row.sequence];
@@ -235,8 +285,6 @@ class Replay {
       sequence.unknown = row.fate == Fate::unknown;
       if (sequence.diverged && !report_.first_difference) report_.first_difference = row.difference;
     }
-    rows_.clear();
-    index_.clear();
   }
 
   void count(const Row& row, const Sequence& sequence) {
@@ -262,6 +310,7 @@ class Replay {
 
   PolicyRef policy_;
   int32_t n_layers_;
+  bool encodes_;
   std::vector<Row> rows_;
   std::unordered_map<uint64_t, size_t> index_;  // of rows_ by sequence and position
   std::unordered_map<int32_t, Sequence> sequences_;
@@ -271,7 +320,7 @@ class Replay {
 }  // namespace
 
 Result<ReplayReport> replay(TraceReader& trace, PolicyRef policy) {
-  Replay replay(policy, trace.header().n_layers);
+  Replay replay(policy, trace.header());
   TraceEvent event;
   for (;;) {
     FATHOM_TRY(const bool more, trace.next(event));

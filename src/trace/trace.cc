@@ -40,6 +40,7 @@ std::string encode(const TraceHeader& header) {
     out.u32(static_cast<uint32_t>(fingerprint >> 32));
   }
   out.varint(static_cast<uint32_t>(header.n_layers));
+  out.u8(header.encodes);
   out.text(header.numeric_path);
   out.text(header.policy);
   out.text(header.run_json);
@@ -243,6 +244,31 @@ struct Trace::Impl {
     memory.expect(choice.sequence, choice.position);
   }
 
+  void encode(const TraceFate& fate, const TraceFate& expected) {
+    uint8_t flags = 0;
+    if (fate.sequence != expected.sequence) flags |= tf::kFateSequence;
+    if (fate.position != expected.position) flags |= tf::kFatePosition;
+    if (fate.removed_at >= 0) flags |= tf::kRemoved;
+    if (fate.removed_at >= 0 && fate.joined >= 0) flags |= tf::kJoined;
+    out.u8(flags);
+    if (flags & tf::kFateSequence) out.varint(tf::zigzag(fate.sequence));
+    if (flags & tf::kFatePosition) out.varint(static_cast<uint32_t>(fate.position));
+    if (flags & tf::kRemoved) out.varint(static_cast<uint32_t>(fate.removed_at));
+    if (flags & tf::kJoined) out.varint(static_cast<uint32_t>(fate.joined));
+    out.f32(fate.share);
+  }
+
+  void encode_fates(std::span<const TraceFate> fates) {
+    out.u8(static_cast<uint8_t>(tf::Tag::fates));
+    out.varint(fates.size());
+    TraceFate expected;
+    for (const TraceFate& fate : fates) {
+      encode(fate, expected);
+      expected = {.sequence = fate.sequence, .position = tf::behind(fate.position)};
+    }
+    if (out.bytes.size() >= tf::kFlushBytes) flush();
+  }
+
   // Events of items that refer to nothing.
   template <class T>
   void encode_all(tf::Tag tag, std::span<const T> items) {
@@ -327,6 +353,14 @@ void Trace::commit(std::span<const TraceCommit> commits) noexcept {
       if (impl_->out.bytes.size() >= tf::kFlushBytes) impl_->flush();
     }
     impl_->flush();
+  });
+}
+
+void Trace::fates(std::span<const TraceFate> fates) noexcept {
+  impl_->event([&] {
+    for (size_t begin = 0; begin < fates.size(); begin += tf::kMaxEventRows) {
+      impl_->encode_fates(fates.subspan(begin, std::min(tf::kMaxEventRows, fates.size() - begin)));
+    }
   });
 }
 

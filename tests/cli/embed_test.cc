@@ -17,6 +17,7 @@ namespace fathom {
 namespace {
 
 using nlohmann::json;
+using testing::checked;
 using testing::checked_lines;
 using testing::Cli;
 using testing::expect_failure;
@@ -205,6 +206,23 @@ TEST_F(CliEmbed, APageIsWrittenBehindABadLineAndReplacesPagesAlone) {
   expect_failure(embed(line_of("a"), {"--page", other}), 1, "exists and is no page of ours");
   EXPECT_EQ(file_content(other), "mine");
   unlink(other.c_str());
+}
+
+TEST_F(CliEmbed, ATraceOfItIsReplayedAndWhatItCannotDoIsSaid) {
+  const std::string path = made("run.trace"), lines = line_of(testing::text_of_tokens(20, 1)) + line_of("");
+  const std::vector<std::string> args = {"--policy", "prune_tokens(keep=0.5)", "--trace", path, "--explain"};
+  const Ran ran = embed(lines, args);
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.out, embed(lines, {args[0], args[1], args[4]}).out) << "a trace changes no line";
+  const json same = checked(fathom_command({"replay", path, "--policy", args[1], "--json"}).out, "replay");
+  EXPECT_EQ(same.at("recorded_policy").get<std::string>().rfind("prune_tokens(", 0), 0u);
+  EXPECT_EQ(same.at("rows"), 24);
+  EXPECT_EQ(same.at("decided_same"), 24);
+  const json full = checked(fathom_command({"replay", path, "--policy", "full_depth", "--json"}).out, "replay");
+  EXPECT_GT(full.at("decided_differently"), 0);
+  EXPECT_EQ(full.at("first_difference").at("recorded"), "drop");
+  expect_failure(fathom_command({"replay", path, "-m", encoder_, "--check"}), 1, "holds no text to run again");
+  expect_failure(fathom_command({"report", path, "-o", made("page.html")}), 1, "");
 }
 
 TEST_F(CliEmbed, AFolderIsTheModelOfItsGgufFile) {

@@ -1,5 +1,6 @@
 // libFuzzer on traces: any bytes give events or an error, and whatever events come can be replayed.
-// The first byte chooses: bytes as a whole file, or as a record behind a sound header, with a right checksum.
+// The first byte chooses: bytes as a whole file, or as a record behind a sound header of a decoder or an encoder, with
+// a right checksum.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -19,10 +20,11 @@ void append_record(tf::Output& file, const std::string& payload) {
   file.bytes += payload;
 }
 
-std::string with_sound_frame(const uint8_t* data, size_t size) {
+std::string with_sound_frame(bool encodes, const uint8_t* data, size_t size) {
   tf::Output header;
   for (int i = 0; i < 4; ++i) header.u32(0);
   header.varint(12);  // layers
+  header.u8(encodes);
   for (int i = 0; i < 3; ++i) header.text("");
   tf::Output file;
   file.bytes.assign(tf::kMagic, sizeof(tf::kMagic));
@@ -36,7 +38,7 @@ std::string with_sound_frame(const uint8_t* data, size_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
-  const std::string file = data[0] & 1 ? with_sound_frame(data + 1, size - 1)
+  const std::string file = data[0] & 1 ? with_sound_frame((data[0] & 2) != 0, data + 1, size - 1)
                                        : std::string(reinterpret_cast<const char*>(data + 1), size - 1);
   auto reader = fathom::TraceReader::from_bytes(std::as_bytes(std::span(file.data(), file.size())));
   static const fathom::Policy policy =

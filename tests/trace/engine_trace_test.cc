@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <tuple>
 
 #include "fathom/engine/generate.h"
 #include "fathom/trace/replay.h"
+#include "tests/support/encoders.h"
 #include "tests/support/tiny_model.h"
 
 namespace fathom {
@@ -125,6 +127,59 @@ TEST(EngineTrace, WhatARunDidNotLookAtIsUnknownToAPolicyThatWould) {
     EXPECT_EQ(report.decided_differently, 0) << text;
     EXPECT_EQ(report.depth_known_rows, 0) << text;
   }
+}
+
+// Texts of several steps: each is a sequence of its step, its rows end with what they cost, and its fates are those
+// that the caller has.
+TEST(EngineTrace, AnEncodersTraceHoldsDecisionsEndsAndFates) {
+  const std::string path = ::testing::TempDir() + "fathom_encoder_trace_" + std::to_string(getpid());
+  const Model model = testing::tiny_model({.family = "bert", .n_layers = 4});
+  std::vector<std::string> texts;
+  std::vector<std::string_view> views;
+  for (int i = 0; i < 9; ++i) texts.push_back(testing::text_of_tokens(3 + 7 * i, static_cast<uint64_t>(i)));
+  views.assign(texts.begin(), texts.end());
+  for (const char* text : {"full_depth", "exit_at(layer=2)", "prune_tokens(keep=0.5)", "merge_tokens(keep=0.4)",
+                           "fuse_tokens | prune_tokens(keep=0.6, schedule=linear) | max_loss(attention=0.3)"}) {
+    for (const bool explain : {false, true}) {
+      SCOPED_TRACE(text);
+      Encoder encoder = Encoder::make(model, {.max_tokens = 64, .max_rows = 100, .explain = explain}).value();
+      Trace trace = Trace::create(path, {.policy = text, .n_layers = 4, .encodes = true}).value();
+      const std::vector<Embedding> got = encoder.embed(views, policy(text), &trace).value();
+      trace.finish().value();
+      int64_t tokens = 0;
+      double depth = 0;
+      for (const Embedding& e : got) tokens += e.tokens, depth += double{e.depth} * e.tokens;
+
+      TraceReader reader = TraceReader::open(path).value();
+      TraceEvent event;
+      size_t steps = 0, told = 0, next = 0;
+      while (reader.next(event).value()) {
+        steps += event.kind == TraceEvent::Kind::rows;
+        for (const TraceFate& fate : event.fates) {
+          if (told > 0 && fate.position == 0) ++next;
+          ASSERT_LT(next, got.size());
+          const TokenFate& want = got[next].fates.at(static_cast<size_t>(fate.position));
+          EXPECT_EQ(std::tie(fate.removed_at, fate.joined, fate.share),
+                    std::tie(want.removed_at, want.joined, want.share));
+          ++told;
+        }
+      }
+      EXPECT_GT(steps, 2u);
+      EXPECT_EQ(told, explain ? static_cast<size_t>(tokens) : 0u);
+
+      TraceReader again = TraceReader::open(path).value();
+      const ReplayReport same = replay(again, policy(text).ref()).value();
+      EXPECT_EQ(same.rows, tokens);
+      EXPECT_EQ(same.decided_same, tokens);
+      EXPECT_EQ(same.generated_rows, tokens);
+      EXPECT_NEAR(same.recorded_depth, depth / static_cast<double>(tokens), 1e-5);
+      TraceReader other = TraceReader::open(path).value();
+      const ReplayReport r = replay(other, policy("exit_at(layer=1)").ref()).value();
+      EXPECT_EQ(r.decided_same + r.decided_differently + r.unknown_signal + r.unknown_after_divergence, tokens);
+      EXPECT_EQ(r.decided_same, 0) << "all leave behind the first layer, which no recorded row does";
+    }
+  }
+  unlink(path.c_str());
 }
 
 }  // namespace

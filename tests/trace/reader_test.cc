@@ -7,6 +7,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <limits>
 
 #include "fathom/trace/trace.h"
 #include "src/trace/format.h"
@@ -78,7 +79,8 @@ void expect_impossible(const std::string& payload, const char* what) {
   EXPECT_NE(events.error().message.find("byte "), std::string::npos) << events.error().message;
 }
 
-constexpr uint64_t kRowsTag = 1, kMoreRowsTag = 2, kBoundaryTag = 3, kCommitTag = 4, kRollbackTag = 5, kChoiceTag = 6;
+constexpr uint64_t kRowsTag = 1, kMoreRowsTag = 2, kBoundaryTag = 3, kCommitTag = 4, kRollbackTag = 5, kChoiceTag = 6,
+                   kFatesTag = 7;
 constexpr uint64_t kIntMax = 0x7fffffff;
 
 // A step of two rows.
@@ -114,10 +116,12 @@ TEST(Trace, AVerdictThatThereIsNotIsAnError) {
 }
 
 TEST(Trace, ACountThatItsRecordCannotHoldIsAnErrorBeforeMemoryIsTaken) {
-  for (const uint64_t tag : {kRowsTag, kMoreRowsTag, kCommitTag, kRollbackTag, kChoiceTag}) {
+  for (const uint64_t tag : {kRowsTag, kMoreRowsTag, kCommitTag, kRollbackTag, kChoiceTag, kFatesTag}) {
     TraceEvent event;
     ASSERT_FALSE(events_of(encoded({tag, 1000, 0, 10}), &event));
-    EXPECT_EQ(event.rows.size() + event.commits.size() + event.rollbacks.size() + event.choices.size(), 0u)
+    EXPECT_EQ(
+        event.rows.size() + event.commits.size() + event.rollbacks.size() + event.choices.size() + event.fates.size(),
+        0u)
         << "tag " << tag;
   }
   TraceEvent event;
@@ -131,7 +135,7 @@ TEST(Trace, ACountThatItsRecordCannotHoldIsAnErrorBeforeMemoryIsTaken) {
 
 TEST(Trace, FieldsOutOfTheirRangeAreErrors) {
   expect_impossible(encoded({0}), "an event of tag 0");
-  expect_impossible(encoded({7, 0}), "an event of tag 7");
+  expect_impossible(encoded({8, 0}), "an event of tag 8");
   expect_impossible(encoded({kRowsTag, 1, 32, 10}), "an unknown flag of a row");
   expect_impossible(encoded({kRowsTag, 1, tf::kDraft | tf::kSettled, 10}), "a draft that settles");
   expect_read(encoded({kRowsTag, 1, tf::kOtherPosition, kIntMax, 10}), "the last position");
@@ -151,6 +155,26 @@ TEST(Trace, FieldsOutOfTheirRangeAreErrors) {
   expect_impossible(boundary({0, 0, 1, 1, tf::kNotNext, 0, 4, 6, 2}), "a row of the third kind");
   expect_impossible(two_rows() + encoded({kCommitTag, 1, 16 | tf::kNoToken}), "an unknown flag of a row's end");
   expect_impossible(two_rows() + encoded({kCommitTag, 1, 0, kIntMax + 1}), "a next token past the last");
+}
+
+TEST(Trace, FatesOutOfTheirRangeAreErrors) {
+  const auto fates = [](std::initializer_list<uint64_t> rest, float share = 0.5f) {
+    tf::Output out;
+    out.f32(share);
+    return encoded({kFatesTag, 1}) + encoded(rest) + out.bytes;
+  };
+  expect_read(fates({0}), "a row that ran to the end");
+  expect_read(fates({15, 1, kIntMax, 2, kIntMax}), "every field, the largest");
+  expect_impossible(fates({16}), "an unknown flag of a fate");
+  expect_impossible(fates({tf::kRemoved, 3}), "removed behind layer 3 of 2");
+  expect_impossible(fates({tf::kJoined, 1}), "joined and yet not removed");
+  expect_impossible(fates({tf::kFatePosition, kIntMax + 1}), "a position past the last");
+  expect_impossible(fates({tf::kRemoved | tf::kJoined, 1, kIntMax + 1}), "joined past the last position");
+  using Limits = std::numeric_limits<float>;
+  for (const float share : {Limits::quiet_NaN(), Limits::infinity(), -Limits::infinity(), -0.5f}) {
+    expect_impossible(fates({0}, share), "a share that is none");
+  }
+  expect_impossible(encoded({kFatesTag, 1, 0, 1}), "a share that is cut off");
 }
 
 TEST(Trace, RollbacksAndChoicesOutOfTheirRangeAreErrors) {

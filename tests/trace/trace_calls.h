@@ -27,6 +27,8 @@ inline void write(Trace& trace, const TraceEvent& call) {
       return trace.rollback(call.rollbacks);
     case TraceEvent::Kind::choice:
       return trace.choice(call.choices);
+    case TraceEvent::Kind::fates:
+      return trace.fates(call.fates);
   }
 }
 
@@ -42,6 +44,7 @@ class RandomCalls {
     for (int32_t layer = 0; layer < n_layers_; ++layer) {
       if (below(3) != 0) boundary(rows, layer);
     }
+    if (below(2)) fates(rows);
     commit(rows);
     if (below(2)) rollbacks();
   }
@@ -100,6 +103,19 @@ class RandomCalls {
     }
   }
 
+  void fates(const std::vector<TraceRow>& rows) {
+    TraceEvent& call = add(TraceEvent::Kind::fates);
+    for (const TraceRow& row : rows) {
+      if (below(5) == 0) continue;
+      TraceFate& fate = call.fates.emplace_back();
+      fate = {.sequence = row.sequence, .position = below(9) == 0 ? count() : row.position};
+      fate.share = static_cast<float>(below(1000)) / 999;
+      if (below(2)) continue;
+      fate.removed_at = below(static_cast<uint32_t>(n_layers_) + 1);
+      if (below(2)) fate.joined = count();
+    }
+  }
+
   void rollbacks() {
     TraceEvent& call = add(TraceEvent::Kind::rollback);
     for (int i = 0, n = 1 + below(static_cast<uint32_t>(most_rows_)); i < n; ++i) {
@@ -127,7 +143,7 @@ inline std::vector<TraceEvent> random_calls(uint32_t seed, int steps, int32_t n_
 }
 
 inline size_t size_of(const TraceEvent& e) {
-  return e.rows.size() + e.steps.size() + e.commits.size() + e.rollbacks.size() + e.choices.size();
+  return e.rows.size() + e.steps.size() + e.commits.size() + e.rollbacks.size() + e.choices.size() + e.fates.size();
 }
 
 inline bool same(float a, float b) { return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b); }
@@ -165,6 +181,12 @@ inline void expect_same(const TraceChoice& a, const TraceChoice& b) {
             std::tie(b.sequence, b.position, b.own, b.source, b.proposed, b.confidence));
 }
 
+inline void expect_same(const TraceFate& a, const TraceFate& b) {
+  EXPECT_EQ(std::tie(a.sequence, a.position, a.removed_at, a.joined),
+            std::tie(b.sequence, b.position, b.removed_at, b.joined));
+  EXPECT_TRUE(same(a.share, b.share));
+}
+
 // The items of `part` are those of `call` from `at` on.
 template <class T>
 void expect_part(const std::vector<T>& part, const std::vector<T>& call, size_t at) {
@@ -182,6 +204,7 @@ inline void expect_part(const TraceEvent& part, const TraceEvent& call, size_t a
   expect_part(part.commits, call.commits, at);
   expect_part(part.rollbacks, call.rollbacks, at);
   expect_part(part.choices, call.choices, at);
+  expect_part(part.fates, call.fates, at);
   for (size_t i = 0; i < part.steps.size(); ++i) {
     EXPECT_EQ(part.sequences[i], call.sequences[at + i]);
     EXPECT_EQ(part.decisions[i], call.decisions[at + i]);

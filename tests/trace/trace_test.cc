@@ -25,7 +25,8 @@ TraceHeader header_of(int32_t n_layers) {
           .numeric_path = "fast",
           .policy = "exit_when(confidence_at_least=0.9)",
           .run_json = R"({"prompt":[1,2,3]})",
-          .n_layers = n_layers};
+          .n_layers = n_layers,
+          .encodes = n_layers % 2 == 0};
 }
 
 std::string temporary(const char* name) {
@@ -60,6 +61,9 @@ TEST(Trace, HeaderComesBackWhole) {
   EXPECT_EQ(h.policy, expected.policy);
   EXPECT_EQ(h.run_json, expected.run_json);
   EXPECT_EQ(h.n_layers, 18);
+  EXPECT_TRUE(h.encodes);
+  const std::string other = write_calls({}, 17, "header");
+  EXPECT_FALSE(TraceReader::from_bytes(bytes_of(other)).value().header().encodes);
 }
 
 TEST(Trace, EveryEventComesBackBitForBit) {
@@ -154,13 +158,13 @@ TEST(Trace, OtherFilesAreRefusedByName) {
   ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
   EXPECT_EQ(TraceReader::open(path).error().code, ErrorCode::file);
   unlink(path.c_str());
-  for (const char version : {2, 4}) {
+  for (const char version : {3, 5}) {
     std::string other = write_calls({}, 2, "version");
     other[8] = version;
     const auto refused = TraceReader::from_bytes(bytes_of(other));
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, ErrorCode::unsupported);
-    EXPECT_NE(refused.error().message.find("version " + std::to_string(version) + " of 3"), std::string::npos);
+    EXPECT_NE(refused.error().message.find("version " + std::to_string(version) + " of 4"), std::string::npos);
   }
 }
 

@@ -24,6 +24,7 @@ struct TraceEvent {
     commit,
     rollback,  ///< rows of the running step, and of those before, are taken back
     choice,    ///< about the step that comes
+    fates,     ///< of rows of the running step
   };
   Kind kind = Kind::rows;
   std::vector<TraceRow> rows;
@@ -35,6 +36,7 @@ struct TraceEvent {
   std::vector<TraceCommit> commits;
   std::vector<TraceRollback> rollbacks;
   std::vector<TraceChoice> choices;
+  std::vector<TraceFate> fates;
 };
 
 class FATHOM_API TraceReader {

@@ -48,6 +48,8 @@ struct ReplayReport {
 /// does not, a decision is known only if it is the same for no work spent and for more than any.
 /// Choices count as recorded: the rows that they run in full are no decisions of a policy, and neither are rows that
 /// settle. Rows behind a rollback are counted on from where it went back to.
+/// Rows of an encoder's text look at one another: behind the first boundary at which one of them is decided
+/// differently or is unknown, so is every row that still runs, those before it included.
 /// A row's depth is known where its decisions are the same or where the first other one is an exit.
 ///   errors   those of TraceReader::next; format: decisions about rows that the trace does not hold or that settle, or
 ///   out of

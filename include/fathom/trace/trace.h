@@ -21,6 +21,7 @@ struct TraceHeader {
   std::string policy;    // text form
   std::string run_json;  // what `replay --check` needs to run again: prompt ids, sampling, seed, limits
   int32_t n_layers = 0;
+  bool encodes = false;  // the model is an encoder: a row looks at all of its text, not only at what is before it
 };
 
 /// What a row is in its step.
@@ -67,6 +68,15 @@ struct TraceChoice {
   int32_t confidence = 0;  // class of the proposal
 };
 
+/// What became of a row of an encoder's text: engine/embed.h, TokenFate.
+struct TraceFate {
+  int32_t sequence = 0;
+  int32_t position = 0;
+  int32_t removed_at = -1;  // layers behind it when it was dropped or joined another; -1: it ran to the end
+  int32_t joined = -1;      // the position of that other row; -1: it joined none
+  float share = 0;          // of the embedding, not negative
+};
+
 class FATHOM_API Trace {
  public:
   /// Opens a file for writing; an existing one is replaced.
@@ -80,14 +90,15 @@ class FATHOM_API Trace {
   /// Layers of the model that the header is about; a boundary behind any other is a failure, see finish().
   int32_t n_layers() const noexcept;
 
-  // The engine's side: for each step choice, rows, boundary, commit and rollback, in this order, those that there are.
-  // Failures to write are kept and reported by finish(); running goes on.
+  // The engine's side: for each step choice, rows, boundary, fates, commit and rollback, in this order, those that
+  // there are. Failures to write are kept and reported by finish(); running goes on.
   void choice(std::span<const TraceChoice> choices) noexcept;
   void rows(std::span<const TraceRow> rows) noexcept;
   /// All rows of one boundary: what was seen and said. `computed`, by RowKind, are the signals that were looked at; one
   /// of them that is NaN was not there to be seen. `sequences[i]` is the sequence of steps[i].
   void boundary(std::span<const SignalSet, 2> computed, std::span<const int32_t> sequences, std::span<const Step> steps,
                 std::span<const Decision> decisions) noexcept;
+  void fates(std::span<const TraceFate> fates) noexcept;
   void commit(std::span<const TraceCommit> commits) noexcept;
   void rollback(std::span<const TraceRollback> rollbacks) noexcept;
 
