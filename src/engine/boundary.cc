@@ -23,7 +23,7 @@ void Boundary::begin(PolicyRef policy, Trace* trace, int32_t n_layers, std::span
   n_layers_ = n_layers;
   history_ = history;
   next_ = {};
-  tokens_.begin(policy_.table != nullptr ? policy_.table->settings(policy_.self) : Settings{}, rows);
+  tokens_.begin(policy_.table != nullptr ? policy_.table->settings(policy_.self) : Settings{});
   steps_.assign(rows.size(), Step{});
   ran_.assign(rows.size(), false);
   has_kind_[0] = has_kind_[1] = false;

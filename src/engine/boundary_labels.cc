@@ -2,10 +2,13 @@
 // Next in the flow: classify/label_heads.h.
 #include <algorithm>
 #include <numeric>
+#include <utility>
+#include <vector>
 
 #include "fathom/classify/label_heads.h"
 #include "fathom/engine/boundary.h"
 #include "fathom/engine/layer_loop.h"
+#include "src/engine/text_steps.h"
 
 namespace fathom {
 
@@ -37,24 +40,18 @@ void Boundary::check_labels(LayerLoop& loop, int32_t layer) {
   if (head == nullptr) return;
   sort_by_text(loop);
   const auto d = static_cast<size_t>(loop.config.d_model);
-  std::vector<float> mean(d);
   for (size_t begin = 0, end = 0; begin < by_text_.size(); begin = end) {
     while (end < by_text_.size() && text_of(loop, by_text_[end]) == text_of(loop, by_text_[begin])) ++end;
     const auto rows = std::span(by_text_).subspan(begin, end - begin);
     const auto row_of = [&](int32_t place) { return asking_[static_cast<size_t>(place)]; };
     const SignalSet wants = wanted(loop, layer, loop.row(row_of(rows[0])).kind);
     if (!wants.any(kExitSignals)) continue;
-    std::vector<double> sum(d, 0.0);
-    double tokens = 0;
-    for (const int32_t place : rows) {
-      const auto state = loop.buffers.state(row_of(place));
-      const double each = loop.row(row_of(place)).stands_for;
-      for (size_t c = 0; c < d; ++c) sum[c] += each * static_cast<double>(state[c]);
-      tokens += each;
-    }
+    StateMean of_text(loop.config.d_model);
+    for (const int32_t place : rows) of_text.add(loop.row(row_of(place)), loop.buffers.state(row_of(place)));
+    const std::vector<double> mean = std::move(of_text).value();
+    const std::vector<float> rounded(mean.begin(), mean.end());
     const auto n = static_cast<double>(rows.size());
-    for (size_t c = 0; c < d; ++c) mean[c] = static_cast<float>(sum[c] / tokens);
-    const LabelAnswer answer = loop.labels->answer(*head, mean);
+    const LabelAnswer answer = loop.labels->answer(*head, rounded);
     const int32_t said = answer_of(answer, loop.labels->several());
     const double cost = static_cast<double>(d) * (n + loop.labels->n_labels()) / n;  // of each row
     for (const int32_t place : rows) {

@@ -137,18 +137,12 @@ Result<void> TextSteps::step(const Policy& policy, Trace* trace, Observer& obser
 }
 
 std::vector<double> mean_state(const LayerLoop& loop, int64_t first, int64_t n) {
-  std::vector<double> sum(static_cast<size_t>(loop.config.d_model), 0.0);
-  double tokens = 0;
+  StateMean mean(loop.config.d_model);
   for (int64_t r = first; r < first + n; ++r) {
     const RowState& row = loop.row(static_cast<int32_t>(r));
-    if (row.removed) continue;
-    const auto state = loop.buffers.state(r);
-    const double each = row.stands_for;
-    for (size_t c = 0; c < sum.size(); ++c) sum[c] += each * static_cast<double>(state[c]);
-    tokens += each;
+    if (!row.removed) mean.add(row, loop.buffers.state(r));
   }
-  for (double& x : sum) x /= tokens;
-  return sum;
+  return std::move(mean).value();
 }
 
 }  // namespace fathom

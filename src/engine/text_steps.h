@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fathom/engine/embed.h"
@@ -73,7 +74,26 @@ class TextSteps {
   std::vector<TextRows> in_step_;  // by sequence
 };
 
-/// The mean of states [first, first + n) of a step, in double precision.
+/// A mean of rows' states by the tokens they stand for, in double precision.
+class StateMean {
+ public:
+  explicit StateMean(int32_t d_model) : sum_(static_cast<size_t>(d_model), 0.0) {}
+  void add(const RowState& row, std::span<const float> state) {
+    const double each = row.stands_for;
+    for (size_t c = 0; c < sum_.size(); ++c) sum_[c] += each * static_cast<double>(state[c]);
+    tokens_ += each;
+  }
+  std::vector<double> value() && {
+    for (double& x : sum_) x /= tokens_;
+    return std::move(sum_);
+  }
+
+ private:
+  std::vector<double> sum_;
+  double tokens_ = 0;
+};
+
+/// The mean of states [first, first + n) of a step, without rows that were removed.
 std::vector<double> mean_state(const LayerLoop& loop, int64_t first, int64_t n);
 
 }  // namespace fathom

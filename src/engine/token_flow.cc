@@ -41,7 +41,7 @@ void TokenFlow::follow_removals(const LayerLoop& loop, int32_t behind, const Tex
     if (!row.removed || text.weight[i] == 0) continue;
     text.fates[i].removed_at = behind;
     const float mine = std::exchange(text.weight[i], 0.0f);
-    if (row.partner < 0 || loop.row(row.partner).removed) continue;  // what it was to join was dropped there and then
+    if (row.partner < 0) continue;  // dropped
     const auto into = static_cast<size_t>(row.partner - rows.first);
     text.fates[i].joined = static_cast<int32_t>(into);
     const float part = mine / (mine + text.weight[into]);

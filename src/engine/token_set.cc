@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "fathom/engine/layer_loop.h"
+#include "fathom/sample/noise.h"
 
 namespace fathom {
 namespace {
@@ -18,29 +19,26 @@ void keep(Decision& decision) {
   if (decision.verdict == Verdict::run) decision = {};
 }
 
-// A number for a place, the same in every run: splitmix64.
-uint32_t hash_of(int32_t position) {
-  uint64_t x = static_cast<uint64_t>(position) * 0x9E3779B97F4A7C15u + 0x9E3779B97F4A7C15u;
-  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-  return static_cast<uint32_t>(x >> 32);
+// A number for a place, the same in every run.
+float chance_of(int32_t position) {
+  constexpr uint64_t kStep = 0x9e3779b97f4a7c15u;
+  return static_cast<float>(mix_bits(static_cast<uint64_t>(position) * kStep + kStep) >> 40);
 }
 
 }  // namespace
 
-void TokenSet::begin(const Settings& settings, std::span<const RowState> rows) {
+void TokenSet::begin(const Settings& settings) {
   settings_ = settings;
   keys_of_ = -1;
   texts_.clear();
-  by_text_.clear();
-  received_.assign(rows.size(), 0.0f);
-  entropy_.assign(rows.size(), 0.0f);
-  key_place_.assign(rows.size(), -1);
-  place_.assign(rows.size(), -1);
 }
 
 void TokenSet::group(std::span<const RowState> rows) {
   if (!texts_.empty()) return;
+  received_.assign(rows.size(), 0.0f);
+  entropy_.assign(rows.size(), 0.0f);
+  key_place_.assign(rows.size(), -1);
+  place_.assign(rows.size(), -1);
   by_text_.resize(rows.size());
   text_of_.resize(rows.size());
   std::iota(by_text_.begin(), by_text_.end(), 0);
@@ -148,7 +146,7 @@ float TokenSet::worth(const LayerLoop& loop, int32_t row) const {
     case TokenOrder::recent:
       return static_cast<float>(loop.row(row).position);
     case TokenOrder::random:
-      return static_cast<float>(hash_of(loop.row(row).position) >> 8);
+      return chance_of(loop.row(row).position);
   }
   return 0;
 }

@@ -19,7 +19,7 @@ class TokenSet {
   static constexpr int32_t kMostLooked = 256;
 
   /// Prepares for a step under a policy with these settings.
-  void begin(const Settings& settings, std::span<const RowState> rows);
+  void begin(const Settings& settings);
 
   /// Whether a boundary that reads these signals needs to know where attention went.
   bool reads_attention(SignalSet next) const;
