@@ -34,7 +34,7 @@ bool has_chance(const EmbeddingTrial& trial, std::span<const int64_t> n_certify,
 }  // namespace
 
 int64_t CosineRule::below(std::span<const float> cosines) const {
-  return std::count_if(cosines.begin(), cosines.end(), [&](float c) { return !(double{c} >= cosine); });
+  return std::count_if(cosines.begin(), cosines.end(), [&](float c) { return !keeps(c); });
 }
 
 bool without_chance(const CosinesByGroup& cosines, const CosineRule& rule) {
@@ -97,7 +97,7 @@ Result<Choice> certify_in_order(const std::vector<std::string>& groups, int32_t 
     auto& losses = table.losses.emplace_back();
     for (const std::vector<float>& of : cosines) {
       auto& group = losses.emplace_back();
-      for (const float c : of) group.push_back(double{c} >= rule.cosine ? 0.0f : 1.0f);
+      for (const float c : of) group.push_back(rule.keeps(c) ? 0.0f : 1.0f);
     }
     FATHOM_TRY(const int32_t last, last_certified(table, all, rule.risk, rule.delta(), Bound::binomial));
     if (last < candidate) break;

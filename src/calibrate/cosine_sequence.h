@@ -19,6 +19,7 @@ struct CosineRule {
   double cosine = 0.98, risk = 0.02, confidence = 0.95;
 
   double delta() const { return 1 - confidence; }
+  bool keeps(float c) const { return double{c} >= cosine; }  // a NaN does not
   int64_t below(std::span<const float> cosines) const;
 };
 

@@ -1,8 +1,12 @@
 // Duplicates by sorting, splits by hashing, and stretches that take turns where documents are few. Next: piece_pool.cc.
 #include "src/calibrate/document_splits.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <tuple>
+
+#include "fathom/calibrate/limits.h"
 
 namespace fathom {
 namespace {
@@ -64,6 +68,28 @@ Result<void> take_turns(size_t index, const Document& document, PieceCutter& cut
 }
 
 }  // namespace
+
+Result<void> check_groups(std::span<const GroupData> groups) {
+  if (groups.empty()) return Error{ErrorCode::argument, "no groups of text: give one, such as prose=a.txt"};
+  if (groups.size() > kMostGroups) {
+    return Error{ErrorCode::argument, fmt::format("{} groups of text: give at most {}, several kinds under one name",
+                                                  groups.size(), kMostGroups)};
+  }
+  std::vector<const GroupData*> sorted;
+  for (const GroupData& group : groups) sorted.push_back(&group);
+  std::sort(sorted.begin(), sorted.end(), [](const GroupData* a, const GroupData* b) { return a->name < b->name; });
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    const GroupData& group = *sorted[i];
+    FATHOM_TRY(check_group_name(group.name));
+    if (group.paths.empty()) {
+      return Error{ErrorCode::argument, fmt::format("group {} has no files: give one, or leave it out", group.name)};
+    }
+    if (i > 0 && sorted[i - 1]->name == group.name) {
+      return Error{ErrorCode::argument, fmt::format("group {} is given twice: give its files together", group.name)};
+    }
+  }
+  return {};
+}
 
 void drop_duplicates(std::vector<Document>& documents, std::span<PieceGroup> groups) {
   const auto key = [](const Document& d) { return std::tie(d.content, d.group, d.exact, d.file, d.offset); };

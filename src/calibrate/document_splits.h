@@ -13,6 +13,10 @@
 
 namespace fathom {
 
+/// Whether groups have names, each its own, and files.
+///   errors   argument: the first in the order of their names that does not
+Result<void> check_groups(std::span<const GroupData> groups);
+
 /// Sorts documents by group, then content, which depends on neither names nor order of files, and keeps one of those
 /// that are equal but for whitespace: in the first group that has it. Counts what goes and what stays.
 void drop_duplicates(std::vector<Document>& documents, std::span<PieceGroup> groups);

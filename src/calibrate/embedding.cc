@@ -11,6 +11,7 @@
 #include <set>
 
 #include "src/calibrate/cosine_sequence.h"
+#include "src/calibrate/median.h"
 
 namespace fathom {
 namespace {
@@ -203,10 +204,6 @@ class Certifier {
       }
       ratios.push_back(full.back() / std::max(policy.back(), 1e-9));
     }
-    const auto median = [](std::vector<double> of) {
-      std::sort(of.begin(), of.end());
-      return of[of.size() / 2];
-    };
     const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
     found_.times = {.texts = std::ssize(texts),
                     .pairs = kPairs,

@@ -9,6 +9,8 @@
 
 #include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/sidecar_file.h"
+#include "src/calibrate/cosine_sequence.h"
+#include "src/calibrate/section_bytes.h"
 #include "src/text/json_fields.h"
 
 namespace fathom {
@@ -18,10 +20,6 @@ constexpr std::string_view kEmbedding = "embedding";
 constexpr int32_t kMostTokens = 1 << 24;
 
 using Json = nlohmann::ordered_json;
-
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
 
 Json bounds_of(const std::vector<GroupBound>& bounds, const EmbeddingCertificate& found) {
   Json all = Json::array();
@@ -36,6 +34,7 @@ Json bounds_of(const std::vector<GroupBound>& bounds, const EmbeddingCertificate
 }
 
 Json trials_of(const EmbeddingCertificate& found, const EmbeddingOptions& options) {
+  const CosineRule rule{options.cosine, options.risk, options.confidence};
   Json all = Json::array();
   for (size_t i = 0; i < found.trials.size(); ++i) {
     const EmbeddingTrial& trial = found.trials[i];
@@ -43,10 +42,8 @@ Json trials_of(const EmbeddingCertificate& found, const EmbeddingOptions& option
     double sum = 0;
     for (const auto& of : trial.cosines) {
       n += std::ssize(of);
-      for (const float c : of) {
-        below += !(double{c} >= options.cosine);
-        sum += double{c};
-      }
+      below += rule.below(of);
+      for (const float c : of) sum += double{c};
     }
     const auto place = std::find(found.sequence.begin(), found.sequence.end(), static_cast<int32_t>(i));
     const auto at = place - found.sequence.begin();
@@ -179,10 +176,7 @@ Result<void> write_embedding(const std::string& path, const EmbeddingCertificate
                                      {std::string(kEmbedding), bytes_of(settings)},
                                      {std::string(section::kMeasured), bytes_of(measured)},
                                      {std::string(section::kReport), bytes_of(report)}};
-  FATHOM_TRY(const std::vector<std::byte> bytes, sidecar_bytes(sections));
-  FATHOM_TRY(const SidecarFile file, SidecarFile::from_bytes(bytes));
-  FATHOM_TRY(read_manifest(file));  // what could not be read again is not written
-  return write_sidecar(path, sections);
+  return write_readable(path, sections);
 }
 
 EmbeddingFile open_embedding(const std::string& path, const std::string& model_path, const ModelFile& model,

@@ -15,25 +15,6 @@ namespace {
 
 constexpr double kChooseShare = 0.25;  // of the documents
 
-Result<void> check(std::span<const GroupData> groups) {
-  if (groups.empty()) return Error{ErrorCode::argument, "no groups of text: give one, such as prose=a.txt"};
-  if (groups.size() > kMostGroups) {
-    return Error{ErrorCode::argument, fmt::format("{} groups of text: give at most {}", groups.size(), kMostGroups)};
-  }
-  for (size_t i = 0; i < groups.size(); ++i) {
-    FATHOM_TRY(check_group_name(groups[i].name));
-    if (groups[i].paths.empty()) {
-      return Error{ErrorCode::argument, fmt::format("group {} has no files: give one", groups[i].name)};
-    }
-    for (size_t j = 0; j < i; ++j) {
-      if (groups[j].name != groups[i].name) continue;
-      return Error{ErrorCode::argument,
-                   fmt::format("group {} is given twice: give its files together", groups[i].name)};
-    }
-  }
-  return {};
-}
-
 // Without an error among them so many texts show the risk.
 Result<void> check_enough(const EmbeddingGroup& group, const EmbeddingOptions& options) {
   const int64_t needed = pieces_needed(options.risk, 1 - options.confidence, 0, Bound::binomial);
@@ -56,7 +37,7 @@ Result<void> check_enough(const EmbeddingGroup& group, const EmbeddingOptions& o
 
 Result<std::vector<EmbeddingGroup>> read_embedding_texts(std::span<const GroupData> groups,
                                                          const EmbeddingOptions& options) {
-  FATHOM_TRY(check(groups));
+  FATHOM_TRY(check_groups(groups));
   for (const double share : {options.risk, options.confidence}) {
     if (share > 0 && share < 1) continue;
     return Error{ErrorCode::argument, fmt::format("risk {:g}, confidence {:g}: give shares between 0 and 1",

@@ -7,15 +7,12 @@
 #include <algorithm>
 
 #include "fathom/calibrate/sidecar_file.h"
+#include "src/calibrate/section_bytes.h"
 
 namespace fathom {
 namespace {
 
 constexpr std::string_view kRun = "run", kDone = "done", kNote = "note";  // sections
-
-std::span<const std::byte> bytes_of(const std::string& text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
 
 Result<std::string_view> text_of(const SidecarFile& file, std::string_view section) {
   FATHOM_TRY(const auto bytes, file.section(section));

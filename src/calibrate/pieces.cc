@@ -42,25 +42,10 @@ Result<void> check(const PieceOptions& options) {
                fmt::format("PieceOptions::shares {}, {}, {}: give shares that are together 1", fit, choose, report)};
 }
 
-Result<std::vector<GroupData>> by_name(std::span<const GroupData> groups) {
-  if (groups.empty()) return Error{ErrorCode::argument, "no groups of text: give one, such as prose=a.txt"};
-  if (groups.size() > kMostGroups) {
-    return Error{ErrorCode::argument, fmt::format("{} groups of text: give at most {}, several kinds under one name",
-                                                  groups.size(), kMostGroups)};
-  }
+std::vector<GroupData> by_name(std::span<const GroupData> groups) {
   std::vector<GroupData> sorted(groups.begin(), groups.end());
   std::sort(sorted.begin(), sorted.end(), [](const GroupData& a, const GroupData& b) { return a.name < b.name; });
-  for (size_t i = 0; i < sorted.size(); ++i) {
-    const GroupData& group = sorted[i];
-    FATHOM_TRY(check_group_name(group.name));
-    if (group.paths.empty()) {
-      return Error{ErrorCode::argument, fmt::format("group {} has no files: give one, or leave it out", group.name)};
-    }
-    if (i > 0 && sorted[i - 1].name == group.name) {
-      return Error{ErrorCode::argument, fmt::format("group {} is given twice: give its files together", group.name)};
-    }
-    std::sort(sorted[i].paths.begin(), sorted[i].paths.end());
-  }
+  for (GroupData& group : sorted) std::sort(group.paths.begin(), group.paths.end());
   return sorted;
 }
 
@@ -209,7 +194,8 @@ std::string why_no_piece(const PieceGroup& group, int32_t piece_tokens) {
 Result<Pieces> sample_pieces(const Tokenizer& tokenizer, std::span<const GroupData> groups,
                              const PieceOptions& options) {
   FATHOM_TRY(check(options));
-  FATHOM_TRY(const std::vector<GroupData> sorted, by_name(groups));
+  FATHOM_TRY(check_groups(groups));
+  const std::vector<GroupData> sorted = by_name(groups);
   Pieces pieces;
   pieces.piece_tokens = options.piece_tokens;
   DocumentFiles files;

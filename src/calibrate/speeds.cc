@@ -48,13 +48,6 @@ std::vector<const PieceText*> prompts_of(std::span<const PieceText* const> texts
 
 }  // namespace
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + std::ptrdiff_t(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 const MeasuredSpeed* best_lossless(std::span<const MeasuredSpeed> speeds) {
   const MeasuredSpeed* best = nullptr;
   for (const MeasuredSpeed& speed : speeds) {

@@ -8,6 +8,7 @@
 
 #include "fathom/calibrate/calibrate.h"
 #include "fathom/sample/sampler.h"
+#include "src/calibrate/median.h"
 #include "src/calibrate/piece_runner.h"
 #include "src/calibrate/progress.h"
 
@@ -56,9 +57,6 @@ SampleOptions sample_of(const CalibrateOptions& options, size_t prompt);
 
 /// Tokens before the first that differs; of equal texts, all.
 double first_difference(std::span<const int32_t> a, std::span<const int32_t> b);
-
-/// 0 of no values; the upper one of an even number.
-double median(std::vector<double> values);
 
 /// Writes on behind the beginnings of some pieces under each policy, by turns.
 Result<Speeds> measure_speeds(const Model& model, const SpeedTrial& trial, const CalibrateOptions& options,

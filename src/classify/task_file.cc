@@ -10,6 +10,7 @@
 
 #include "fathom/calibrate/manifest.h"
 #include "fathom/calibrate/sidecar_file.h"
+#include "src/calibrate/section_bytes.h"
 #include "src/text/json_fields.h"
 
 namespace fathom {
@@ -19,10 +20,6 @@ constexpr std::string_view kLabels = "labels", kTask = "task";
 constexpr int32_t kMostTokens = 1 << 24;
 
 using Json = nlohmann::ordered_json;
-
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
 
 Manifest manifest_of(const TrainedTask& task, const TrainOptions& options, const SidecarBinding& model,
                      const TaskOrigin& origin) {
@@ -89,10 +86,7 @@ Result<void> write_task(const std::string& path, const TrainedTask& task, const 
                                      {std::string(section::kMeasured), bytes_of(measured)},
                                      {std::string(kLabels), labels},
                                      {std::string(section::kReport), bytes_of(report)}};
-  FATHOM_TRY(const std::vector<std::byte> bytes, sidecar_bytes(sections));
-  FATHOM_TRY(const SidecarFile file, SidecarFile::from_bytes(bytes));
-  FATHOM_TRY(read_manifest(file));  // what could not be read again is not written
-  return write_sidecar(path, sections);
+  return write_readable(path, sections);
 }
 
 Result<TaskFile> open_task(const std::string& path, const std::string& model_path, const ModelFile& model,

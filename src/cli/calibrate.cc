@@ -15,6 +15,7 @@
 #include "fathom/calibrate/bound.h"
 #include "fathom/calibrate/parts.h"
 #include "fathom/calibrate/sidecar_file.h"
+#include "src/calibrate/section_bytes.h"
 #include "src/calibrate/whole_file.h"
 #include "src/cli/calibrate_budget.h"
 #include "src/cli/calibrate_options.h"
@@ -55,10 +56,6 @@ std::string command_of(const Args& args) {
   return text + fmt::format(" --confidence {} --pieces {} --piece-tokens {} --prompt-tokens {} --seed {} -o {}",
                             args.confidence, args.pieces, args.piece_tokens, args.prompt_tokens, args.seed,
                             shell_word(args.output));
-}
-
-std::span<const std::byte> bytes_of(const std::string& text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
 }
 
 // With fewer documents than a certificate needs of them, places of their text are what is counted.

@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "src/calibrate/html.h"
+#include "src/calibrate/median.h"
 #include "src/calibrate/page.h"
 #include "src/calibrate/svg.h"
 #include "src/cli/command.h"
@@ -53,10 +55,7 @@ double usual_share(std::span<const TokenFate> fates) {
   std::vector<double> shares;
   for (const TokenFate& fate : fates) shares.push_back(double{fate.share});
   if (shares.size() > 2) shares = {shares.begin() + 1, shares.end() - 1};
-  if (shares.empty()) return 0;
-  const auto middle = shares.begin() + std::ptrdiff_t(shares.size() / 2);
-  std::nth_element(shares.begin(), middle, shares.end());
-  return *middle;
+  return median(std::move(shares));
 }
 
 std::string behind(int32_t layers) {
